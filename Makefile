@@ -1,0 +1,43 @@
+# make demo | make demo ARGS=--check | make test | make check
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full check clean
+
+help:
+	@echo "make demo                the whole product on real data, until Ctrl-C"
+	@echo "make demo ARGS=--check   the same, proves every hop, stops"
+	@echo "make test                set up and run the tests   (make test-full: the slow ones too)"
+	@echo "make check               ruff, mypy --strict, import-linter, doctests"
+
+setup: $(STAMP)
+	@$(BIN)/python -m firstmile.local.jars
+
+$(STAMP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Firstmile needs Python 3.11 or 3.12, $(PYTHON) is {v[0]}.{v[1]}; make PYTHON=/path/to/python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv is missing: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv sync --frozen
+	@touch $@
+
+demo: setup
+	@$(BIN)/firstmile demo $(ARGS)
+
+test: setup
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-full: setup
+	$(BIN)/pytest $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring -p no:cacheprovider
+
+clean:
+	rm -rf $(VENV) .firstmile

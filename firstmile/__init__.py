@@ -1,0 +1,1 @@
+"""What every stage shares: settings, names, the wire format, errors, the clock. Imports nothing of ours."""

@@ -1,0 +1,115 @@
+"""Kafka clients as everyone here uses them: one partitioner, acknowledged writes, clear errors."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from firstmile.errors import DependencyError
+from firstmile.settings import Settings
+
+# Java's partitioner: a user's partition can be computed the same way in every language.
+PARTITIONER = "murmur2_random"
+
+
+@dataclass
+class AcknowledgedProducer:
+    """A producer that knows which records Kafka has refused.
+
+    `send` queues; `flush` waits for every acknowledgement and raises DependencyError if any record failed.
+    """
+
+    producer: Producer
+    servers: str
+    timeout_s: float
+    n_sent: dict[str, int] = field(default_factory=dict)
+    _failures: list[str] = field(default_factory=list)
+
+    def send(self, topic: str, *, key: str | bytes | None, value: bytes | None) -> None:
+        """Queue one record; blocks while the local queue is full."""
+        while True:
+            try:
+                self.producer.produce(topic, value=value, key=key, on_delivery=self._delivered)
+                break
+            except BufferError:
+                self.producer.poll(0.05)
+        self.producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until Kafka has all; raises DependencyError naming the first failure."""
+        left = self.producer.flush(self.timeout_s)
+        failures, self._failures = self._failures, []
+        if failures or left:
+            first = failures[0] if failures else f"no answer within {self.timeout_s} s"
+            raise DependencyError(f"Kafka at {self.servers} did not take {len(failures) + left} records: {first}")
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        topic = message.topic() or "?"
+        if error is None:
+            self.n_sent[topic] = self.n_sent.get(topic, 0) + 1
+        else:
+            self._failures.append(f"{topic}: {error.str()}")
+
+
+def producer(settings: Settings, **overrides: Any) -> AcknowledgedProducer:
+    """An idempotent producer with acks=all."""
+    config = {
+        "bootstrap.servers": settings.kafka_servers,
+        "partitioner": PARTITIONER,
+        "enable.idempotence": True,
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "delivery.timeout.ms": int(settings.kafka.timeout_s * 1000),
+        "queue.buffering.max.messages": 200_000,
+        "log_level": 3,
+        **overrides,
+    }
+    return AcknowledgedProducer(Producer(config), settings.kafka_servers, settings.kafka.timeout_s + 5)
+
+
+def consumer(settings: Settings, *, group: str, **overrides: Any) -> Consumer:
+    """A consumer that starts at the beginning and commits only when told."""
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka_servers,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "log_level": 3,
+            **overrides,
+        }
+    )
+
+
+def admin(settings: Settings) -> AdminClient:
+    """An administration client."""
+    return AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 3})
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """What the broker says of a topic."""
+
+    topic: str
+    topic_id: str
+    n_partitions: int
+
+
+def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, TopicInfo]:
+    """Id and partition count by topic; topics that do not exist are left out.
+
+    Raises DependencyError when the broker does not answer.
+    """
+    futures = admin(settings).describe_topics(TopicCollection(list(topics)), request_timeout=settings.kafka.timeout_s)
+    found = {}
+    for topic, future in futures.items():
+        try:
+            description = future.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                continue
+            raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
+        found[topic] = TopicInfo(topic, str(description.topic_id), len(description.partitions))
+    return found

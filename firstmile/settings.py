@@ -1,0 +1,230 @@
+"""All settings of all processes: one frozen object, read from the environment once, in main().
+
+`FIRSTMILE_KAFKA__BOOTSTRAP_SERVERS=broker:9092` sets `settings.kafka.bootstrap_servers`. An address left empty means
+the embedded part, at the port under `local`.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from firstmile.errors import SettingsError, unknown_name
+
+PREFIX = "FIRSTMILE_"
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages: the repository, when installed from it."""
+
+Part = Literal["kafka", "registry", "redis", "mlflow"]
+PARTS: tuple[Part, ...] = ("kafka", "registry", "redis", "mlflow")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LocalSettings(_Section):
+    """The embedded stack: its ports on loopback, and memory."""
+
+    kafka_port: int = Field(19092, ge=1, le=65535)
+    kafka_controller_port: int = Field(19093, ge=1, le=65535)
+    registry_port: int = Field(18081, ge=1, le=65535)
+    registry_management_port: int = Field(18082, ge=1, le=65535)
+    redis_port: int = Field(16379, ge=1, le=65535)
+    mlflow_port: int = Field(15000, ge=1, le=65535)
+    kafka_heap_mb: int = Field(512, ge=128)
+    min_memory_mb: int = Field(4096, ge=0)
+    start_timeout_s: float = Field(90.0, gt=0)
+
+
+class KafkaSettings(_Section):
+    """Where Kafka is and how its topics are made."""
+
+    bootstrap_servers: str = ""
+    partitions: int = Field(2, ge=1)
+    replication: int = Field(1, ge=1)
+    retention_hours: int = Field(7 * 24, ge=1)
+    timeout_s: float = Field(10.0, gt=0)
+
+
+class RegistrySettings(_Section):
+    """Confluent-compatible schema registry."""
+
+    url: str = ""
+    timeout_s: float = Field(10.0, gt=0)
+
+
+class RedisSettings(_Section):
+    """The online store."""
+
+    url: SecretStr = SecretStr("")
+    timeout_s: float = Field(2.0, gt=0)
+
+
+class MlflowSettings(_Section):
+    """Tracking server and model registry."""
+
+    tracking_uri: str = ""
+    experiment: str = "firstmile"
+
+
+class CollectorSettings(_Section):
+    """The HTTP tracking API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(18088, ge=1, le=65535)
+    write_key: SecretStr = SecretStr("demo-write-key")
+    max_body_bytes: int = Field(512_000, ge=1_000)
+    max_batch_events: int = Field(500, ge=1)
+
+
+class StreamSettings(_Section):
+    """Events to features."""
+
+    master: str = "local[2]"
+    driver_memory: str = "1g"
+    shuffle_partitions: int = Field(2, ge=1)
+    max_offsets_per_trigger: int = Field(50_000, ge=1)
+    metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")
+    archive_interval_s: float = Field(60.0, gt=0)
+
+
+class ServingSettings(_Section):
+    """The decision API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(18080, ge=1, le=65535)
+    api_key: SecretStr = SecretStr("demo-api-key")
+    budget_ms: float = Field(200.0, gt=0, description="from arrival to the last byte")
+    feature_timeout_ms: float = Field(60.0, gt=0)
+    model_timeout_ms: float = Field(60.0, gt=0)
+    lag_budget_ms: float = Field(60_000.0, gt=0, description="pipeline lag past which activity is not trusted")
+    model_poll_s: float = Field(5.0, gt=0)
+
+
+class TrainingSettings(_Section):
+    """Models and their gates."""
+
+    seed: int = 7
+    threads: int = Field(2, ge=1)
+    marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
+
+
+class MonitoringSettings(_Section):
+    """Reports and their browser."""
+
+    ui_port: int = Field(18000, ge=1, le=65535)
+    min_decisions: int = Field(20, ge=1)
+
+
+class Settings(BaseSettings):
+    """Everything a process may be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    home: Path = ROOT / ".firstmile"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    local: LocalSettings = LocalSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    redis: RedisSettings = RedisSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    collector: CollectorSettings = CollectorSettings()
+    stream: StreamSettings = StreamSettings()
+    serving: ServingSettings = ServingSettings()
+    training: TrainingSettings = TrainingSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def kafka_servers(self) -> str:
+        """Kafka's bootstrap servers, `host:port,…`."""
+        return self.kafka.bootstrap_servers or f"127.0.0.1:{self.local.kafka_port}"
+
+    @property
+    def registry_url(self) -> str:
+        """Base address of the registry's Confluent-compatible API."""
+        return self.registry.url or f"http://127.0.0.1:{self.local.registry_port}/apis/ccompat/v7"
+
+    @property
+    def redis_url(self) -> str:
+        """`redis://…`; may hold a password: never log it."""
+        return self.redis.url.get_secret_value() or f"redis://127.0.0.1:{self.local.redis_port}/0"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking address."""
+        return self.mlflow.tracking_uri or f"http://127.0.0.1:{self.local.mlflow_port}"
+
+    def is_embedded(self, part: Part) -> bool:
+        """Whether `firstmile up` runs this part itself, because no address was given for it."""
+        given = {
+            "kafka": self.kafka.bootstrap_servers,
+            "registry": self.registry.url,
+            "redis": self.redis.url.get_secret_value(),
+            "mlflow": self.mlflow.tracking_uri,
+        }
+        return not given[part]
+
+    @property
+    def logs(self) -> Path:
+        """Folder of one log file per process."""
+        return self.home / "logs"
+
+    @property
+    def history(self) -> Path:
+        """Folder of the Feast offline store: one folder of Parquet files per view."""
+        return self.home / "history"
+
+    @property
+    def lake(self) -> Path:
+        """Folder of the event lake: Parquet files and their manifest."""
+        return self.home / "lake"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Spark's checkpoints."""
+        return self.home / "checkpoints"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the monitoring reports."""
+        return self.home / "reports"
+
+
+def load_settings() -> Settings:
+    """Settings from the environment.
+
+    Raises SettingsError for an unknown name or a value out of range.
+    """
+    fields = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable[len(PREFIX) :].split("__")[0] not in fields:
+            raise SettingsError(unknown_name("setting", variable, (PREFIX + f for f in fields)))
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = "; ".join(f"{PREFIX}{'__'.join(str(p).upper() for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"settings refused: {lines}") from None
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The variables that make another process see these settings; holds secrets.
+
+    >>> as_environment(Settings(home=Path("/tmp/x")))["FIRSTMILE_HOME"]
+    '/tmp/x'
+    """
+    variables: dict[str, str] = {}
+    for name, value in settings:
+        for key, inner in value if isinstance(value, BaseModel) else [("", value)]:
+            text = inner.get_secret_value() if isinstance(inner, SecretStr) else str(inner)
+            variables[PREFIX + (f"{name}__{key}" if key else name).upper()] = text
+    return variables

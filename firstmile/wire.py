@@ -1,0 +1,126 @@
+"""The bytes of a record: Confluent framing (a zero byte, the schema id, an Avro body) and the registry behind it.
+
+0        1..4                5..
+0x00     schema id, big-endian    Avro body, written with that schema
+"""
+
+import io
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import fastavro
+import orjson
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from firstmile.errors import DependencyError, WireError
+from firstmile.names import subject
+
+MAGIC = 0
+HEADER = struct.Struct(">BI")
+
+Record = dict[str, Any]
+
+
+class Registry:
+    """The schema registry, with every answer remembered: an id never changes its meaning."""
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+        self.url = url
+        self._client = SchemaRegistryClient({"url": url, "timeout": timeout_s, "max.retries": 1})
+        self._by_id: dict[int, Any] = {}
+
+    def register(self, topic: str, schema_text: str) -> int:
+        """Register a topic's value schema; returns its id. The same schema again gives the same id.
+
+        Raises DependencyError when the registry is away or refuses the schema as incompatible.
+        """
+        try:
+            return int(self._client.register_schema(subject(topic), Schema(schema_text, "AVRO")))
+        except (SchemaRegistryError, OSError) as error:
+            raise DependencyError(
+                f"registry {self.url} did not take the schema of {topic}: {error}; "
+                "an incompatible change needs a default for the new field, or a new topic"
+            ) from error
+
+    def set_compatibility(self, topic: str, level: str) -> None:
+        """Set how schemas of a topic may change, for example BACKWARD."""
+        try:
+            self._client.set_compatibility(subject_name=subject(topic), level=level)
+        except (SchemaRegistryError, OSError) as error:
+            raise DependencyError(f"registry {self.url} did not set {level} on {topic}: {error}") from error
+
+    def latest(self, topic: str) -> tuple[int, str]:
+        """(schema id, schema text) that writers of a topic use now.
+
+        Raises DependencyError when the registry is away or the topic has no schema.
+        """
+        try:
+            found = self._client.get_latest_version(subject(topic))
+        except (SchemaRegistryError, OSError) as error:
+            raise DependencyError(
+                f"registry {self.url} has no schema for {topic}: {error}; run `firstmile topics`"
+            ) from error
+        return int(found.schema_id or 0), str(found.schema.schema_str)
+
+    def writer_text(self, schema_id: int) -> str:
+        """Text of a schema by id. Raises WireError when no such schema is registered."""
+        try:
+            return str(self._client.get_schema(schema_id).schema_str)
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                raise WireError(f"schema id {schema_id} is not in the registry") from error
+            raise DependencyError(f"registry {self.url}: {error}") from error
+        except OSError as error:
+            raise DependencyError(f"registry {self.url}: {error}") from error
+
+    def parsed(self, schema_id: int) -> Any:
+        """Parsed schema by id, remembered."""
+        if schema_id not in self._by_id:
+            self._by_id[schema_id] = fastavro.parse_schema(orjson.loads(self.writer_text(schema_id)))
+        return self._by_id[schema_id]
+
+
+class RecordWriter:
+    """Dictionaries to framed bytes, with a topic's latest schema as of construction."""
+
+    def __init__(self, registry: Registry, topic: str) -> None:
+        schema_id, text = registry.latest(topic)
+        self.topic = topic
+        self._schema = fastavro.parse_schema(orjson.loads(text))
+        self._head = HEADER.pack(MAGIC, schema_id)
+
+    def encode(self, record: Mapping[str, Any]) -> bytes:
+        """Framed bytes. Raises WireError when the record does not fit the schema."""
+        out = io.BytesIO()
+        out.write(self._head)
+        try:
+            fastavro.schemaless_writer(out, self._schema, record)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise WireError(f"a record for {self.topic} does not fit its schema: {error!r}") from error
+        return out.getvalue()
+
+
+class RecordReader:
+    """Framed bytes to dictionaries, by the schema each was written with."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def decode(self, value: bytes) -> Record:
+        """The record. Raises WireError when the bytes are not one."""
+        if len(value) < HEADER.size:
+            raise WireError(f"{len(value)} bytes are too short for a record")
+        magic, schema_id = HEADER.unpack_from(value)
+        if magic != MAGIC:
+            raise WireError(f"first byte is {magic}, a framed record starts with {MAGIC}")
+        try:
+            record = fastavro.schemaless_reader(
+                io.BytesIO(value[HEADER.size :]), self._registry.parsed(schema_id), None
+            )
+        except (EOFError, ValueError, IndexError, TypeError) as error:
+            raise WireError(f"body does not read as schema {schema_id}: {error!r}") from error
+        if not isinstance(record, dict):
+            raise WireError(f"schema {schema_id} is not a record")
+        return record

@@ -1,0 +1,1 @@
+"""Answers to alarms: reports over the decision log."""

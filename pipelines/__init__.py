@@ -1,0 +1,1 @@
+"""Events to features: collector, replay, stream, archive, backfill. Meets the other stages in topics and stores."""

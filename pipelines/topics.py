@@ -1,0 +1,73 @@
+"""Topics and their schemas: created and registered here, by whoever starts first; doing it again changes nothing."""
+
+from importlib.resources import files
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic
+
+from firstmile.broker import admin, describe_topics
+from firstmile.cli import emit
+from firstmile.errors import ConflictError, DependencyError
+from firstmile.names import EVENT_TOPICS, PROFILES, STREAM_TOPICS, TOPICS
+from firstmile.settings import Settings, load_settings
+from firstmile.wire import Registry
+
+COMPATIBILITY = "BACKWARD"
+
+
+def schema_text(topic: str) -> str:
+    """The Avro schema of a topic's values, as in pipelines/schemas."""
+    return files("pipelines").joinpath("schemas", f"{topic}.avsc").read_text(encoding="utf-8")
+
+
+def ensure_topics(settings: Settings) -> dict[str, int]:
+    """Create what is missing and register every schema; returns the schema id by topic.
+
+    Raises DependencyError when Kafka or the registry is away, ConflictError when the event topics differ in
+    partition count: a user's events would then lie in different partitions by topic.
+    """
+    _create(settings)
+    counts = {t: info.n_partitions for t, info in describe_topics(settings, STREAM_TOPICS).items()}
+    if len(set(counts.values())) > 1:
+        raise ConflictError(
+            f"{', '.join((*EVENT_TOPICS, PROFILES))} must have one partition count, they have {counts}; "
+            "add partitions to the smaller ones while the stream is stopped"
+        )
+    registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
+    ids = {}
+    for topic in TOPICS:
+        registry.set_compatibility(topic, COMPATIBILITY)
+        ids[topic] = registry.register(topic, schema_text(topic))
+    return ids
+
+
+def _create(settings: Settings) -> None:
+    kafka = settings.kafka
+    wanted = [
+        NewTopic(
+            topic,
+            num_partitions=kafka.partitions,
+            replication_factor=kafka.replication,
+            config={
+                "retention.ms": str(kafka.retention_hours * 3_600_000),
+                # Replayed history carries old times: retention must count from the append.
+                "message.timestamp.type": "LogAppendTime",
+            },
+        )
+        for topic in TOPICS
+    ]
+    for topic, future in admin(settings).create_topics(wanted, request_timeout=kafka.timeout_s).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise DependencyError(
+                    f"Kafka at {settings.kafka_servers} did not create {topic}: {error.args[0].str()}"
+                ) from error
+
+
+def run() -> None:
+    """Create the topics and register their schemas; safe to run again."""
+    settings = load_settings()
+    ids = ensure_topics(settings)
+    emit({"topics": {t: i.__dict__ for t, i in describe_topics(settings, TOPICS).items()}, "schema_ids": ids})

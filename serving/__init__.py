@@ -1,0 +1,1 @@
+"""Models to answers: the decision API, its rules, its ladder, its log."""
