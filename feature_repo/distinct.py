@@ -1,0 +1,118 @@
+"""Distinct content and pages: exact to 64 per row, then a Bloom filter, which still tells what a user has seen.
+
+Source: B. H. Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970; the count from the number of
+set bits, -m/k ln(1 - X/m): Swamidass & Baldi, 2007.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feature_repo.packing import Ints, Section, deltas, undeltas
+
+EXACT = 64
+WORD_BITS = 7  # so that a word is one byte of a packed row
+N_WORDS = 288
+N_BITS = N_WORDS * WORD_BITS
+N_PROBES = 3
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Either exact hashes or a filter, per row.
+
+    user, value
+        Shape (n_values,), sorted by (user, value): exact hashes.
+    sketched
+        Shape (n_sketched,), sorted: rows that have a filter instead.
+    words
+        Shape (n_sketched, N_WORDS): their bits, seven to a word.
+    """
+
+    user: Ints
+    value: Ints
+    sketched: Ints
+    words: Ints
+
+
+def content_hash(names: Sequence[str] | NDArray[np.object_]) -> Ints:
+    """32-bit hash of each name, never 0; "" and None give 0, which means none. Shape (n,)."""
+    values = np.asarray(names, dtype=object)
+    missing = np.array([not v for v in values], bool) if len(values) else np.zeros(0, bool)
+    hashed = (pd.util.hash_array(np.where(missing, "", values), categorize=True) >> np.uint64(32)).astype(np.int64)
+    return np.where(missing, 0, np.maximum(hashed, 1))
+
+
+def empty() -> Distinct:
+    """Nothing seen."""
+    none = np.zeros(0, np.int64)
+    return Distinct(none, none, none, np.zeros((0, N_WORDS), np.int64))
+
+
+def add(distinct: Distinct, user: Ints, value: Ints, *, n_rows: int) -> Distinct:
+    """With hashes added; 0 is passed over. `user` and `value` have shape (n_events,)."""
+    has = value != 0
+    user, value = user[has], value[has]
+    if not len(user):
+        return distinct
+    is_sketched = np.zeros(n_rows, bool)
+    is_sketched[distinct.sketched] = True
+    late = is_sketched[user]
+    both = np.unique(np.concatenate(((distinct.user << 32) | distinct.value, (user[~late] << 32) | value[~late])))
+    users, values = both >> 32, both & 0xFFFFFFFF
+    over = np.bincount(users, minlength=n_rows) > EXACT
+    if not over.any() and not late.any():
+        return Distinct(users, values, distinct.sketched, distinct.words)
+    spill = over[users]
+    rows = np.flatnonzero(is_sketched | over)
+    words = np.zeros((len(rows), N_WORDS), np.int64)
+    words[np.searchsorted(rows, distinct.sketched)] = distinct.words
+    into = np.searchsorted(rows, np.concatenate((users[spill], user[late])))
+    _set(words, into, np.concatenate((values[spill], value[late])))
+    return Distinct(users[~spill], values[~spill], rows, words)
+
+
+def count(distinct: Distinct, n_rows: int) -> NDArray[np.float64]:
+    """Number of distinct values per row: exact to 64, then estimated. Shape (n_rows,)."""
+    out = np.bincount(distinct.user, minlength=n_rows).astype(np.float64)
+    if len(distinct.sketched):
+        n_set = np.bitwise_count(distinct.words).sum(axis=1)
+        free = np.maximum(N_BITS - n_set, 1) / N_BITS  # a full filter still gives a number
+        out[distinct.sketched] = np.round(-N_BITS / N_PROBES * np.log(free))
+    return out
+
+
+def contains(distinct: Distinct, row: int, value: Ints) -> NDArray[np.bool_]:
+    """Whether a row has seen each hash, shape (n_values,); past 64 a few unseen ones answer True."""
+    where = np.flatnonzero(distinct.sketched == row)
+    if len(where):
+        word, bit = _probe(value)
+        return np.asarray(((distinct.words[where[0]][word] >> bit) & 1).all(axis=0), bool)
+    return np.isin(value, distinct.value[distinct.user == row])
+
+
+def to_sections(distinct: Distinct) -> tuple[Section, Section]:
+    """Packed form: exact hashes as ascending steps, and filters word by word."""
+    row = np.repeat(distinct.sketched, N_WORDS)
+    return Section(distinct.user, (deltas(distinct.user, distinct.value),)), Section(row, (distinct.words.ravel(),))
+
+
+def from_sections(exact: Section, sketch: Section) -> Distinct:
+    """Inverse of to_sections."""
+    rows = sketch.row[::N_WORDS]
+    return Distinct(exact.row, undeltas(exact.row, exact.columns[0]), rows, sketch.columns[0].reshape(-1, N_WORDS))
+
+
+def _probe(value: Ints) -> tuple[Ints, Ints]:
+    """Word and bit of each probe, shape (N_PROBES, n_values); double hashing (Kirsch & Mitzenmacher, 2006)."""
+    low, high = value & 0xFFFF, (value >> 16) | 1
+    bit = (low + np.arange(N_PROBES)[:, None] * high) % N_BITS
+    return bit // WORD_BITS, bit % WORD_BITS
+
+
+def _set(words: Ints, into: Ints, value: Ints) -> None:
+    word, bit = _probe(value)
+    np.bitwise_or.at(words, (np.broadcast_to(into, word.shape), word), np.int64(1) << bit)

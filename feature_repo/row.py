@@ -1,0 +1,177 @@
+"""The rows of many users as columns, and their packed form: the feature `activity` of the view `user_activity`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo import applied as applied_state
+from feature_repo import distinct, sessions, tiles
+from feature_repo.applied import Applied
+from feature_repo.distinct import Distinct
+from feature_repo.packing import Ints, Section, pack, row_starts, unpack
+from feature_repo.sessions import Sessions
+from feature_repo.tiles import LEVELS, Tiles
+
+LAYOUT = 1
+# minute, hour, day, lifetime, format tiles · sessions · contents, pages (exact and filter each) · step text
+WIDTHS = (3, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1)
+N_FIXED = 7
+OPEN, COMPLETE = 0, 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """State of n users, one entry per user and column. Times in ms since epoch UTC, 0 = never.
+
+    version_us
+        Shape (n,): when the row was last changed, as stored; 0 = no row yet.
+    first_ms, last_ms
+        Shape (n,): least and greatest time of a counted event.
+    onboarding_ms
+        Shape (n,): when the onboarding began, 0 = not said.
+    step, step_ms
+        Shape (n,): latest step by event time, and that time.
+    n_too_late, n_late
+        Shape (n,): events older than every tile, and older than the lateness bound, on arrival.
+    levels
+        Tiles of LEVELS, in that order.
+    life
+        Lifetime sums per family (tile number 0).
+    formats
+        Opens and completions per format: the "family" is the format's code, the tile number OPEN or COMPLETE.
+    """
+
+    version_us: Ints
+    first_ms: Ints
+    last_ms: Ints
+    onboarding_ms: Ints
+    step: NDArray[np.object_]
+    step_ms: Ints
+    n_too_late: Ints
+    n_late: Ints
+    levels: tuple[Tiles, ...]
+    life: Tiles
+    formats: Tiles
+    sessions: Sessions
+    contents: Distinct
+    pages: Distinct
+    applied: Applied
+
+    @property
+    def n_rows(self) -> int:
+        """Number of users."""
+        return len(self.version_us)
+
+
+def empty_rows(n: int) -> Rows:
+    """n users of whom nothing is known."""
+    zeros = np.zeros(n, np.int64)
+    return Rows(
+        version_us=zeros,
+        first_ms=zeros,
+        last_ms=zeros,
+        onboarding_ms=zeros,
+        step=np.full(n, "", object),
+        step_ms=zeros,
+        n_too_late=zeros,
+        n_late=zeros,
+        levels=tuple(tiles.empty() for _ in LEVELS),
+        life=tiles.empty(),
+        formats=tiles.empty(),
+        sessions=sessions.empty(n),
+        contents=distinct.empty(),
+        pages=distinct.empty(),
+        applied=applied_state.empty(n),
+    )
+
+
+def pack_rows(rows: Rows) -> list[bytes]:
+    """The `activity` bytes of each row; equal for rows that applied the same events in another order."""
+    fixed = np.column_stack(
+        (
+            rows.last_ms,
+            rows.last_ms - rows.first_ms,
+            rows.onboarding_ms,
+            rows.step_ms,
+            rows.n_too_late,
+            rows.n_late,
+            rows.sessions.n_dropped,
+        )
+    )
+    ones = np.ones(rows.n_rows, np.int64)
+    sections = [
+        *(
+            tiles.to_section(level_tiles, rows.last_ms // level.width_ms)
+            for level, level_tiles in zip(LEVELS, rows.levels, strict=True)
+        ),
+        tiles.to_section(rows.life, ones),
+        tiles.to_section(rows.formats, ones),
+        sessions.to_section(rows.sessions, rows.last_ms),
+        *distinct.to_sections(rows.contents),
+        *distinct.to_sections(rows.pages),
+        _text_section(rows.step),
+    ]
+    return pack(LAYOUT, fixed, sections)
+
+
+def unpack_rows(
+    activity: Sequence[bytes | None], applied: Sequence[bytes | None] | None = None, version_us: Ints | None = None
+) -> Rows:
+    """Rows of packed bytes; None is a user without a row.
+
+    applied, version_us
+        Left out when only features are wanted.
+
+    Raises DataError for damaged bytes or another layout.
+    """
+    n = len(activity)
+    blank = _blank_activity()
+    fixed, found = unpack([a or blank for a in activity], layout=LAYOUT, n_fixed=N_FIXED, widths=WIDTHS)
+    last_ms, span_ms, onboarding_ms, step_ms, n_too_late, n_late, n_dropped = fixed.T
+    ones = np.ones(n, np.int64)
+    no_state = _blank_applied()
+    return Rows(
+        version_us=np.zeros(n, np.int64) if version_us is None else version_us,
+        first_ms=last_ms - span_ms,
+        last_ms=last_ms,
+        onboarding_ms=onboarding_ms,
+        step=_texts(found[10], n),
+        step_ms=step_ms,
+        n_too_late=n_too_late,
+        n_late=n_late,
+        levels=tuple(tiles.from_section(found[i], last_ms // level.width_ms) for i, level in enumerate(LEVELS)),
+        life=tiles.from_section(found[3], ones),
+        formats=tiles.from_section(found[4], ones),
+        sessions=sessions.from_section(found[5], last_ms, n_dropped),
+        contents=distinct.from_sections(found[6], found[7]),
+        pages=distinct.from_sections(found[8], found[9]),
+        applied=applied_state.empty(n)
+        if applied is None
+        else applied_state.unpack_applied([a or no_state for a in applied]),
+    )
+
+
+def _blank_activity() -> bytes:
+    return pack_rows(empty_rows(1))[0]
+
+
+def _blank_applied() -> bytes:
+    return applied_state.pack_applied(applied_state.empty(1))[0]
+
+
+def _text_section(texts: NDArray[np.object_]) -> Section:
+    encoded = [str(t).encode() for t in texts]
+    row = np.repeat(np.arange(len(encoded)), [len(e) for e in encoded])
+    return Section(row, (np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64),))
+
+
+def _texts(section: Section, n: int) -> NDArray[np.object_]:
+    out = np.full(n, "", object)
+    if len(section.row):
+        data = section.columns[0].astype(np.uint8).tobytes()
+        edges = row_starts(section.row, n).tolist()
+        out[:] = [data[a:b].decode(errors="replace") for a, b in pairwise(edges)]
+    return out

@@ -1,0 +1,123 @@
+"""Tiles: counts and weights per user, action family and span of time, at four widths.
+
+A level's tiles are one sorted array of keys, `user << 33 | family << 28 | tile number`, with their sums beside it:
+adding events is a concatenation, a sort and a segmented sum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.packing import Ints, Section, deltas, undeltas, unzigzag, zigzag
+from firstmile.names import FAMILIES
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+
+FAMILY_BITS, TILE_BITS = 5, 28
+USER_SHIFT = FAMILY_BITS + TILE_BITS
+TILE_MASK = (1 << TILE_BITS) - 1
+MAX_USERS = 1 << 20
+"""Rows one fold may take: sessions pack a user and a time into 63 bits."""
+
+N_FAMILIES = len(FAMILIES)
+AGE_SPAN = 64
+"""Ages of kept tiles fit below this: a packed key is family × 64 + age."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One width of tile and how many of them are kept, counted back from the tile of the greatest event time."""
+
+    name: str
+    width_ms: int
+    kept: int
+
+
+MINUTES = Level("minute", MINUTE_MS, 61)
+HOURS = Level("hour", HOUR_MS, 49)
+DAYS = Level("day", DAY_MS, 31)
+LEVELS = (MINUTES, HOURS, DAYS)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Sums per key: `key` sorted and unique, `count` and `weight` of the same shape (n_tiles,)."""
+
+    key: Ints
+    count: Ints
+    weight: Ints
+
+    @property
+    def user(self) -> Ints:
+        """Row index of each tile."""
+        return self.key >> USER_SHIFT
+
+    @property
+    def family(self) -> Ints:
+        """Family code of each tile."""
+        return (self.key >> TILE_BITS) & ((1 << FAMILY_BITS) - 1)
+
+    @property
+    def tile(self) -> Ints:
+        """Tile number: start time divided by the level's width."""
+        return self.key & TILE_MASK
+
+    def where(self, mask: NDArray[np.bool_]) -> "Tiles":
+        """The tiles a mask keeps."""
+        return Tiles(self.key[mask], self.count[mask], self.weight[mask])
+
+
+def empty() -> Tiles:
+    """No tiles."""
+    none = np.zeros(0, np.int64)
+    return Tiles(none, none, none)
+
+
+def key_of(user: Ints, family: Ints, tile: Ints) -> Ints:
+    """Sort key of a tile."""
+    return (user << USER_SHIFT) | (family << TILE_BITS) | tile
+
+
+def add(tiles: Tiles, key: Ints, weight: Ints) -> Tiles:
+    """The tiles with one event per given key added; `key` and `weight` have shape (n_events,)."""
+    if not len(key):
+        return tiles
+    keys = np.concatenate((tiles.key, key))
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    counts = np.concatenate((tiles.count, np.ones(len(key), np.int64)))[order]
+    weights = np.concatenate((tiles.weight, weight))[order]
+    return Tiles(keys[first], np.add.reduceat(counts, first), np.add.reduceat(weights, first))
+
+
+def evict(tiles: Tiles, level: Level, last_ms: Ints) -> Tiles:
+    """Without the tiles that have left the level, seen from each row's greatest event time, shape (n_rows,)."""
+    keep = tiles.tile > last_ms[tiles.user] // level.width_ms - level.kept
+    return tiles if keep.all() else tiles.where(keep)
+
+
+def to_section(tiles: Tiles, reference: Ints) -> Section:
+    """Packed form: key deltas, counts, weight minus count.
+
+    reference
+        Shape (n_rows,): newest tile number per row; ages are counted back from it.
+    """
+    user = tiles.user
+    age = reference[user] - tiles.tile
+    order = np.lexsort((age, tiles.family, user))
+    code = (tiles.family * AGE_SPAN + age)[order]
+    row, count = user[order], tiles.count[order]
+    return Section(row, (deltas(row, code), count, zigzag(tiles.weight[order] - count)))
+
+
+def from_section(section: Section, reference: Ints) -> Tiles:
+    """Inverse of to_section."""
+    step, count, excess = section.columns
+    code = undeltas(section.row, step)
+    key = key_of(section.row, code // AGE_SPAN, reference[section.row] - code % AGE_SPAN)
+    order = np.argsort(key, kind="stable")
+    return Tiles(key[order], count[order], (unzigzag(excess) + count)[order])
