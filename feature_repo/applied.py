@@ -219,7 +219,9 @@ def unpack_applied(blobs: Sequence[bytes]) -> Applied:
     order = np.lexsort((ids.columns[1], received_s, ids.row))
     return Applied(
         fences.row,
-        *fences.columns,
+        fences.columns[0],
+        fences.columns[1],
+        fences.columns[2],
         ids.row[order],
         ids.columns[1][order],
         received_s[order],

@@ -1,7 +1,8 @@
 """Bytes of a row: a list of unsigned integers per row, each as a varint, coded for many rows at once.
 
 A packed row is `layout, n_1 … n_s, fixed …, section 1, …, section s`: the section counts, a fixed number of values,
-then each section's entries of a fixed width. Small numbers cost one byte, so deltas and ages are stored instead of times.
+then each section's entries of a fixed width. Small numbers cost one byte, so deltas and ages are stored instead of
+times.
 
 Source of the varint: LEB128, as in Protocol Buffers.
 """

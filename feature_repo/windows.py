@@ -72,7 +72,8 @@ def windows(rows: Rows, now_us: Ints) -> dict[str, Floats]:
 def _sums(out: dict[str, Floats], chosen: Tiles, n: int, name: str) -> None:
     index = chosen.user * N_FAMILIES + chosen.family
     for kind, values in (("count", chosen.count), ("weight", chosen.weight)):
-        table = np.bincount(index, weights=values, minlength=n * N_FAMILIES).reshape(n, N_FAMILIES)
+        table: Floats = np.asarray(np.bincount(index, weights=values, minlength=n * N_FAMILIES), np.float64)
+        table = table.reshape(n, N_FAMILIES)
         for code, family in enumerate(FAMILIES):
             out[f"{family}_{name}_{kind}"] = table[:, code]
         if kind == "count":
@@ -83,8 +84,8 @@ def _formats(out: dict[str, Floats], rows: Rows) -> None:
     for kind, name in ((OPEN, "opens"), (COMPLETE, "completes")):
         chosen = rows.formats.where(rows.formats.tile == kind)
         index = chosen.user * len(FORMATS) + chosen.family
-        table = np.bincount(index, weights=chosen.count, minlength=rows.n_rows * len(FORMATS))
-        table = table.reshape(rows.n_rows, len(FORMATS))
+        sums = np.bincount(index, weights=chosen.count, minlength=rows.n_rows * len(FORMATS))
+        table: Floats = np.asarray(sums, np.float64).reshape(rows.n_rows, len(FORMATS))
         for code, content_format in enumerate(FORMATS):
             out[f"{name}_{content_format}"] = table[:, code]
 
