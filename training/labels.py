@@ -1,0 +1,204 @@
+"""What each model should have answered, and for whom: labels and populations at day N of an onboarding.
+
+First step of training: OULAD tables -> labelled users, before any feature is looked at. A label may look past day N,
+a population may not. Everybody left out is counted with the reason.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from firstmile.errors import DataError, unknown_name
+from firstmile.names import SKILL_LEVELS
+from firstmile.oulad import OuladTables
+
+PASS_SCORE: Final = 40.0
+DISENGAGED_DAYS: Final = 14
+BEGINNER_BELOW: Final = 60.0
+ADVANCED_ABOVE: Final = 80.0
+
+Counts = Counter[str]
+Users = pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model answers: its classes in order, the days it learns from, the days it is judged on."""
+
+    classes: tuple[str, ...]
+    snapshot_days: tuple[int, ...]
+    evaluated_days: tuple[int, ...]
+
+
+# activation stops before day 19, when the assessment is due: past it only late hand-ins are left, another question.
+TASKS: Final[Mapping[str, Task]] = {
+    "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14)),
+    "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28)),
+    "skill_level": Task(SKILL_LEVELS, (0, 1, 3, 7, 14, 28), (14, 28)),
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Users of one model at one or more days.
+
+    rows
+        Columns user_id, presentation, id_student, day, label (index into the task's classes), until_day (the last
+        day the label looked at).
+    counts
+        Per day: `population`, `rows`, and `left_out:<why>` or `<what>` for what needed a decision.
+    """
+
+    rows: pd.DataFrame
+    counts: dict[int, Counts] = field(default_factory=dict)
+
+
+def label(model: str, tables: OuladTables, *, days: Sequence[int] | None = None) -> Labelled:
+    """The model's labelled users at each of its snapshot days (or at `days`), stacked.
+
+    Raises DataError for an unknown model, or when the tables cannot carry its label.
+    """
+    if model not in TASKS:
+        raise DataError(unknown_name("model", model, TASKS))
+    parts = {day: _LABELS[model](tables, day) for day in days or TASKS[model].snapshot_days}
+    frames = [rows.assign(day=day)[_COLUMNS] for day, (rows, _) in parts.items()]
+    rows = pd.concat(frames, ignore_index=True).sort_values(["user_id", "day"], ignore_index=True)
+    return Labelled(rows, {day: counts for day, (_, counts) in parts.items()})
+
+
+def population(tables: OuladTables, day: int) -> tuple[Users, Counts]:
+    """Who is being onboarded at the end of `day`: registered by then and not unregistered by then.
+
+    Columns user_id, presentation, id_student. Without a date of registration nobody knows: left out, counted.
+    """
+    users: pd.DataFrame = tables.registrations.to_pandas()
+    registered, unregistered = users["date_registration"], users["date_unregistration"]
+    why = {
+        "registration date missing": registered.isna(),
+        "registered later": registered > day,
+        "unregistered by then": unregistered <= day,
+    }
+    kept, counts = _leave_out(users, why)
+    counts["population"] = len(kept)
+    return kept[["user_id", "presentation", "id_student"]], counts
+
+
+def activation(tables: OuladTables, day: int) -> tuple[Users, Counts]:
+    """1: the presentation's earliest-due TMA is handed in on days N+1 … course end with a score of at least 40.
+
+    Of those who have not handed it in by N; who brought its mark from an earlier attempt (banked) leaves. A hand-in
+    whose score is missing has not reached it, and is counted.
+    """
+    users, counts = population(tables, day)
+    hand_ins = _first_tma_hand_ins(tables)
+    banked = set(hand_ins.loc[hand_ins["is_banked"], "user_id"])
+    hand_ins = hand_ins[~hand_ins["is_banked"]]
+    done = set(hand_ins.loc[hand_ins["date_submitted"] <= day, "user_id"])
+    users, out = _leave_out(
+        users, {"banked": users["user_id"].isin(banked), "handed in by then": users["user_id"].isin(done)}
+    )
+    end = users["presentation"].map(_course_ends(tables))
+    later = hand_ins[
+        (hand_ins["date_submitted"] > day)
+        & (hand_ins["date_submitted"] <= hand_ins["presentation"].map(_course_ends(tables)))
+    ]
+    reached = later.loc[later["score"] >= PASS_SCORE, "user_id"]
+    out["score missing, not reached"] = int(users["user_id"].isin(later.loc[later["score"].isna(), "user_id"]).sum())
+    return _labelled(users, users["user_id"].isin(reached), end, counts + out)
+
+
+def disengagement(tables: OuladTables, day: int) -> tuple[Users, Counts]:
+    """1: no click in days N+1 … N+14. Clicks after a learner's own unregistration are clicks.
+
+    A presentation that is over before day N+14 cannot carry the label: its users are left out, counted.
+    """
+    users, counts = population(tables, day)
+    until = day + DISENGAGED_DAYS
+    users, out = _leave_out(users, {"course over": users["presentation"].map(_course_ends(tables)) < until})
+    date = tables.clicks["date"]
+    window = pc.and_(pc.greater(date, day), pc.less_equal(date, until))
+    clicked = pc.unique(tables.clicks["user_id"].filter(window))
+    silent = ~np.asarray(pc.is_in(pa.array(users["user_id"], pa.string()), clicked))
+    return _labelled(users, silent, until, counts + out)
+
+
+def skill_level(tables: OuladTables, day: int, *, only_later_marks: bool = False) -> tuple[Users, Counts]:
+    """Mean score of all TMA and CMA marks: below 60 beginner (0), to 80 intermediate (1), above advanced (2).
+
+    Only who has a mark. Banked marks count: a mark of this learner, whenever it was earned (on the shipped data 13
+    learners have no other). only_later_marks gives the second form: marks handed in after day N alone.
+    """
+    users, counts = population(tables, day)
+    kinds = tables.assessments.to_pandas()[["presentation", "id_assessment", "assessment_type"]]
+    marks = tables.hand_ins.to_pandas().merge(kinds, on=["presentation", "id_assessment"])
+    marks = marks[marks["assessment_type"].isin(["TMA", "CMA"])]
+    counts["score missing"] = int(marks.loc[marks["score"].isna(), "user_id"].isin(users["user_id"]).sum())
+    if only_later_marks:
+        marks = marks[marks["date_submitted"] > day]
+    mean = users["user_id"].map(marks.dropna(subset=["score"]).groupby("user_id")["score"].mean())
+    kept, out = _leave_out(users, {"no mark": mean.isna()})
+    end = kept["presentation"].map(_course_ends(tables))
+    return _labelled(kept, skill_index(mean[kept.index].to_numpy()), end, counts + out)
+
+
+def skill_index(mean_score: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Index into SKILL_LEVELS of mean scores (0-100).
+
+    >>> skill_index(np.array([59.9, 60.0, 80.0, 80.1])).tolist()
+    [0, 1, 1, 2]
+    """
+    return (mean_score >= BEGINNER_BELOW).astype(np.int64) + (mean_score > ADVANCED_ABOVE)
+
+
+_COLUMNS = ["user_id", "presentation", "id_student", "day", "label", "until_day"]
+_LABELS: Final[Mapping[str, Callable[[OuladTables, int], tuple[Users, Counts]]]] = {
+    "activation": activation,
+    "disengagement": disengagement,
+    "skill_level": partial(skill_level, only_later_marks=False),
+}
+
+
+def _leave_out(users: Users, why: Mapping[str, "pd.Series[bool]"]) -> tuple[Users, Counts]:
+    """Users without those any mask names; each counted once, under the first mask that names him."""
+    keep = np.ones(len(users), dtype=bool)
+    counts: Counts = Counter()
+    for reason, mask in why.items():
+        out = keep & mask.to_numpy(dtype=bool)
+        counts[f"left_out:{reason}"] = int(out.sum())
+        keep &= ~out
+    return users[keep], counts
+
+
+def _labelled(users: Users, labels: npt.ArrayLike, until_day: npt.ArrayLike, counts: Counts) -> tuple[Users, Counts]:
+    until = np.broadcast_to(np.asarray(until_day, dtype=np.int64), len(users))
+    rows = users.assign(label=np.asarray(labels, dtype=np.int64), until_day=until)
+    counts["rows"] = len(rows)
+    return rows, counts
+
+
+def _course_ends(tables: OuladTables) -> dict[str, int]:
+    courses = tables.courses.to_pydict()
+    return dict(zip(courses["presentation"], courses["module_presentation_length"], strict=True))
+
+
+def _first_tma_hand_ins(tables: OuladTables) -> pd.DataFrame:
+    """Hand-ins of each presentation's earliest-due TMA; the smaller id where two are due on one day."""
+    assessments: pd.DataFrame = tables.assessments.to_pandas()
+    due = assessments[(assessments["assessment_type"] == "TMA") & assessments["date"].notna()]
+    first = due.sort_values(["date", "id_assessment"]).drop_duplicates("presentation")
+    without = sorted(set(tables.presentations) - set(first["presentation"]))
+    if without:
+        raise DataError(
+            f"assessments, column date: {', '.join(without)} has no TMA with a due day, so activation has no goal; "
+            "leave the presentation out or complete the file"
+        )
+    hand_ins: pd.DataFrame = tables.hand_ins.to_pandas()
+    return hand_ins[hand_ins["id_assessment"].isin(first["id_assessment"])]
