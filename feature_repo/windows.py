@@ -104,8 +104,9 @@ def _times(out: dict[str, Floats], rows: Rows, now_ms: Ints) -> None:
     session_s[user[is_open]] = length_ms[is_open] / 1_000
     out["session_s"] = session_s
     out["seconds_since_last_event"] = np.where(seen, (now_ms - rows.last_ms) / 1_000, np.nan)
-    out["days_since_last_event"] = np.where(seen, (now_ms - rows.last_ms) / DAY_MS, np.nan)
-    out["days_since_first_event"] = np.where(seen, (now_ms - rows.first_ms) / DAY_MS, np.nan)
+    # Whole UTC days: a model that must not see the time of day can use them.
+    out["days_since_last_event"] = np.where(seen, now_ms // DAY_MS - rows.last_ms // DAY_MS, np.nan)
+    out["days_since_first_event"] = np.where(seen, now_ms // DAY_MS - rows.first_ms // DAY_MS, np.nan)
     began = np.where(rows.onboarding_ms > 0, rows.onboarding_ms, rows.first_ms)
     out["onboarding_age_days"] = np.where(began > 0, (now_ms - began) / DAY_MS, np.nan)
 

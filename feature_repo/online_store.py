@@ -1,0 +1,208 @@
+"""The online store every writer goes through: Feast's Redis layout, written by compare-and-set.
+
+One hash per user holds every view's features under Feast's field names, Feast's `_ts:<view>` times, and `_v`: the
+user's version, a µs time that every write raises. A write names the version it read; Redis refuses it if that has
+changed since:
+
+    stream        read row and _v → fold → write if _v is the same, else read again
+    materialize   read _v and _ts:<view> → write rows newer than _ts if _v is the same, else read again
+
+so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import redis
+import redis.asyncio
+from feast import FeatureView, RepoConfig
+from feast.infra.online_stores.helpers import _mmh3, _redis_key
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from google.protobuf.timestamp_pb2 import Timestamp
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from firstmile.clock import to_us
+from firstmile.errors import ConflictError
+from firstmile.names import PROJECT
+from firstmile.settings import load_settings
+
+VERSION_FIELD = b"_v"
+MAX_TRIES = 50
+
+_COMPARE_AND_SET = """
+local version = redis.call('HGET', KEYS[1], '_v')
+if (version or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], '_v', ARGV[2], unpack(ARGV, 3))
+return 1
+"""
+
+Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
+
+
+def connect(url: str, *, timeout_s: float) -> "redis.Redis":
+    """A client that gives up after the timeout instead of retrying with back-off for seconds."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def user_key(user_id: str) -> bytes:
+    """Redis key of a user's hash, in Feast's layout."""
+    entity = EntityKeyProto(join_keys=["user_id"], entity_values=[ValueProto(string_val=user_id)])
+    return bytes(_redis_key(PROJECT, entity, entity_key_serialization_version=3))
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """Field of a feature in a user's hash, in Feast's layout."""
+    return bytes(_mmh3(f"{view}:{feature}"))
+
+
+def time_field(view: str) -> bytes:
+    """Field of a view's time in a user's hash, in Feast's layout."""
+    return f"_ts:{view}".encode()
+
+
+def time_bytes(us: int) -> bytes:
+    """A view's time as Feast stores it."""
+    stamp = Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1_000)
+    return bytes(stamp.SerializeToString())
+
+
+def time_of(data: bytes | None) -> int:
+    """µs of a stored view's time; 0 when there is none."""
+    if not data:
+        return 0
+    stamp = Timestamp.FromString(data)
+    return int(stamp.seconds) * 1_000_000 + int(stamp.nanos) // 1_000
+
+
+@dataclass(frozen=True)
+class UserWrite:
+    """New fields of one user's hash.
+
+    expected_us
+        Version that was read, 0 for no row; the write is refused if it is another by now.
+    version_us
+        New version, greater than expected_us.
+    """
+
+    key: bytes
+    expected_us: int
+    version_us: int
+    fields: Mapping[bytes, bytes]
+
+
+def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite]) -> list[bool]:
+    """Write each user whose version is still the expected one; which were written. One round trip."""
+    if not writes:
+        return []
+    script = client.register_script(_COMPARE_AND_SET)
+    for _ in range(2):
+        with client.pipeline(transaction=False) as pipe:
+            for write in writes:
+                expected = str(write.expected_us) if write.expected_us else ""
+                flat = [part for pair in write.fields.items() for part in pair]
+                pipe.evalsha(script.sha, 1, write.key, expected, write.version_us, *flat)
+            replies = pipe.execute(raise_on_error=False)
+        if not any(isinstance(reply, NoScriptError) for reply in replies):
+            break
+        # A fresh or restarted Redis. Running the batch again is safe: a write that went through is refused now,
+        # so its first answer counts.
+        client.script_load(_COMPARE_AND_SET)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return [bool(reply) for reply in replies]
+
+
+class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
+    """Config; the address comes from Firstmile's settings unless `url` is given."""
+
+    type: Literal["feature_repo.online_store.FencedRedisOnlineStore"] = (
+        "feature_repo.online_store.FencedRedisOnlineStore"
+    )
+    url: str | None = None
+
+
+class FencedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
+    """Feast's Redis store with its writes replaced by compare-and-set."""
+
+    _client: "redis.Redis | None" = None
+    _client_async: Any = None
+
+    def _get_client(self, online_store_config: FencedRedisOnlineStoreConfig) -> "redis.Redis":
+        if not self._client:
+            url, timeout_s = _address(online_store_config)
+            self._client = connect(url, timeout_s=timeout_s)
+        return self._client
+
+    async def _get_client_async(self, online_store_config: FencedRedisOnlineStoreConfig) -> Any:
+        if not self._client_async:
+            url, timeout_s = _address(online_store_config)
+            self._client_async = redis.asyncio.Redis.from_url(url, socket_timeout=timeout_s)
+        return self._client_async
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """Write rows newer than what is stored; called by `feast materialize` and `write_to_online_store`.
+
+        Raises ConflictError when other writers kept changing the same users.
+        """
+        client = self._get_client(config.online_store)
+        pending = _newest(config, data)
+        for _ in range(MAX_TRIES):
+            writes = list(_writes(client, table.name, pending))
+            done = compare_and_set(client, writes)
+            pending = {w.key: pending[w.key] for w, ok in zip(writes, done, strict=True) if not ok}
+            if not pending:
+                break
+        else:
+            raise ConflictError(f"{len(pending)} users of {table.name} changed at every one of {MAX_TRIES} tries")
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """The same, for Feast's asynchronous callers."""
+        self.online_write_batch(config, table, data, progress)
+
+
+def _address(config: FencedRedisOnlineStoreConfig) -> tuple[str, float]:
+    if config.url:
+        return config.url, 5.0
+    settings = load_settings()
+    return settings.redis_url, settings.redis.timeout_s
+
+
+def _newest(config: RepoConfig, data: Iterable[Row]) -> dict[bytes, tuple[int, dict[str, ValueProto]]]:
+    newest: dict[bytes, tuple[int, dict[str, ValueProto]]] = {}
+    for entity, values, timestamp, _ in data:
+        key = _redis_key(config.project, entity, entity_key_serialization_version=3)
+        us = to_us(timestamp)
+        if key not in newest or us > newest[key][0]:
+            newest[key] = (us, values)
+    return newest
+
+
+def _writes(
+    client: "redis.Redis", view: str, pending: Mapping[bytes, tuple[int, dict[str, ValueProto]]]
+) -> Iterable[UserWrite]:
+    with client.pipeline(transaction=False) as pipe:
+        for key in pending:
+            pipe.hmget(key, [VERSION_FIELD, time_field(view)])  # type: ignore[arg-type]
+        stored = pipe.execute()
+    for (key, (us, values)), (version, view_time) in zip(pending.items(), stored, strict=True):
+        if us <= time_of(view_time):
+            continue
+        fields = {feature_field(view, name): value.SerializeToString() for name, value in values.items()}
+        fields[time_field(view)] = time_bytes(us)
+        expected_us = int(version or 0)
+        yield UserWrite(key, expected_us, max(us, expected_us + 1), fields)

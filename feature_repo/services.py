@@ -1,0 +1,74 @@
+"""What each model reads: one feature service per model, and the order of its vector."""
+
+from typing import Any, Final
+
+from feast import FeatureService
+
+from feature_repo.views import AUDIT, PROFILE_NUMBERS, Views
+from firstmile.errors import DataError, unknown_name
+from firstmile.names import AUDIT_ATTRIBUTES, MODELS
+
+VERSION: Final = 1
+FAMILIES_READ: Final = (
+    "page_view",
+    "content_open",
+    "content_complete",
+    "form_submit",
+    "step_complete",
+    "feature_use",
+)
+# OULAD knows days, not hours: its models read no window under 24 h, no session and no time of day.
+SPANS_READ: Final = ("24h", "7d", "30d", "total")
+
+ACTIVITY_FEATURES: Final = (
+    *(f"{family}_{span}_{kind}" for family in FAMILIES_READ for span in SPANS_READ for kind in ("count", "weight")),
+    *(f"events_{span}_count" for span in SPANS_READ),
+    "active_days_7d",
+    "active_days_30d",
+    "clicks_total_count",
+    "clicks_total_weight",
+    *(f"opens_{f}" for f in ("community", "document", "guide", "lesson", "quiz")),
+    "n_contents",
+    "n_pages",
+    "days_since_last_event",
+    "days_since_first_event",
+    "onboarding_age_days",
+)
+
+
+def service_name(model: str) -> str:
+    """Name of a model's feature service. Raises DataError for an unknown model."""
+    if model not in MODELS:
+        raise DataError(unknown_name("model", model, MODELS))
+    return f"{model}_v{VERSION}"
+
+
+def model_features(model: str) -> list[str]:
+    """Names of a model's features, in the order of its vector."""
+    service_name(model)
+    return [*ACTIVITY_FEATURES, *PROFILE_NUMBERS]
+
+
+def build_services(views: Views) -> list[FeatureService]:
+    """One service per model. Raises DataError if one would reach the audit view."""
+    services = [
+        FeatureService(
+            name=service_name(model),
+            features=[views.windows[list(ACTIVITY_FEATURES)], views.profile[list(PROFILE_NUMBERS)]],
+        )
+        for model in MODELS
+    ]
+    refuse_audit(services)
+    return services
+
+
+def refuse_audit(services: list[Any]) -> None:
+    """Raise DataError when a service references the audit view or an audit attribute."""
+    for service in services:
+        for projection in service.feature_view_projections:
+            names = {feature.name for feature in projection.features} & set(AUDIT_ATTRIBUTES)
+            if projection.name == AUDIT or names:
+                raise DataError(
+                    f"feature service {service.name} references {projection.name} {sorted(names)}: "
+                    "audit attributes are for monitoring only"
+                )

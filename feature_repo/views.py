@@ -1,0 +1,77 @@
+"""The Feast views. `user_activity` is the packed row; readable features come from `activity_windows` over it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+from feast import FeatureView, Field
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Bytes, Float64, Int64, String
+
+from feature_repo.activity import FEATURE_NAMES
+from feature_repo.entities import user
+from feature_repo.sources import history_source, instant
+from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.settings import Settings
+
+ACTIVITY, PROFILE, CONTEXT, AUDIT, WINDOWS = (
+    "user_activity",
+    "user_profile",
+    "user_context",
+    "user_audit",
+    "activity_windows",
+)
+
+PROFILE_STRINGS = ("product", "cohort", "plan", "role")
+PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
+CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
+PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
+
+
+@dataclass(frozen=True)
+class Views:
+    """All views over one set of sources."""
+
+    activity: FeatureView
+    profile: FeatureView
+    context: FeatureView
+    audit: FeatureView
+    windows: Any
+
+
+def window_features(inputs: pd.DataFrame) -> pd.DataFrame:
+    """`windows` for Feast, online and in training alike. Feast runs this text with only pd and np in scope."""
+    from feature_repo.frame import windows_frame
+
+    return windows_frame(inputs)
+
+
+def build_views(settings: Settings) -> Views:
+    """Views whose history lies under the settings' home. ttl is 0: a row does not expire, it is as old as its user."""
+
+    def view(name: str, fields: list[Field], *, online: bool = True) -> FeatureView:
+        source = history_source(settings, name)
+        return FeatureView(name=name, entities=[user], ttl=timedelta(0), schema=fields, source=source, online=online)
+
+    activity = view(ACTIVITY, [Field(name="activity", dtype=Bytes), Field(name="applied", dtype=Bytes)])
+    profile = view(
+        PROFILE,
+        [
+            *(Field(name=n, dtype=String) for n in PROFILE_STRINGS),
+            *(Field(name=n, dtype=Int64) for n in PROFILE_NUMBERS),
+            Field(name=PROFILE_TIME, dtype=Int64),
+        ],
+    )
+    context = view(
+        CONTEXT, [*(Field(name=n, dtype=String) for n in CONTEXT_STRINGS), Field(name=CONTEXT_TIME, dtype=Int64)]
+    )
+    audit = view(AUDIT, [Field(name=n, dtype=String) for n in AUDIT_ATTRIBUTES], online=False)
+    windows = on_demand_feature_view(
+        name=WINDOWS,
+        sources=[activity[["activity"]], instant],
+        schema=[Field(name=n, dtype=Float64) for n in FEATURE_NAMES],
+        mode="pandas",
+        description="Counts, sessions and ages at the instant asked about",
+    )(window_features)
+    return Views(activity, profile, context, audit, windows)
