@@ -26,8 +26,10 @@ class _Section(BaseModel):
 
 
 class LocalSettings(_Section):
-    """The embedded stack: its ports on loopback, and memory."""
+    """The embedded stack: its ports on loopback, memory, and where its jars come from."""
 
+    java: str = Field("java", min_length=1, description="the Java 17 to run Kafka and the registry with")
+    maven_url: str = Field("https://repo1.maven.org/maven2/", description="Maven Central, or a mirror of it")
     kafka_port: int = Field(19092, ge=1, le=65535)
     kafka_controller_port: int = Field(19093, ge=1, le=65535)
     registry_port: int = Field(18081, ge=1, le=65535)
@@ -102,6 +104,17 @@ class ServingSettings(_Section):
     model_timeout_ms: float = Field(60.0, gt=0)
     lag_budget_ms: float = Field(60_000.0, gt=0, description="pipeline lag past which activity is not trusted")
     model_poll_s: float = Field(5.0, gt=0)
+    model_wait_s: float = Field(10.0, ge=0, description="how long a start waits for MLflow's first word")
+    workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
+    threads: int = Field(4, ge=1, description="per worker and stage: store reads, scoring")
+    max_body_bytes: int = Field(16_384, ge=256)
+    max_in_flight: int = Field(64, ge=1, description="past it, answers are shed to the default flow")
+    user_requests_per_s: float = Field(100.0, ge=0, description="sustained, per user; 0: no limit")
+    cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
+    cache_max_age_s: float = Field(600.0, ge=0)
+    log_queue: int = Field(
+        10_000, ge=1, description="decisions waiting for Kafka, per worker; more are dropped, counted"
+    )
 
 
 class TrainingSettings(_Section):
@@ -119,6 +132,10 @@ class MonitoringSettings(_Section):
     min_decisions: int = Field(20, ge=1)
 
 
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 class Settings(BaseSettings):
     """Everything a process may be told."""
 
@@ -127,6 +144,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = ROOT / ".firstmile"
+    cache: Path = Field(
+        default_factory=lambda: _user_cache() / "firstmile", description="downloads, shared by all homes"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     local: LocalSettings = LocalSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -139,10 +159,10 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
 
-    @field_validator("home")
+    @field_validator("home", "cache")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.expanduser().absolute()
 
     @property
     def kafka_servers(self) -> str:
