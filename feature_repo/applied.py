@@ -65,6 +65,14 @@ def empty(n: int) -> Applied:
     return Applied(none, none, none, none, none, none, none, zeros, zeros, zeros, zeros, zeros)
 
 
+def first(applied: Applied, n: int) -> Applied:
+    """Those of the first n rows."""
+    fences, ids = (int(np.searchsorted(rows, n)) for rows in (applied.fence_user, applied.id_user))
+    columns = {f: getattr(applied, f) for f in Applied.__dataclass_fields__}
+    ends = {"fence": fences, "id": ids}
+    return Applied(**{name: column[: ends.get(name.split("_")[0], n)] for name, column in columns.items()})
+
+
 def message_hash(ids: Sequence[str] | NDArray[np.object_]) -> Ints:
     """56-bit hash of message ids and topic ids, shape (n,)."""
     hashed = pd.util.hash_array(np.asarray(ids, dtype=object), categorize=False)

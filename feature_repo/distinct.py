@@ -52,6 +52,12 @@ def empty() -> Distinct:
     return Distinct(none, none, none, np.zeros((0, N_WORDS), np.int64))
 
 
+def first(distinct: Distinct, n: int) -> Distinct:
+    """Those of the first n rows."""
+    end, filters = (int(np.searchsorted(rows, n)) for rows in (distinct.user, distinct.sketched))
+    return Distinct(distinct.user[:end], distinct.value[:end], distinct.sketched[:filters], distinct.words[:filters])
+
+
 def add(distinct: Distinct, user: Ints, value: Ints, *, n_rows: int) -> Distinct:
     """With hashes added; 0 is passed over. `user` and `value` have shape (n_events,)."""
     has = value != 0

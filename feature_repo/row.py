@@ -66,6 +66,32 @@ class Rows:
         return len(self.version_us)
 
 
+def first_rows(rows: Rows, n: int) -> Rows:
+    """The first n users alone."""
+
+    def cut(kept: Tiles) -> Tiles:
+        end = int(np.searchsorted(kept.key, n << tiles.USER_SHIFT))
+        return Tiles(kept.key[:end], kept.count[:end], kept.weight[:end])
+
+    return Rows(
+        version_us=rows.version_us[:n],
+        first_ms=rows.first_ms[:n],
+        last_ms=rows.last_ms[:n],
+        onboarding_ms=rows.onboarding_ms[:n],
+        step=rows.step[:n],
+        step_ms=rows.step_ms[:n],
+        n_too_late=rows.n_too_late[:n],
+        n_late=rows.n_late[:n],
+        levels=tuple(cut(level) for level in rows.levels),
+        life=cut(rows.life),
+        formats=cut(rows.formats),
+        sessions=sessions.first(rows.sessions, n),
+        contents=distinct.first(rows.contents, n),
+        pages=distinct.first(rows.pages, n),
+        applied=applied_state.first(rows.applied, n),
+    )
+
+
 def empty_rows(n: int) -> Rows:
     """n users of whom nothing is known."""
     zeros = np.zeros(n, np.int64)

@@ -32,6 +32,12 @@ def empty(n: int) -> Sessions:
     return Sessions(none, none, none, np.zeros(n, np.int64))
 
 
+def first(sessions: Sessions, n: int) -> Sessions:
+    """Those of the first n rows."""
+    end = int(np.searchsorted(sessions.user, n))
+    return Sessions(sessions.user[:end], sessions.start_ms[:end], sessions.end_ms[:end], sessions.n_dropped[:n])
+
+
 def add(sessions: Sessions, user: Ints, event_ms: Ints, *, last_ms: Ints, lateness_ms: int) -> Sessions:
     """The sessions with events added, then trimmed.
 

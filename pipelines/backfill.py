@@ -1,0 +1,203 @@
+"""Recorded events to the offline history: the same clean and the same fold as the stream, without Kafka.
+
+OULAD tables ─► events ─► clean ─► fold per user and minute ─► history/user_activity/*.parquet
+             └► profiles, context ─────────────────────────► history/user_profile, user_context
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from feature_repo.applied import message_hash
+from feature_repo.views import CONTEXT_STRINGS, CONTEXT_TIME, PROFILE_TIME
+from firstmile import oulad
+from firstmile.cli import console, emit
+from firstmile.errors import DataError
+from firstmile.names import CONTEXT
+from firstmile.settings import ROOT, Settings, load_settings
+from pipelines.clean import clean, read_mapping
+from pipelines.history import SCHEMA, activity_history
+from pipelines.oulad_events import oulad_events
+from pipelines.oulad_profiles import oulad_profiles
+
+EVENTS_PER_SHARD = 60_000
+ROWS_PER_GROUP = 40_000
+MANIFEST = "oulad.json"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
+
+
+@app.callback()
+def _backfill() -> None:
+    """Events to offline history, through the same fold as the stream."""
+
+
+@app.command("oulad")
+def run_oulad(
+    data: Annotated[Path, typer.Option(help="folder of the OULAD tables")] = ROOT / "data" / "oulad",
+    presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all")] = "",
+    from_day: Annotated[int | None, typer.Option(help="first day, counted from the start of the course")] = None,
+    to_day: Annotated[int | None, typer.Option(help="last day")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = min(os.cpu_count() or 1, 8),
+) -> None:
+    """Write the history of chosen presentations; what was there of them is replaced."""
+    chosen = [p for p in presentations.split(",") if p] or None
+    settings = load_settings()
+    emit(backfill_oulad(settings, oulad.read(data, chosen), days=(from_day, to_day), workers=workers))
+
+
+def backfill_oulad(
+    settings: Settings, tables: oulad.OuladTables, *, days: tuple[int | None, int | None], workers: int
+) -> dict[str, Any]:
+    """Write history/user_activity, user_profile and user_context; returns what was written.
+
+    Raises DataError when the range holds no event.
+    """
+    started = time.monotonic()
+    events = oulad_events(tables, from_day=days[0], to_day=days[1])
+    if not events.num_rows:
+        raise DataError(f"no events in days {days[0]} … {days[1]}; courses run from about -25 to 269")
+    names = sorted(set(tables.info["presentation"].to_pylist()))
+    history_to_us = int(pc.max(events["received_us"]).as_py())
+    _forget(settings.history, names)
+    n_rows = _write_activity(settings.history, events, history_to_us=history_to_us, workers=workers)
+    profiles = oulad_profiles(tables, to_day=days[1])
+    _write(settings.history / "user_profile", profiles, _profile_rows)
+    _write(settings.history / "user_context", events.filter(pc.equal(events["topic"], CONTEXT)), _context_rows)
+    clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
+    _note(settings.history, names, days, history_to_us)
+    return {
+        "presentations": names,
+        "n_events": events.num_rows,
+        "n_users": pc.count_distinct(events["user_id"]).as_py(),
+        "n_history_rows": n_rows,
+        "n_profiles": profiles.num_rows,
+        "click_events": clicks.num_rows,
+        "click_weight": pc.sum(clicks["weight"]).as_py(),
+        "history_to_us": history_to_us,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, workers: int) -> int:
+    folder = history / "user_activity"
+    folder.mkdir(parents=True, exist_ok=True)
+    n_rows = 0
+    shards = list(_shards(events.drop_columns(["properties"]).to_pandas()))
+    columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
+    with (
+        Progress(*columns, console=console, transient=not console.is_terminal) as progress,
+        ProcessPoolExecutor(min(workers, len(shards)), mp_context=get_context("spawn")) as pool,
+    ):
+        bar = progress.add_task("backfill", total=events.num_rows)
+        jobs = {pool.submit(_fold_shard, frame, folder / name, history_to_us): len(frame) for name, frame in shards}
+        for job in as_completed(jobs):
+            n_rows += job.result()
+            progress.advance(bar, jobs[job])
+    return n_rows
+
+
+def _shards(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Whole users, about EVENTS_PER_SHARD events each, named so that a second run replaces the first."""
+    presentation = frame["user_id"].str.rsplit("-", n=1).str[0]
+    for name, part in frame.groupby(presentation, sort=True):
+        n = max(1, round(len(part) / EVENTS_PER_SHARD))
+        shard = message_hash(part["user_id"].to_numpy(object)) % n
+        for i in range(n):
+            yield f"oulad-{name}-{i}.parquet", part[shard == i]
+
+
+def _fold_shard(frame: pd.DataFrame, path: Path, history_to_us: int) -> int:
+    """Fold one shard into one file, put in place when it is whole; returns its number of rows."""
+    unfinished = path.with_suffix(".part")
+    n_rows, waiting, n_waiting = 0, [], 0
+    with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+        for table in activity_history(clean(frame, read_mapping()), history_to_us=history_to_us):
+            waiting.append(table)
+            n_waiting += table.num_rows
+            if n_waiting >= ROWS_PER_GROUP:
+                writer.write_table(pa.concat_tables(waiting))
+                n_rows, waiting, n_waiting = n_rows + n_waiting, [], 0
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    unfinished.replace(path)
+    return n_rows + n_waiting
+
+
+def _write(folder: Path, table: pa.Table, rows: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = table.to_pandas()
+    presentation = frame["user_id"].str.rsplit("-", n=1).str[0]
+    for name, part in frame.groupby(presentation, sort=True):
+        unfinished = folder / f"oulad-{name}.part"
+        pq.write_table(rows(part), unfinished, compression="zstd")
+        unfinished.replace(folder / f"oulad-{name}.parquet")
+
+
+def _profile_rows(frame: pd.DataFrame) -> pa.Table:
+    missing = pa.nulls(len(frame), pa.string())
+    return pa.table(
+        {
+            "user_id": pa.array(frame["user_id"], pa.string()),
+            "event_timestamp": pa.array(frame["received_us"], pa.timestamp("us", tz="UTC")),
+            "product": pa.array(frame["product"], pa.string()),
+            "cohort": pa.array(frame["cohort"], pa.string()),
+            "plan": missing,
+            "role": missing,
+            "prior_attempts": pa.array(frame["prior_attempts"], pa.int64()),
+            "studied_credits": pa.array(frame["studied_credits"], pa.int64()),
+            PROFILE_TIME: pa.array(frame["updated_us"], pa.int64()),
+        }
+    )
+
+
+def _context_rows(frame: pd.DataFrame) -> pa.Table:
+    """One row per observation, holding the latest by event time of those received by then."""
+    ordered = frame.sort_values(["user_id", "received_us"], kind="stable")
+    latest = ordered.groupby("user_id")["event_us"].cummax() == ordered["event_us"]
+    kept = ordered[latest]
+    properties = [dict(p) if p is not None else {} for p in kept["properties"]]
+    columns: dict[str, pa.Array] = {
+        "user_id": pa.array(kept["user_id"], pa.string()),
+        "event_timestamp": pa.array(kept["received_us"], pa.timestamp("us", tz="UTC")),
+    }
+    for name in CONTEXT_STRINGS:
+        columns[name] = pa.array([p.get(name) for p in properties], pa.string())
+    columns[CONTEXT_TIME] = pa.array(np.asarray(kept["event_us"], np.int64))
+    return pa.table(columns)
+
+
+def _forget(history: Path, presentations: Iterable[str]) -> None:
+    for name in presentations:
+        for old in history.glob(f"user_*/oulad-{name}*"):
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.parent.name != "user_audit":
+                old.unlink()
+
+
+def _note(history: Path, names: list[str], days: tuple[int | None, int | None], history_to_us: int) -> None:
+    """Say what the history holds, for `replay` to refuse an overlap."""
+    path = history / MANIFEST
+    blank: dict[str, Any] = {"presentations": {}, "history_to_us": 0}
+    noted: dict[str, Any] = json.loads(path.read_text()) if path.exists() else blank
+    for name in names:
+        noted["presentations"][name] = {"from_day": days[0], "to_day": days[1], "shift_days": 0}
+    noted["history_to_us"] = max(noted["history_to_us"], history_to_us)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(noted, indent=1))
+    unfinished.replace(path)
