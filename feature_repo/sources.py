@@ -1,6 +1,7 @@
 """Where the offline history of each view lies: Parquet files, one folder a view, under the settings' home."""
 
 from feast import FileSource, RequestSource
+from feast.data_format import ParquetFormat
 from feast.field import Field
 from feast.types import Int64
 
@@ -14,6 +15,7 @@ def history_source(settings: Settings, view: str) -> FileSource:
     return FileSource(
         name=f"{view}_history",
         path=str(settings.history / view),
+        file_format=ParquetFormat(),
         timestamp_field=EVENT_TIMESTAMP,
     )
 
