@@ -1,0 +1,78 @@
+"""`firstmile features USER`: a user's row, windows and lag, online now or as they were at a time."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pandas as pd
+import redis
+import typer
+
+from feature_repo.activity import FEATURE_NAMES
+from feature_repo.lag import EndOffsets
+from feature_repo.reader import OnlineReader
+from feature_repo.store import apply
+from feature_repo.views import PROFILE_NUMBERS
+from firstmile.broker import admin, describe_topics
+from firstmile.cli import emit
+from firstmile.clock import SystemClock, iso, to_us
+from firstmile.errors import DataError, DependencyError, UsageError
+from firstmile.names import USER_ACTIONS
+from firstmile.settings import Settings, load_settings
+
+
+def run(
+    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")],
+    at: Annotated[str, typer.Option(help="instant in ISO 8601, from the offline history; default: online, now")] = "",
+    all_features: Annotated[bool, typer.Option("--all", help="also the features that are 0")] = False,
+) -> None:
+    """Show a user's row, windows and lag, now (online store) or at a time (offline history)."""
+    settings = load_settings()
+    found = _online(settings, user) if not at else _offline(settings, user, _instant(at))
+    if not all_features:
+        found["features"] = {name: value for name, value in found["features"].items() if value}
+    emit(found)
+
+
+def _instant(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--at {text!r} is not an instant; write 2014-10-08 or 2014-10-08T12:00:00+00:00") from None
+    return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _online(settings: Settings, user: str) -> dict[str, Any]:
+    clock = SystemClock()
+    reader = OnlineReader(settings)
+    try:
+        topics = describe_topics(settings, [USER_ACTIONS])
+        n = topics[USER_ACTIONS].n_partitions if topics else settings.kafka.partitions
+        ends = EndOffsets(admin(settings), n_partitions=n, clock=clock, read_progress=reader.read_progress)
+        ends.look()
+        reader = OnlineReader(settings, ends=ends)
+        found = reader.read(user, clock.now_us())
+        lag_ms = reader.pipeline_lag_ms(user)
+    except redis.RedisError as error:
+        raise DependencyError(f"Redis does not answer: {error}; see `firstmile status`") from error
+    if found is None:
+        raise DataError(f"nothing is stored of {user!r} online; was it replayed or materialized?")
+    return {
+        "user_id": user,
+        "row_version": iso(found.row_version_us) if found.row_version_us else None,
+        "pipeline_lag_ms": lag_ms,
+        "step": found.step,
+        "profile": dict(found.profile),
+        "context": dict(found.context),
+        "features": dict(found.values),
+    }
+
+
+def _offline(settings: Settings, user: str, now_us: int) -> dict[str, Any]:
+    store = apply(settings)
+    entities = pd.DataFrame({"user_id": [user], "now_us": [now_us]})
+    entities["event_timestamp"] = pd.to_datetime(entities["now_us"], unit="us", utc=True)
+    names = [f"activity_windows:{name}" for name in FEATURE_NAMES]
+    names += [f"user_profile:{name}" for name in PROFILE_NUMBERS]
+    row = store.get_historical_features(entities, features=names).to_df().iloc[0]
+    features = {name: None if pd.isna(row[name]) else float(row[name]) for name in (*FEATURE_NAMES, *PROFILE_NUMBERS)}
+    return {"user_id": user, "at": iso(now_us), "features": features}
