@@ -82,12 +82,13 @@ def add(distinct: Distinct, user: Ints, value: Ints, *, n_rows: int) -> Distinct
 
 
 def count(distinct: Distinct, n_rows: int) -> NDArray[np.float64]:
-    """Number of distinct values per row: exact to 64, then estimated. Shape (n_rows,)."""
+    """Number of distinct values per row: exact to 64, then estimated, never falling. Shape (n_rows,)."""
     out = np.bincount(distinct.user, minlength=n_rows).astype(np.float64)
     if len(distinct.sketched):
         n_set = np.bitwise_count(distinct.words).sum(axis=1)
         free = np.maximum(N_BITS - n_set, 1) / N_BITS  # a full filter still gives a number
-        out[distinct.sketched] = np.round(-N_BITS / N_PROBES * np.log(free))
+        estimate = np.round(-N_BITS / N_PROBES * np.log(free))
+        out[distinct.sketched] = np.maximum(estimate, EXACT + 1)  # a filter is only made for more than EXACT
     return out
 
 
