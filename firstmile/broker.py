@@ -102,7 +102,8 @@ def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, Topi
 
     Raises DependencyError when the broker does not answer.
     """
-    futures = admin(settings).describe_topics(TopicCollection(list(topics)), request_timeout=settings.kafka.timeout_s)
+    client = admin(settings)  # named: the futures fail once their client is collected
+    futures = client.describe_topics(TopicCollection(list(topics)), request_timeout=settings.kafka.timeout_s)
     found = {}
     for topic, future in futures.items():
         try:

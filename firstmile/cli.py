@@ -99,6 +99,7 @@ def main() -> None:
     logging.basicConfig(
         level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True
     )
+    logging.getLogger("httpx").setLevel("WARNING")  # the registry's client would log a line per request
     try:
         app(prog_name="firstmile")
     except FirstmileError as error:

@@ -56,7 +56,8 @@ def _create(settings: Settings) -> None:
         )
         for topic in TOPICS
     ]
-    for topic, future in admin(settings).create_topics(wanted, request_timeout=kafka.timeout_s).items():
+    client = admin(settings)  # named: the futures fail once their client is collected
+    for topic, future in client.create_topics(wanted, request_timeout=kafka.timeout_s).items():
         try:
             future.result()
         except KafkaException as error:
