@@ -18,13 +18,17 @@ from feature_repo.row import COMPLETE, OPEN, Rows
 from feature_repo.tiles import DAYS, LEVELS, MAX_USERS, key_of
 from feature_repo.windows import FEATURE_NAMES, windows
 from firstmile.errors import DataError
-from firstmile.names import FAMILIES
+from firstmile.names import FAMILIES, FORMATS
 
 __all__ = ["FEATURE_NAMES", "Events", "fold", "windows"]
 
 LATENESS_MS = 2 * 3_600_000
 """L: within it, order of arrival does not change a feature."""
 MAX_STEP_CHARS = 64
+MAX_EVENT_MS = (1 << sessions.TIME_BITS) - 1
+"""Year 2248: a user and a time share 63 bits of a sort key."""
+MAX_WEIGHT = 1 << 40
+"""Of one event: four million of them still add up within 62 bits."""
 NOT_COUNTED = -1
 """Family of events that happened around the user, not by them (context, identify): in no tile, no session."""
 
@@ -39,11 +43,11 @@ class Events:
     source
         User index into the rows, message hash, received_at, topic, partition, offset.
     event_ms
-        When it happened, > 0.
+        When it happened, 1 … MAX_EVENT_MS.
     family
         Index into FAMILIES, or NOT_COUNTED.
     weight
-        ≥ 0.
+        0 … MAX_WEIGHT.
     content, page
         `distinct.content_hash`, 0 = none.
     format
@@ -78,7 +82,7 @@ def fold(rows: Rows, events: Events, *, lateness_ms: int = LATENESS_MS) -> tuple
     features of the result are equal. The version of a changed row is the greatest received_at applied, or one µs more
     than it was.
 
-    Raises DataError for events without a valid time, weight or user.
+    Raises DataError for events without a valid time, weight, user, family or format.
     """
     _check(rows, events)
     state, ok, moved = accept(rows.applied, events.source)
@@ -96,10 +100,18 @@ def _check(rows: Rows, events: Events) -> None:
         raise DataError(f"{rows.n_rows} users in one fold, at most {MAX_USERS}; split the batch")
     if not len(events.event_ms):
         return
-    if events.event_ms.min() <= 0:
-        raise DataError(f"an event at {int(events.event_ms.min())} ms: times must lie after 1970-01-01")
-    if events.weight.min() < 0:
-        raise DataError(f"an event of weight {int(events.weight.min())}: weights must be 0 or more")
+    limits = (
+        ("event_ms", events.event_ms, 1, MAX_EVENT_MS),
+        ("weight", events.weight, 0, MAX_WEIGHT),
+        ("received_us", events.source.received_us, 1, MAX_EVENT_MS * 1_000 + 999),
+        ("user", events.source.user, 0, rows.n_rows - 1),
+        ("family", events.family, NOT_COUNTED, len(FAMILIES) - 1),
+        ("format", events.format, -1, len(FORMATS) - 1),
+    )
+    for name, values, low, high in limits:
+        if values.min() < low or values.max() > high:
+            value = int(values[(values < low) | (values > high)][0])
+            raise DataError(f"an event with {name} {value}, allowed: {low} to {high}; refuse it before the fold")
 
 
 def _mark(rows: Rows, events: Events) -> Rows:
