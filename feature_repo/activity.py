@@ -122,10 +122,11 @@ def _mark(rows: Rows, events: Events) -> Rows:
     onboarding[onboarding == 0] = never
     np.minimum.at(onboarding, events.source.user[says], events.onboarding_ms[says])
     onboarding[onboarding == never] = 0
-    has_step = np.array([bool(s) for s in events.step], bool)
+    steps = np.array([_step_name(s) if s else "" for s in events.step], object)
+    has_step = steps.astype(bool)
     if not has_step.any():
         return replace(rows, onboarding_ms=onboarding)
-    names = np.array([s[:MAX_STEP_CHARS] for s in events.step[has_step]], object)
+    names = steps[has_step]
     known = rows.step_ms > 0
     user = np.concatenate((np.flatnonzero(known), events.source.user[has_step]))
     at_ms = np.concatenate((rows.step_ms[known], events.event_ms[has_step]))
@@ -136,6 +137,14 @@ def _mark(rows: Rows, events: Events) -> Rows:
     step, step_ms = rows.step.copy(), rows.step_ms.copy()
     step[user[last]], step_ms[user[last]] = texts[last], at_ms[last]
     return replace(rows, onboarding_ms=onboarding, step=step, step_ms=step_ms)
+
+
+def _step_name(text: str) -> str:
+    """As it is stored and compared: names that differ only in a NUL tie in numpy's order, and a lone surrogate has no
+    UTF-8."""
+    if text.isascii() and len(text) <= MAX_STEP_CHARS and "\0" not in text:
+        return text
+    return text.replace("\0", "")[:MAX_STEP_CHARS].encode(errors="replace").decode()
 
 
 def _count(rows: Rows, events: Events, lateness_ms: int) -> Rows:
