@@ -99,7 +99,8 @@ def main() -> None:
     logging.basicConfig(
         level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True
     )
-    logging.getLogger("httpx").setLevel("WARNING")  # the registry's client would log a line per request
+    for client in ("httpx", "httpx2"):  # they log a line per request; the registry's client uses the second
+        logging.getLogger(client).setLevel("WARNING")
     try:
         app(prog_name="firstmile")
     except FirstmileError as error:
