@@ -2,7 +2,7 @@
 
 A packed row is `layout, n_1 … n_s, fixed …, section 1, …, section s`: the section counts, a fixed number of values,
 then each section's entries of a fixed width. Small numbers cost one byte, so deltas and ages are stored instead of
-times.
+times. Four bytes of CRC-32 end it: most flipped bits would still read as a row, another one.
 
 Source of the varint: LEB128, as in Protocol Buffers.
 """
@@ -10,6 +10,7 @@ Source of the varint: LEB128, as in Protocol Buffers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 MAX_VARINT_BYTES = 10
+CHECK_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def pack(layout: int, fixed: Ints, sections: Sequence[Section]) -> list[bytes]:
     """One bytes object per row.
 
     layout
-        Version number of the layout, first value of every row.
+        Version number of the layout, 0 … 127: the first byte of every row.
     fixed
         Shape (n_rows, n_fixed), non-negative.
     """
@@ -91,7 +93,7 @@ def pack(layout: int, fixed: Ints, sections: Sequence[Section]) -> list[bytes]:
         for i, column in enumerate(section.columns):
             flat[position + i] = column
         cursor = cursor + count * width
-    return _varints(flat, starts)
+    return [body + crc32(body).to_bytes(CHECK_BYTES, "little") for body in _varints(flat, starts)]
 
 
 def unpack(blobs: Sequence[bytes], *, layout: int, n_fixed: int, widths: Sequence[int]) -> tuple[Ints, list[Section]]:
@@ -100,17 +102,14 @@ def unpack(blobs: Sequence[bytes], *, layout: int, n_fixed: int, widths: Sequenc
     widths
         Number of columns of each section.
 
-    Raises DataError for bytes of another layout or cut short.
+    Raises DataError for bytes of another layout or damaged.
     """
-    flat, starts = _integers(blobs)
+    flat, starts = _integers(_checked(blobs, layout))
     n, head = len(blobs), 1 + len(widths) + n_fixed
     sizes = np.diff(starts)
     if n and sizes.min() < head:
         raise DataError(f"packed row {int(sizes.argmin())} has {int(sizes.min())} values, at least {head} expected")
     heads = flat[starts[:-1, None] + np.arange(head)]
-    if n and (heads[:, 0] != layout).any():
-        found = sorted(set(heads[:, 0].tolist()))
-        raise DataError(f"packed row layout {found}, this code reads {layout}; rebuild with `firstmile recover`")
     counts = heads[:, 1 : 1 + len(widths)]
     if n and (counts @ np.array(widths, np.int64) + head != sizes).any():
         raise DataError("a packed row's length disagrees with its section counts: its bytes are damaged")
@@ -124,6 +123,20 @@ def unpack(blobs: Sequence[bytes], *, layout: int, n_fixed: int, widths: Sequenc
         sections.append(Section(row, tuple(flat[position + k] for k in range(width))))
         cursor = cursor + count * width
     return heads[:, 1 + len(widths) :], sections
+
+
+def _checked(blobs: Sequence[bytes], layout: int) -> list[bytes]:
+    """The varints of each row."""
+    found = sorted({blob[0] for blob in blobs if blob} - {layout})
+    if found:
+        raise DataError(f"packed row layout {found}, this code reads {layout}; rebuild with `firstmile recover`")
+    bodies = [blob[:-CHECK_BYTES] for blob in blobs]
+    for i, (blob, body) in enumerate(zip(blobs, bodies, strict=True)):
+        if crc32(body) != int.from_bytes(blob[-CHECK_BYTES:], "little"):
+            raise DataError(
+                f"packed row {i} ({len(blob)} bytes) is damaged (checksum); rebuild with `firstmile recover`"
+            )
+    return bodies
 
 
 def _varints(flat: Ints, starts: Ints) -> list[bytes]:
