@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -180,10 +181,12 @@ def unpack_rows(
     )
 
 
+@cache
 def _blank_activity() -> bytes:
     return pack_rows(empty_rows(1))[0]
 
 
+@cache
 def _blank_applied() -> bytes:
     return applied_state.pack_applied(applied_state.empty(1))[0]
 
