@@ -1,0 +1,122 @@
+"""One answer in its two forms: the HTTP response of design.md, and the record of the decision log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from firstmile.clock import to_datetime
+from serving.experiments import Assignment
+from serving.policy import Answer
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A validated request."""
+
+    user_id: str
+    anonymous_id: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 5
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What an answer rests on.
+
+    reasons
+        Why not a higher rung.
+    predictions
+        Probabilities by model, or `model:class`.
+    models
+        Version by model.
+    vector
+        What the models read; empty when none was asked.
+    """
+
+    rung: str
+    reasons: tuple[str, ...] = ()
+    predictions: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    vector: Mapping[str, float | None] = field(default_factory=dict)
+    row_version_us: int | None = None
+    feature_lag_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer, whole."""
+
+    request_id: str
+    ask: Ask
+    assignment: Assignment
+    basis: Basis
+    answer: Answer
+    decided_us: int
+    stage_ms: Mapping[str, float]
+    latency_ms: float
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the rung is below what the arm intends; a user still too new for models is not a fallback."""
+        is_cold = all(reason.startswith("cold_start") for reason in self.basis.reasons)
+        return self.basis.rung != self.assignment.intended_rung and not (is_cold and self.basis.reasons)
+
+    def response(self) -> dict[str, Any]:
+        """The body of the HTTP answer."""
+        basis, answer = self.basis, self.answer
+        activation = basis.predictions.get("activation")
+        return {
+            "request_id": self.request_id,
+            "user_id": self.ask.user_id,
+            "segment": answer.segment.as_fields(),
+            "preferences": [{"format": f, "probability": p} for f, p in answer.preferences],
+            "activation_probability": None if activation is None else round(activation, 4),
+            "flow": answer.flow,
+            "recommended_content": [
+                {
+                    "content_id": item.content.content_id,
+                    "title": item.content.title,
+                    "format": item.content.format,
+                    "level": item.content.level,
+                    "step": item.content.step,
+                    "url": item.content.url,
+                    "score": item.score,
+                    "reason": item.reason,
+                }
+                for item in answer.items
+            ],
+            "experiment": {"name": self.assignment.name, "arm": self.assignment.arm},
+            "rung": basis.rung,
+            "fallback": self.is_fallback,
+            "reasons": list(basis.reasons),
+            "models": dict(basis.models),
+            "feature_lag_ms": None if basis.feature_lag_ms is None else round(basis.feature_lag_ms, 1),
+            "latency_ms": round(self.latency_ms, 2),
+        }
+
+    def record(self, *, worker: str, sequence: int) -> dict[str, Any]:
+        """The record of personalization.decisions."""
+        segment = self.answer.segment
+        return {
+            "request_id": self.request_id,
+            "user_id": self.ask.user_id,
+            "anonymous_id": self.ask.anonymous_id,
+            "decided_at": to_datetime(self.decided_us),
+            "worker": worker,
+            "sequence": sequence,
+            "rung": self.basis.rung,
+            "fallback": self.is_fallback,
+            "reasons": list(self.basis.reasons),
+            "experiment": self.assignment.name,
+            "arm": self.assignment.arm,
+            "segment": {name: str(value) for name, value in segment.as_fields().items()},
+            "predictions": dict(self.basis.predictions),
+            "features": dict(self.basis.vector),
+            "models": dict(self.basis.models),
+            "flow": self.answer.flow,
+            "ranking": [item.content.content_id for item in self.answer.items],
+            "row_version_us": self.basis.row_version_us,
+            "feature_lag_ms": self.basis.feature_lag_ms,
+            "stage_ms": dict(self.stage_ms),
+            "latency_ms": self.latency_ms,
+        }

@@ -1,0 +1,115 @@
+"""POST /api/personalization as a plain ASGI app: authenticate, validate, limit, ask the ladder, log.
+
+Not a BentoML route: those parse with pydantic twice and cost several times the decision itself.
+"""
+
+import hmac
+import time
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from firstmile.settings import ServingSettings
+from serving.decisions import DecisionLog
+from serving.ladder import Ladder
+from serving.limits import RateLimit
+from serving.metrics import Metrics
+from serving.requests import RefusalError, json_response, parse
+
+PREFIX = "/api"
+ROUTE = "/personalization"
+
+
+@dataclass
+class Desk:
+    """Everything a request needs, put into the app's state when the process is ready to answer."""
+
+    settings: ServingSettings
+    ladder: Ladder
+    decisions: DecisionLog
+    metrics: Metrics
+    limit: RateLimit
+    n_in_flight: int = 0
+
+
+def build_app() -> Starlette:
+    """The app without its desk; `app.state.desk` must be set before the first request."""
+    return Starlette(
+        routes=[Route(ROUTE, personalization, methods=["POST"])],
+        exception_handlers={RefusalError: _refused, HTTPException: _http_error},
+    )
+
+
+async def personalization(request: Request) -> Response:
+    """Answer one request. Raises RefusalError for requests that cannot be answered."""
+    desk: Desk = request.app.state.desk
+    started_s = time.perf_counter()
+    _authenticate(request, desk.settings.api_key.get_secret_value())
+    ask = parse(await _body(request, desk.settings.max_body_bytes))
+    if not desk.limit.allows(ask.user_id, now_s=started_s):
+        raise RefusalError(
+            429,
+            "too_many_requests",
+            f"more than {desk.limit.per_s:g} requests per second for this user",
+            "wait a second; ask once per page view",
+            headers={"Retry-After": "1"},
+        )
+    if desk.n_in_flight >= desk.settings.max_in_flight:
+        decision = desk.ladder.shed(ask, started_s=started_s)
+    else:
+        desk.n_in_flight += 1
+        try:
+            decision = await desk.ladder.decide(ask, started_s=started_s)
+        finally:
+            desk.n_in_flight -= 1
+    desk.decisions.put(decision)
+    desk.metrics.decided(decision)
+    return json_response(decision.response())
+
+
+def _authenticate(request: Request, key: str) -> None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode()):
+        return
+    raise RefusalError(
+        401,
+        "unauthorized",
+        "no valid API key was given",
+        "send the header `Authorization: Bearer KEY`; the key is FIRSTMILE_SERVING__API_KEY",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    too_large = RefusalError(
+        413, "body_too_large", f"a body may have {max_bytes} bytes", "send only what the API asks for"
+    )
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_large
+    except ClientDisconnect:
+        raise RefusalError(400, "incomplete_body", "the body did not arrive whole", "send it again") from None
+    return bytes(body)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusalError)
+    request.app.state.desk.metrics.refused.labels(error.code).inc()
+    return error.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    body = {"error": {"code": code, "message": str(error.detail), "hint": f"POST {PREFIX}{ROUTE}"}}
+    return json_response(body, status=error.status_code, headers=dict(error.headers or {}))

@@ -1,0 +1,58 @@
+"""`firstmile decide USER`: one decision through the HTTP API."""
+
+import urllib.error
+import urllib.request
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from firstmile.cli import emit
+from firstmile.errors import DataError, DependencyError
+from firstmile.settings import ServingSettings, load_settings
+from serving.api import PREFIX, ROUTE
+from serving.serve import address
+
+TIMEOUT_S = 5.0
+
+
+def run(
+    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")],
+    page: Annotated[str, typer.Option(help="the page that asks, for example /welcome")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=50, help="how many recommendations")] = 5,
+) -> None:
+    """Ask the decision API for one user."""
+    context = {"page": page} if page else {}
+    emit(ask(load_settings().serving, {"user_id": user, "context": context, "limit": limit}))
+
+
+def ask(serving: ServingSettings, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one request.
+
+    Raises DependencyError when the API is not up, DataError when it refuses the request.
+    """
+    url = address(serving) + PREFIX + ROUTE
+    headers = {
+        "Authorization": f"Bearer {serving.api_key.get_secret_value()}",
+        "Content-Type": "application/json",
+    }
+    request = urllib.request.Request(url, orjson.dumps(body), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            found: dict[str, Any] = orjson.loads(answer.read())
+            return found
+    except urllib.error.HTTPError as error:
+        raise DataError(f"{url} answered {error.code}: {_said(error.read())}") from error
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise DependencyError(
+            f"the decision API at {address(serving)} does not answer ({reason}); start it with `firstmile serve`"
+        ) from error
+
+
+def _said(body: bytes) -> str:
+    try:
+        error = orjson.loads(body)["error"]
+        return f"{error['message']}; {error['hint']}"
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")

@@ -1,0 +1,57 @@
+"""What /metrics says of the decision API. Under BentoML every worker writes to its own files and one page adds up."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from serving.answers import Decision
+from serving.models import ScoringModel
+
+SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+
+
+class Metrics:
+    """Counters, gauges and histograms of one process."""
+
+    def __init__(self) -> None:
+        # An own registry: a process (a test) may hold two of us. Multi-process pages read files, not registries.
+        own = self.registry = CollectorRegistry()
+        self.latency = Histogram(
+            "firstmile_decision_seconds", "Arrival to answer", ["rung"], buckets=SECONDS, registry=own
+        )
+        self.stages = Histogram(
+            "firstmile_decision_stage_seconds", "Time by stage", ["stage"], buckets=SECONDS, registry=own
+        )
+        self.decisions = Counter("firstmile_decisions", "Answers", ["rung", "fallback"], registry=own)
+        self.reasons = Counter("firstmile_decision_reasons", "Why no higher rung answered", ["reason"], registry=own)
+        self.refused = Counter("firstmile_requests_refused", "Requests answered by an error", ["code"], registry=own)
+        self.log_sent = Counter("firstmile_decision_log_sent", "Decisions Kafka has", registry=own)
+        self.log_dropped = Counter("firstmile_decision_log_dropped", "Decisions not logged", ["why"], registry=own)
+        self.log_queue = Gauge(
+            "firstmile_decision_log_queue", "Decisions that wait", multiprocess_mode="livesum", registry=own
+        )
+        self.models = Gauge(
+            "firstmile_model_in_use",
+            "1 for the version that answers",
+            ["model", "version"],
+            multiprocess_mode="livemax",
+            registry=own,
+        )
+        self._in_use: set[tuple[str, str]] = set()
+
+    def decided(self, decision: Decision) -> None:
+        """Count one answer."""
+        rung = decision.basis.rung
+        self.latency.labels(rung).observe(decision.latency_ms / 1_000)
+        self.decisions.labels(rung, str(decision.is_fallback).lower()).inc()
+        for stage, ms in decision.stage_ms.items():
+            self.stages.labels(stage).observe(ms / 1_000)
+        for reason in decision.basis.reasons:
+            self.reasons.labels(reason).inc()
+
+    def use_models(self, models: Mapping[str, ScoringModel]) -> None:
+        """Show which versions answer now."""
+        now = {(m.name, m.version) for m in models.values()}
+        for model, version in self._in_use | now:
+            self.models.labels(model, version).set((model, version) in now)
+        self._in_use |= now

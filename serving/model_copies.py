@@ -1,0 +1,118 @@
+"""Copies of champions on local disk: what a process starts from when MLflow is away.
+
+models/<name>/champion              the folder in use, by name
+models/<name>/<version>-<run>/      the downloaded model, and champion.json: what MLflow said of it
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from firstmile.errors import DataError
+from serving.models import ScoringModel, prepare
+
+SAID = "champion.json"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What MLflow says of a model's version.
+
+    features_of
+        Its feature service.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    features_of: str = ""
+    min_onboarding_days: float = 0.0
+    gated_without: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Folder of its copy; the run keeps version 1 of one MLflow apart from version 1 of another."""
+        return f"{self.version}-{self.run_id[:8]}"
+
+
+class ModelCopies:
+    """The folder of copies. Several workers may share it: a copy appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, champion: Champion, download: Callable[[Path], None]) -> Path:
+        """The copy's folder, downloaded into it unless it is there already."""
+        place = self.folder / champion.name / champion.folder
+        if place.is_dir():
+            return place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".coming-", dir=place.parent))
+        try:
+            download(temporary)
+            (temporary / SAID).write_bytes(orjson.dumps(asdict(champion)))
+            try:
+                temporary.rename(place)
+            except OSError:
+                if not place.is_dir():  # else another worker was faster, with the same files
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return place
+
+    def use(self, champion: Champion) -> None:
+        """Start from this copy next time; older ones are removed, but for the one used before."""
+        pointer = self.folder / champion.name / "champion"
+        kept = {champion.folder, pointer.read_text().strip() if pointer.exists() else ""}
+        temporary = pointer.with_name(f".{champion.folder}.pointer")
+        temporary.write_text(champion.folder)
+        temporary.replace(pointer)
+        for place in pointer.parent.iterdir():
+            if place.is_dir() and place.name not in kept and not place.name.startswith("."):
+                shutil.rmtree(place, ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Start without this model next time."""
+        (self.folder / name / "champion").unlink(missing_ok=True)
+
+    def drop(self, champion: Champion) -> None:
+        """Remove a copy."""
+        shutil.rmtree(self.folder / champion.name / champion.folder, ignore_errors=True)
+
+    def last(self, name: str) -> tuple[Champion, Path] | None:
+        """The copy in use last time, None without one. Raises DataError when it is damaged."""
+        pointer = self.folder / name / "champion"
+        try:
+            place = pointer.with_name(pointer.read_text().strip())
+            said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
+            return Champion(**{**said, "gated_without": tuple(said["gated_without"])}), place
+        except FileNotFoundError:
+            return None
+        except (orjson.JSONDecodeError, TypeError, KeyError, OSError) as error:
+            raise DataError(f"the copy of {name} under {pointer.parent} is damaged: {error}; delete it") from error
+
+
+def load(champion: Champion, place: Path) -> ScoringModel:
+    """The model of a copy, ready to score. Raises DataError when it is no XGBoost model."""
+    import mlflow.xgboost  # 2 s, and never needed where models are given
+    from mlflow.exceptions import MlflowException
+
+    try:
+        loaded = mlflow.xgboost.load_model(str(place))
+    except (MlflowException, OSError, ValueError) as error:
+        raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {error}") from error
+    booster = prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded)
+    return ScoringModel(
+        name=champion.name,
+        version=champion.version,
+        run_id=champion.run_id,
+        booster=booster,
+        features=tuple(booster.feature_names or ()),
+        min_onboarding_days=champion.min_onboarding_days,
+        gated_without=frozenset(champion.gated_without),
+    )

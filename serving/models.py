@@ -1,0 +1,118 @@
+"""A model as serving uses it: a native booster, single-threaded, checked before it is trusted, scored row by row."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from xgboost import Booster
+
+from firstmile.errors import DataError
+from firstmile.names import SKILL_LEVELS
+from serving.facts import Values
+
+CLASSES: Final[dict[str, tuple[str, ...]]] = {"skill_level": SKILL_LEVELS}
+"""Models with more than one probability, by class in the booster's order; the others give one, of yes."""
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """One version of one model.
+
+    features
+        Names in the order of the vector, as the booster knows them.
+    min_onboarding_days
+        Youngest onboarding it was trained on: younger users get rules.
+    gated_without
+        Feature views it may do without: its masked form passed the gate too.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    booster: Booster
+    features: tuple[str, ...]
+    min_onboarding_days: float = 0.0
+    gated_without: frozenset[str] = frozenset()
+
+    def probabilities(self, values: Values) -> dict[str, float]:
+        """Probabilities by `model` or `model:class`. Features that are not known are missing to the booster.
+
+        Raises xgboost.core.XGBoostError (a ValueError) when the booster refuses.
+        """
+        vector = np.array([[_number(values.get(f)) for f in self.features]], np.float32)
+        scores = self.booster.inplace_predict(vector)
+        return self.named(scores[0])
+
+    def named(self, scores: NDArray[np.float32]) -> dict[str, float]:
+        """The booster's scores of one row by `model` or `model:class`."""
+        classes = CLASSES.get(self.name)
+        if classes is None:
+            return {self.name: float(scores)}
+        return {f"{self.name}:{c}": float(p) for c, p in zip(classes, scores, strict=True)}
+
+
+@dataclass
+class Scores:
+    """What the models said, filled model by model: whoever stops waiting still has what was finished."""
+
+    probabilities: dict[str, float] = field(default_factory=dict)
+    answered: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def prepare(booster: Booster) -> Booster:
+    """One thread: a second one cost up to 24 ms on shared cores, and the setting does not survive saving."""
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def check(model: ScoringModel, known_features: Sequence[str]) -> None:
+    """Refuse a model that cannot be served, and warm it.
+
+    Raises DataError saying what is wrong: features the reader does not give, or a first score that is no probability.
+    """
+    if not model.features:
+        raise DataError(f"model {model.name} {model.version} has no feature names; log the booster with them")
+    unknown = [f for f in model.features if f not in set(known_features)]
+    if unknown:
+        raise DataError(
+            f"model {model.name} {model.version} wants {', '.join(unknown[:5])}"
+            f"{' and more' if len(unknown) > 5 else ''}, which its feature service does not have; retrain it"
+        )
+    empty: dict[str, float | None] = {}
+    try:
+        scores = list(model.probabilities(empty).values())
+    except (ValueError, TypeError) as error:
+        raise DataError(f"model {model.name} {model.version} cannot score one row: {error}") from error
+    n_wanted = len(CLASSES.get(model.name, (model.name,)))
+    is_sound = all(math.isfinite(p) and 0 <= p <= 1 for p in scores)
+    if len(scores) != n_wanted or not is_sound or (n_wanted > 1 and abs(sum(scores) - 1) > 1e-3):
+        raise DataError(
+            f"model {model.name} {model.version} scores an empty row as {scores}; {n_wanted} probabilities are wanted"
+        )
+
+
+def score(models: Sequence[ScoringModel], values: Values, into: Scores) -> Scores:
+    """Ask every model; one that raises does not keep the others from answering."""
+    for model in models:
+        try:
+            found = model.probabilities(values)
+        except (ValueError, TypeError):
+            into.failed.append(model.name)
+            continue
+        into.probabilities.update(found)
+        into.answered.append(model.name)
+    return into
+
+
+def vector(models: Sequence[ScoringModel], values: Values) -> dict[str, float | None]:
+    """The features these models read, by name; what is not a number is None."""
+    names = dict.fromkeys(f for model in models for f in model.features)
+    return {name: None if math.isnan(n := _number(values.get(name))) else n for name in names}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,100 @@
+"""From facts to an answer: segment, preferences, flow, ranked content. Pure: the same facts give the same answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from firstmile.names import FORMATS, SKILL_LEVELS
+from serving.catalogue import GENERAL, Catalogue, Shelf
+from serving.facts import Facts
+from serving.ranking import Item, Taste, rank, selection
+from serving.rules import DEFAULT_FLOW, Rule, RuleSet, Selector
+
+PRIOR_OPENS: Final = 5.0
+"""Weight of the prior against a user's own opens: five opens of one format count as much as knowing nothing."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Who the user is for the rules; `confidence` is the model's probability of this skill level, 0 without one."""
+
+    skill_level: str
+    stage: str
+    confidence: float
+
+    def as_fields(self) -> dict[str, Any]:
+        """As the conditions and the answer name it."""
+        return {"skill_level": self.skill_level, "stage": self.stage, "confidence": self.confidence}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to show, and why."""
+
+    segment: Segment
+    preferences: tuple[tuple[str, float], ...]
+    flow: str
+    items: tuple[Item, ...]
+
+
+class Policy:
+    """Rules and catalogue, with every rule's selection of every shelf worked out once."""
+
+    def __init__(self, rules: RuleSet, catalogue: Catalogue) -> None:
+        self.rules = rules
+        self.catalogue = catalogue
+        self._selected = {
+            (cohort, selector): selection(shelf, selector)
+            for cohort, shelf in catalogue.shelves.items()
+            for rule in rules.rules
+            for selector in _selectors(rule)
+        }
+
+    def answer(self, facts: Facts, *, limit: int) -> Answer:
+        """The answer to these facts with at most `limit` items."""
+        shelf = self.catalogue.shelf(facts.profile.get("cohort"))
+        segment = self._segment(facts)
+        view = facts.view(segment.as_fields())
+        fired = [rule for rule in self.rules.rules if rule.when.holds(view)]
+        flow = next((rule.flow for rule in fired if rule.flow), self.rules.otherwise_flow)
+        preferences = preferred_formats(facts.features, shelf)
+        taste = Taste(dict(preferences), segment.skill_level, flow)
+        chosen = [(rule, {s: self._selected[shelf.cohort, s] for s in _selectors(rule)}) for rule in fired]
+        items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit)
+        return Answer(segment, preferences, flow, items)
+
+    def default(self, *, limit: int) -> Answer:
+        """The answer that needs nothing: the general catalogue in its own order."""
+        shelf = self.catalogue.shelves[GENERAL]
+        items = tuple(Item(i, 0.0, "default") for i in shelf.items if not i.prerequisites)[:limit]
+        segment = Segment(self.rules.skill_level.otherwise, self.rules.stage.otherwise, 0.0)
+        return Answer(segment, preferred_formats({}, shelf), DEFAULT_FLOW, items)
+
+    def _segment(self, facts: Facts) -> Segment:
+        view = facts.view({})
+        chances = {level: facts.scores.get(f"skill_level:{level}", 0.0) for level in SKILL_LEVELS}
+        likeliest = max(SKILL_LEVELS, key=lambda level: chances[level])
+        if chances[likeliest] >= self.rules.min_confidence and chances[likeliest] > 0:
+            level = likeliest
+        else:
+            level = self.rules.skill_level.choose(view)
+        return Segment(level, self.rules.stage.choose(view), round(chances[level], 4))
+
+
+def preferred_formats(features: Mapping[str, float | None], shelf: Shelf) -> tuple[tuple[str, float], ...]:
+    """Probability by content format, greatest first, over the formats the shelf has.
+
+    The share of the user's own opens, drawn towards equal shares as if PRIOR_OPENS more opens had been spread evenly
+    (a Dirichlet prior). There is no preference model yet.
+    """
+    formats = [FORMATS[i] for i in np.unique(shelf.format)]
+    opens = np.array([max(features.get(f"opens_{f}") or 0.0, 0.0) for f in formats])
+    shares = (opens + PRIOR_OPENS / len(formats)) / (opens.sum() + PRIOR_OPENS)
+    found = [(f, round(float(s), 4)) for f, s in zip(formats, shares, strict=True)]
+    return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _selectors(rule: Rule) -> list[Selector]:
+    return [s for s in (rule.prioritise, rule.require, rule.exclude, rule.pin) if s is not None]

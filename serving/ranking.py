@@ -1,0 +1,145 @@
+"""Ranking: which content of a shelf comes first for one user."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstmile.names import FORMATS, SKILL_LEVELS
+from serving.catalogue import Content, Floats, Shelf
+from serving.facts import Seen
+from serving.rules import Rule, Selector
+
+Mask = NDArray[np.bool_]
+Chosen = Sequence[tuple[Rule, Mapping[Selector, Mask]]]
+"""The rules that hold, each with the items its selectors select, shape (n_items,) each."""
+
+WEIGHTS: Final = {
+    # flow: (liked format, fitting level, early in the catalogue); chosen by hand, they add up to 1
+    "guided": (0.2, 0.3, 0.5),
+    "balanced": (0.4, 0.2, 0.4),
+    "tailored": (0.6, 0.2, 0.2),
+    "re-engage": (0.5, 0.2, 0.3),
+}
+UNKNOWN_LEVEL_FIT: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Taste:
+    """What the ranking knows of the user: probability by format, skill level, and the flow they are in."""
+
+    preferences: Mapping[str, float]
+    skill_level: str
+    flow: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recommendation: score in [0, 1] and its reason, `rule:<name>`, `preference:<format>` or `flow:<flow>`."""
+
+    content: Content
+    score: float
+    reason: str
+
+
+def selection(shelf: Shelf, selector: Selector) -> Mask:
+    """Which items of a shelf a selector means, shape (n_items,)."""
+    mask = np.ones(len(shelf.items), bool)
+    for values, name in (
+        (selector.formats, "format"),
+        (selector.levels, "level"),
+        (selector.steps, "step"),
+        (selector.content_ids, "content_id"),
+    ):
+        if values:
+            mask &= np.array([getattr(item, name) in values for item in shelf.items], bool)
+    return mask
+
+
+def fit(shelf: Shelf, taste: Taste) -> Floats:
+    """How well each item fits, in [0, 1], shape (n_items,)."""
+    liked, level, early = WEIGHTS[taste.flow]
+    by_format = np.array([taste.preferences.get(f, 0.0) for f in FORMATS])
+    wanted = SKILL_LEVELS.index(taste.skill_level)
+    level_fit = np.where(
+        shelf.level < 0, UNKNOWN_LEVEL_FIT, 1.0 - np.abs(shelf.level - wanted) / (len(SKILL_LEVELS) - 1)
+    )
+    liking = by_format[shelf.format] / by_format.max()
+    return np.asarray(liked * liking + level * level_fit + early * (1.0 - shelf.order), np.float64)
+
+
+def rank(shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int) -> tuple[Item, ...]:
+    """The first `limit` items.
+
+    What is done is never among them, nor what lacks a prerequisite. Required items come first and cannot be excluded;
+    prioritised ones before the rest; pinned ones at their place. Ties go to the earlier item of the catalogue.
+    """
+    required, prioritised, excluded = (_by_rule(shelf, chosen, a) for a in ("require", "prioritise", "exclude"))
+    available = ~seen(shelf.hashes) & ((excluded < 0) | (required >= 0))
+    for at, needed in shelf.needs:
+        available[at] &= bool(seen(needed).all())
+    fits = fit(shelf, taste)
+    # Prioritised items lie in the upper half of the scale, the others in the lower.
+    score = np.where(required >= 0, 1.0, np.where(prioritised >= 0, 0.5 + fits / 2, fits / 2))
+    tier = np.where(required >= 0, 0, np.where(prioritised >= 0, 1, 2))
+    turn = _turns(shelf, score, available) if taste.flow == "balanced" else np.zeros(len(score), np.int64)
+    order = np.lexsort((np.arange(len(score)), -score, turn, tier))
+    order = order[available[order]]
+    places = _pinned(order[required[order] < 0], chosen)
+    rules = [rule.name for rule, _ in chosen]
+    causes = np.where(required >= 0, required, prioritised)
+    items = []
+    for at in _with_pins(order, places, n_required=int((required[order] >= 0).sum()), limit=limit):
+        cause = places[at][1] if at in places else causes[at]
+        reason = f"rule:{rules[cause]}" if cause >= 0 else _taste(shelf.items[at], taste)
+        items.append(Item(shelf.items[at], round(float(score[at]), 4), reason))
+    return tuple(items)
+
+
+def _taste(content: Content, taste: Taste) -> str:
+    """The reason of an item no rule asked for: its format is liked more than most, or the flow led to it."""
+    is_liked = taste.preferences.get(content.format, 0.0) > 1.0 / max(len(taste.preferences), 1)
+    return f"preference:{content.format}" if is_liked else f"flow:{taste.flow}"
+
+
+def _by_rule(shelf: Shelf, chosen: Chosen, action: str) -> NDArray[np.int64]:
+    """Per item the index of the first rule whose action selects it, -1 = none."""
+    first = np.full(len(shelf.items), -1, np.int64)
+    for at, (rule, masks) in enumerate(chosen):
+        selector = getattr(rule, action)
+        if selector is not None:
+            first[(first < 0) & masks[selector]] = at
+    return first
+
+
+def _turns(shelf: Shelf, score: Floats, available: Mask) -> NDArray[np.int64]:
+    """Place of each item among the available ones of its format: ordering by it first deals the formats in turn."""
+    turn = np.zeros(len(score), np.int64)
+    order = np.lexsort((np.arange(len(score)), -score))
+    order = order[available[order]]
+    for code in np.unique(shelf.format):
+        own = order[shelf.format[order] == code]
+        turn[own] = np.arange(len(own))
+    return turn
+
+
+def _pinned(order: NDArray[np.int64], chosen: Chosen) -> dict[int, tuple[int, int]]:
+    """(position, index of the rule) by item, for the items of `order` that a rule pins."""
+    places: dict[int, tuple[int, int]] = {}
+    for rule_at, (rule, masks) in enumerate(chosen):
+        if rule.pin is not None:
+            for at in order[masks[rule.pin][order]]:
+                places.setdefault(int(at), (rule.pin.position, rule_at))
+    return places
+
+
+def _with_pins(
+    order: NDArray[np.int64], places: Mapping[int, tuple[int, int]], *, n_required: int, limit: int
+) -> list[int]:
+    """The first items with the pinned ones at their places, none before a required item."""
+    rest = [int(at) for at in order if int(at) not in places][: limit + n_required]
+    for at in sorted(places, key=lambda a: places[a][0]):
+        rest.insert(max(places[at][0] - 1, n_required), at)
+    return rest[:limit]

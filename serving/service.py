@@ -1,0 +1,74 @@
+"""The BentoML service: `bentoml serve serving.service:Personalization`, or `firstmile serve`.
+
+This module is a process's main: BentoML imports it to learn host, port and workers, so settings are read here.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import bentoml
+
+from firstmile.settings import load_settings
+from serving.api import PREFIX, build_app
+
+PARENT_POLL_S = 1.0
+
+settings = load_settings()
+app = build_app()
+
+
+@bentoml.service(
+    workers=settings.serving.workers,
+    http={"host": settings.serving.host, "port": settings.serving.port},
+    # A line per request costs more than the answer; /metrics counts, the decision log tells.
+    logging={"access": {"enabled": False}},
+    traffic={"timeout": 10},
+)
+@bentoml.asgi_app(app, path=PREFIX)
+class Personalization:
+    """POST /api/personalization answers what a user should see next; /livez, /readyz, /metrics watch over it."""
+
+    def __init__(self) -> None:
+        from serving.wiring import start_process  # feast and mlflow take seconds, and only workers need them
+
+        log_to_stderr(settings.log_level)
+        if bentoml.server_context.worker_index is not None:
+            _end_with(os.getppid())
+        self.process = start_process(settings)
+        app.state.desk = self.process.desk
+
+    def __is_ready__(self) -> bool:
+        return self.process.is_ready()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Hand on the decisions that wait."""
+        self.process.close()
+
+
+def log_to_stderr(level: str) -> None:
+    """Our own loggers to stderr: BentoML silences all but its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("serving", "feature_repo", "firstmile"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone: killed, it could not end us, and we would keep the port."""
+
+    def watch() -> None:
+        alone: Any = threading.Event()
+        while not alone.wait(PARENT_POLL_S):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

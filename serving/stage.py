@@ -1,0 +1,105 @@
+"""Blocking work under a deadline: a few threads of its own, and a breaker that stops asking what does not answer.
+
+A thread that waits on a hung store cannot be cancelled. So every stage has a bounded pool (stuck threads hurt nobody
+else), callers stop waiting at their deadline, and after a few failures in a row nobody waits at all until one trial
+call comes through.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from firstmile.errors import DependencyError
+
+T = TypeVar("T")
+Problem = Literal["late", "failed", "refused"]
+log = logging.getLogger(__name__)
+
+MAX_FAILURES = 5
+COOL_DOWN_S = 1.0
+MAX_WAITING = 256
+
+
+class StageError(DependencyError):
+    """A stage gave no result: it was late, it failed, or it was not asked because it kept failing."""
+
+    def __init__(self, stage: str, problem: Problem, detail: str = "") -> None:
+        super().__init__(f"{stage} {problem}{': ' if detail else ''}{detail}")
+        self.problem: Problem = problem
+
+
+@dataclass
+class Breaker:
+    """Opens after `max_failures` in a row; then lets one trial call through every `cool_down_s`.
+
+    Times are seconds of any one monotonic clock.
+
+    >>> breaker = Breaker(max_failures=1, cool_down_s=1.0)
+    >>> breaker.failed(now_s=0.0)
+    >>> breaker.allows(now_s=0.5), breaker.allows(now_s=1.0), breaker.allows(now_s=1.1)
+    (False, True, False)
+    >>> breaker.succeeded(); breaker.allows(now_s=1.2)
+    True
+    """
+
+    max_failures: int = MAX_FAILURES
+    cool_down_s: float = COOL_DOWN_S
+    n_failures: int = 0
+    _retry_s: float = field(default=0.0, init=False)
+
+    def allows(self, *, now_s: float) -> bool:
+        """Whether to ask now; a yes while open is the trial call of this cool-down."""
+        if self.n_failures < self.max_failures:
+            return True
+        if now_s < self._retry_s:
+            return False
+        self._retry_s = now_s + self.cool_down_s
+        return True
+
+    def succeeded(self) -> None:
+        """It answered: closed again."""
+        self.n_failures = 0
+
+    def failed(self, *, now_s: float) -> None:
+        """It did not answer."""
+        self.n_failures += 1
+        self._retry_s = now_s + self.cool_down_s
+
+
+class Stage:
+    """Runs blocking calls in its own threads, never longer than asked. Used from one event loop."""
+
+    def __init__(self, name: str, *, n_threads: int, breaker: Breaker | None = None) -> None:
+        self.name = name
+        self.breaker = breaker or Breaker()
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
+
+    async def run(self, work: Callable[[], T], *, timeout_s: float) -> T:
+        """The work's result within `timeout_s`. Raises StageError otherwise."""
+        if timeout_s <= 0:
+            raise StageError(self.name, "late", "no time was left")
+        if not self.breaker.allows(now_s=time.monotonic()) or not self._places.acquire(blocking=False):
+            raise StageError(self.name, "refused")
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: self._places.release())
+        try:
+            result = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+        except TimeoutError:
+            self.breaker.failed(now_s=time.monotonic())
+            raise StageError(self.name, "late", f"no result within {timeout_s * 1000:.0f} ms") from None
+        except Exception as error:  # the edge between our answer and a dependency's fault, whatever it is
+            self.breaker.failed(now_s=time.monotonic())
+            log.warning("%s failed: %s: %s", self.name, type(error).__name__, error)
+            raise StageError(self.name, "failed", repr(error)) from error
+        self.breaker.succeeded()
+        return result
+
+    def close(self) -> None:
+        """Start no more work; does not wait for threads that are stuck."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,85 @@
+"""One serving process put together: reader, models, policy, ladder, log. The only place that knows all of them."""
+
+import gc
+import logging
+from dataclasses import dataclass
+
+from confluent_kafka.admin import AdminClient
+
+from feature_repo.activity import FEATURE_NAMES
+from feature_repo.lag import EndOffsets
+from feature_repo.reader import OnlineReader
+from feature_repo.views import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
+from firstmile.clock import SystemClock
+from firstmile.names import MODELS
+from firstmile.settings import Settings
+from serving.api import Desk
+from serving.catalogue import load_catalogue
+from serving.champions import ModelWatch, mlflow_watch
+from serving.decisions import DecisionLog, kafka_log
+from serving.ladder import Ladder
+from serving.limits import RateLimit
+from serving.metrics import Metrics
+from serving.policy import Policy
+from serving.rules import known_fields, load_rules
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Process:
+    """The running parts of one serving process."""
+
+    desk: Desk
+    watch: ModelWatch
+    ends: EndOffsets
+    decisions: DecisionLog
+
+    def is_ready(self) -> bool:
+        """Whether MLflow was asked once, or is known to be away: what models there are, answer."""
+        return self.watch.first_look.is_set()
+
+    def close(self) -> None:
+        """Stop the background threads, handing on the decisions that wait."""
+        self.watch.stop()
+        self.desk.ladder.close()
+        self.decisions.stop()
+        self.ends.stop()
+
+
+def load_policy() -> Policy:
+    """Rules and catalogue of this folder. Raises DataError naming file and line."""
+    catalogue = load_catalogue()
+    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
+    return Policy(load_rules(fields, catalogue.content_ids()), catalogue)
+
+
+def start_process(settings: Settings) -> Process:
+    """Build and start everything; no dependency has to be up.
+
+    Raises DataError when rules or catalogue are wrong.
+    """
+    serving = settings.serving
+    policy = load_policy()
+    metrics = Metrics()
+    watch = mlflow_watch(settings, on_change=metrics.use_models)
+    watch.start()
+    timeout_s = serving.feature_timeout_ms / 1_000
+    clock = SystemClock()
+    ends = EndOffsets(
+        AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2}),  # silent while Kafka is away
+        n_partitions=settings.kafka.partitions,
+        clock=clock,
+        read_progress=OnlineReader(settings).read_progress,
+    )
+    reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
+    ladder = Ladder(serving, policy, reader=reader, models=lambda: watch.current, clock=clock)
+    decisions = kafka_log(settings, metrics)
+    decisions.start()
+    limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
+    if len(watch.current) < len(MODELS):
+        watch.first_look.wait(serving.model_wait_s)
+    # What was built so far lives as long as the process: the collector need not walk it during a request.
+    gc.collect()
+    gc.freeze()
+    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions)
