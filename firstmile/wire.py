@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import fastavro
+import httpx2
 import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -21,6 +22,9 @@ MAGIC = 0
 HEADER = struct.Struct(">BI")
 
 Record = dict[str, Any]
+
+# What the registry's client lets through when there is no answer: it speaks HTTP by httpx2.
+_AWAY = (OSError, httpx2.HTTPError)
 
 
 class Registry:
@@ -38,7 +42,7 @@ class Registry:
         """
         try:
             return int(self._client.register_schema(subject(topic), Schema(schema_text, "AVRO")))
-        except (SchemaRegistryError, OSError) as error:
+        except (SchemaRegistryError, *_AWAY) as error:
             raise DependencyError(
                 f"registry {self.url} did not take the schema of {topic}: {error}; "
                 "an incompatible change needs a default for the new field, or a new topic"
@@ -48,7 +52,7 @@ class Registry:
         """Set how schemas of a topic may change, for example BACKWARD."""
         try:
             self._client.set_compatibility(subject_name=subject(topic), level=level)
-        except (SchemaRegistryError, OSError) as error:
+        except (SchemaRegistryError, *_AWAY) as error:
             raise DependencyError(f"registry {self.url} did not set {level} on {topic}: {error}") from error
 
     def latest(self, topic: str) -> tuple[int, str]:
@@ -58,7 +62,7 @@ class Registry:
         """
         try:
             found = self._client.get_latest_version(subject(topic))
-        except (SchemaRegistryError, OSError) as error:
+        except (SchemaRegistryError, *_AWAY) as error:
             raise DependencyError(
                 f"registry {self.url} has no schema for {topic}: {error}; run `firstmile topics`"
             ) from error
@@ -72,7 +76,7 @@ class Registry:
             if error.http_status_code == 404:
                 raise WireError(f"schema id {schema_id} is not in the registry") from error
             raise DependencyError(f"registry {self.url}: {error}") from error
-        except OSError as error:
+        except _AWAY as error:
             raise DependencyError(f"registry {self.url}: {error}") from error
 
     def parsed(self, schema_id: int) -> Any:
