@@ -182,6 +182,11 @@ def start_date(presentation: str) -> date:
     return date(int(match["year"]), START_MONTH[match["half"]], 1)
 
 
+def date_start_us(moment: date) -> int:
+    """First microsecond (UTC) of a calendar date."""
+    return to_us(datetime.combine(moment, datetime.min.time(), tzinfo=UTC))
+
+
 @overload
 def day_start_us(presentation: str, day: int, *, shift_days: int = 0) -> int: ...
 @overload
@@ -192,8 +197,7 @@ def day_start_us(presentation: str, day: int | IntArray, *, shift_days: int = 0)
     >>> day_start_us("AAA_2013J", 0) == to_us(datetime(2013, 10, 1, tzinfo=UTC))
     True
     """
-    zero = to_us(datetime.combine(start_date(presentation), datetime.min.time(), tzinfo=UTC))
-    return zero + (day + shift_days) * MICROS_PER_DAY
+    return date_start_us(start_date(presentation)) + (day + shift_days) * MICROS_PER_DAY
 
 
 def day_end_us(presentation: str, day: int, *, shift_days: int = 0) -> int:
