@@ -177,7 +177,8 @@ def _remember(applied: Applied, source: Source, ok: NDArray[np.bool_]) -> Applie
     user = np.concatenate((applied.id_user, source.user[ok]))
     hashes = np.concatenate((applied.id_hash, source.hash[ok]))
     received_s = np.concatenate((applied.id_received_s, source.received_us[ok] // MICROS_PER_S))
-    recent = received_s > applied.max_received_us[user] // MICROS_PER_S - ID_WINDOW_S
+    # Not `>`: whole seconds are kept, and an id must stay for all of the window.
+    recent = received_s >= applied.max_received_us[user] // MICROS_PER_S - ID_WINDOW_S
     user, hashes, received_s = user[recent], hashes[recent], received_s[recent]
     order = np.lexsort((hashes, received_s, user))
     user, hashes, received_s = user[order], hashes[order], received_s[order]
