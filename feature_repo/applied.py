@@ -130,8 +130,7 @@ def _fence(applied: Applied, source: Source, live: NDArray[np.bool_]) -> tuple[N
     if not live.any():
         return np.ones(len(source.user), bool), applied
     user, partition = source.user[live], source.partition[live]
-    if partition.max() >= 1 << PARTITION_BITS:
-        raise DataError(f"partition {int(partition.max())}: at most {1 << PARTITION_BITS} partitions are supported")
+    _check_places(partition, source.offset[live])
     topics, code = np.unique(np.concatenate((applied.fence_topic, source.topic[live])), return_inverse=True)
     n_old = len(applied.fence_topic)
 
@@ -154,6 +153,14 @@ def _fence(applied: Applied, source: Source, live: NDArray[np.bool_]) -> tuple[N
         fence_partition=keys & ((1 << PARTITION_BITS) - 1),
         fence_offset=after,
     )
+
+
+def _check_places(partition: Ints, offset: Ints) -> None:
+    if partition.min() < 0 or partition.max() >= 1 << PARTITION_BITS:
+        wrong = int(partition.min() if partition.min() < 0 else partition.max())
+        raise DataError(f"partition {wrong}, allowed: 0 to {(1 << PARTITION_BITS) - 1}, or {FROM_FILE} for a file")
+    if offset.min() < 0:
+        raise DataError(f"offset {int(offset.min())}: a record from Kafka has one of 0 or more")
 
 
 def _is_duplicate(applied: Applied, source: Source, fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
