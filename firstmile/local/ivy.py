@@ -27,13 +27,18 @@ PROGRESS_S = 3.0
 
 @dataclass(frozen=True)
 class JarSet:
-    """One folder of the cache: what Ivy resolves into it and what is done to it before it counts as there."""
+    """One folder of the cache: what Ivy resolves into it and what is done to it before it counts as there.
+
+    has_poms
+        False: take the artifacts as named, without asking their poms, whose parents a mirror may not have.
+    """
 
     name: str
     version: str
     about_mb: int
     dependencies: str
     finish: Callable[[Path], None]
+    has_poms: bool = True
 
     def folder(self, settings: Settings) -> Path:
         """Where the set is once it is complete."""
@@ -88,6 +93,7 @@ class _Download:
 
     def _start(self) -> subprocess.Popen[bytes]:
         ours = {"cache": self.place / "cache", "url": self.settings.local.maven_url}
+        ours["poms"] = str(self.jar_set.has_poms).lower()
         (self.place / "settings.xml").write_text(_SETTINGS_XML.format(**ours))
         (self.place / "ivy.xml").write_text(_IVY_XML.format(dependencies=self.jar_set.dependencies))
         jars = pyspark_jars()
@@ -180,7 +186,9 @@ _SETTINGS_XML = """<ivysettings>
     <timeout-constraint name="maven" connectionTimeout="10000" readTimeout="60000"/>
   </timeout-constraints>
   <caches defaultCacheDir="{cache}"/>
-  <resolvers><ibiblio name="central" m2compatible="true" root="{url}" timeoutConstraint="maven"/></resolvers>
+  <resolvers>
+    <ibiblio name="central" m2compatible="true" root="{url}" usepoms="{poms}" timeoutConstraint="maven"/>
+  </resolvers>
 </ivysettings>
 """
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 KAFKA_VERSION = "4.4.0"
 LOG4J_VERSION = "2.25.5"  # the one Kafka's jars are built with; without the binding Kafka logs nothing at all
-APICURIO_VERSION = "3.3.3"
+APICURIO_VERSION = "3.0.9"  # the last on Maven Central that runs on Java 17: 3.3 is compiled for 21
 
 
 def kafka_jars(settings: Settings) -> Path:
@@ -27,8 +27,8 @@ def kafka_jars(settings: Settings) -> Path:
 
 
 def registry_app(settings: Settings) -> Path:
-    """Apicurio's `quarkus-run.jar`, its libraries beside it. Raises DependencyError as above."""
-    return next(_present(settings, [_registry()])[0].glob("**/quarkus-run.jar"))
+    """Apicurio's runnable jar, its libraries beside it. Raises DependencyError as above."""
+    return next(_present(settings, [_registry()])[0].glob("*-runner.jar"))
 
 
 def spark_jars(settings: Settings) -> list[Path]:
@@ -55,7 +55,7 @@ def _kafka() -> JarSet:
 def _registry() -> JarSet:
     artifact = '<artifact name="apicurio-registry-app" type="tar.gz" ext="tar.gz" m:classifier="all"/>'
     app = _dependency("io.apicurio", "apicurio-registry-app", APICURIO_VERSION, artifact)
-    return JarSet("registry", APICURIO_VERSION, 151, app, _unpack)
+    return JarSet("registry", APICURIO_VERSION, 109, app, _unpack, has_poms=False)
 
 
 def _spark() -> JarSet:
@@ -67,12 +67,8 @@ def _spark() -> JarSet:
 
 
 def _dependency(organisation: str, name: str, version: str, body: str = "") -> str:
-    # An artifact that is named is wanted alone: the registry's archive holds all it needs.
-    transitive = "false" if "<artifact" in body else "true"
-    return (
-        f'<dependency org="{organisation}" name="{name}" rev="{version}" conf="jars->default" '
-        f'transitive="{transitive}">{body}</dependency>'
-    )
+    named = f'org="{organisation}" name="{name}" rev="{version}"'
+    return f'<dependency {named} conf="jars->default">{body}</dependency>'
 
 
 def _unpack(folder: Path) -> None:

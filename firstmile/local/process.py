@@ -13,10 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from firstmile.errors import DependencyError
+
+Probe = Callable[[], str | None]
+"""Asks whether something works: None, or what is wrong as text."""
 
 MARK = "SUPERVISED_AS"
 POLL_S = 0.05
@@ -131,12 +135,12 @@ def end_leftovers(run_folder: Path, name: str) -> None:
 
 
 def wait_healthy(
-    waiting: Mapping[str, tuple[Supervised | None, Callable[[], str | None]]],
+    waiting: Mapping[Any, tuple[Supervised | None, Probe]],
     *,
     deadline_s: float,
     on_healthy: Callable[[str], None] = lambda name: None,
 ) -> None:
-    """Poll every probe until all are content; a probe returns None, or what is wrong as text.
+    """Poll every probe until all are content; no process given: somebody else runs it.
 
     Raises DependencyError with the log's last lines when a process dies or the deadline passes.
     """

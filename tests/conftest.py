@@ -1,0 +1,77 @@
+"""What every test may ask for. A stack is real, on free ports, in a temporary home, and ends with pytest however
+pytest ends: the fixtures stop it, and the kernel does if pytest is killed."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstmile.local.ports import free_ports
+from firstmile.local.stack import Stack
+from firstmile.settings import PREFIX, Part, Settings
+
+KEPT = ("FIRSTMILE_CACHE", "FIRSTMILE_LOCAL__JAVA", "FIRSTMILE_LOCAL__MAVEN_URL")
+
+FreeSettings = Callable[..., Settings]
+
+
+def pytest_configure() -> None:
+    """A developer's own addresses must not reach a test: it would write to their Kafka and their Redis."""
+    for name in [n for n in os.environ if n.startswith(PREFIX) and n not in KEPT]:
+        del os.environ[name]
+
+
+def settings_on_free_ports(home: Path, **sections: Any) -> Settings:
+    """Settings whose every port is free; `sections` adds to or replaces values: `serving={"budget_ms": 50}`."""
+    ports = iter(free_ports(9))
+    local = ("kafka", "kafka_controller", "registry", "registry_management", "redis", "mlflow")
+    given: dict[str, Any] = {
+        "local": {f"{name}_port": next(ports) for name in local},
+        "collector": {"port": next(ports)},
+        "serving": {"port": next(ports)},
+        "monitoring": {"ui_port": next(ports)},
+    }
+    for name, values in sections.items():
+        given[name] = {**given.get(name, {}), **values} if isinstance(values, dict) else values
+    return Settings(home=home, **given)
+
+
+@pytest.fixture
+def free_settings(tmp_path: Path) -> FreeSettings:
+    """A home of its own with nothing running: `free_settings()`, `free_settings(redis={"timeout_s": 1})`."""
+
+    def make(**sections: Any) -> Settings:
+        return settings_on_free_ports(tmp_path / "home", **sections)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The whole embedded stack, topics made and schemas registered; shared, so use random ids and topics."""
+    from pipelines.topics import ensure_topics
+
+    with _running(tmp_path_factory.mktemp("stack"), None) as settings:
+        ensure_topics(settings)
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def redis_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Redis alone; shared, so use random ids."""
+    with _running(tmp_path_factory.mktemp("redis"), ["redis"]) as settings:
+        yield settings
+
+
+@contextmanager
+def _running(home: Path, parts: list[Part] | None) -> Iterator[Settings]:
+    settings = settings_on_free_ports(home)
+    stack = Stack(settings, with_parent=True)
+    stack.up(parts)
+    try:
+        yield settings
+    finally:
+        stack.down()
