@@ -192,15 +192,16 @@ def _blank_applied() -> bytes:
 
 
 def _text_section(texts: NDArray[np.object_]) -> Section:
-    encoded = [str(t).encode() for t in texts]
-    row = np.repeat(np.arange(len(encoded)), [len(e) for e in encoded])
-    return Section(row, (np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64),))
+    """Code points, not UTF-8: a varint holds one in 1 to 3 bytes, where a UTF-8 byte past ASCII would cost two."""
+    joined = "".join(texts.tolist())
+    row = np.repeat(np.arange(len(texts)), [len(t) for t in texts])
+    return Section(row, (np.frombuffer(joined.encode("utf-32-le"), np.uint32).astype(np.int64),))
 
 
 def _texts(section: Section, n: int) -> NDArray[np.object_]:
     out = np.full(n, "", object)
     if len(section.row):
-        data = section.columns[0].astype(np.uint8).tobytes()
+        joined = section.columns[0].astype(np.uint32).tobytes().decode("utf-32-le", errors="replace")
         edges = row_starts(section.row, n).tolist()
-        out[:] = [data[a:b].decode(errors="replace") for a, b in pairwise(edges)]
+        out[:] = [joined[a:b] for a, b in pairwise(edges)]
     return out
