@@ -9,7 +9,6 @@ from fold_oracle import WINDOWS, oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo import distinct
 from feature_repo.activity import FEATURE_NAMES, windows
 from feature_repo.row import Rows, empty_rows
 
@@ -123,39 +122,3 @@ def test_onboarding_age_counts_from_what_was_said_else_from_the_first_event() ->
     assert say(said, T0 + 3 * DAY)["onboarding_age_days"] == 2
     unsaid = fold_one(with_ids([Event(T0 + 2 * DAY)]))
     assert say(unsaid, T0 + 3 * DAY)["onboarding_age_days"] == 1
-
-
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 66, 100, 200, 400])
-def test_distinct_contents_are_exact_to_64_and_near_after(n: int) -> None:
-    events = with_ids([Event(T0 + i, family="content_open", content=f"item-{i}", page="home") for i in range(n)])
-    found = say(fold_batches([events[: n // 2], events[n // 2 :], []]), T0 + n)
-    assert found["n_contents"] == pytest.approx(n, rel=0 if n <= 64 else 0.05)
-    assert found["n_contents"] >= min(n, 65)
-    assert found["n_pages"] == 1
-
-
-def test_distinct_count_never_falls_as_contents_are_added() -> None:
-    for salt in range(20):
-        events = with_ids([Event(T0 + i, family="content_open", content=f"{salt}-{i}") for i in range(80)])
-        rows, seen = fold_one(events[:60]), 60.0
-        for event in events[60:]:
-            rows = fold_batches([[event]], rows=rows)
-            now = say(rows, T0 + 80)["n_contents"]
-            assert now >= seen
-            seen = now
-
-
-def test_a_sketch_forgets_nothing_and_invents_little() -> None:
-    names = [f"item-{i}" for i in range(300)]
-    rows = fold_one(with_ids([Event(T0 + i, family="content_open", content=c) for i, c in enumerate(names)]))
-    assert distinct.contains(rows.contents, 0, distinct.content_hash(names)).all()
-    others = distinct.content_hash([f"other-{i}" for i in range(2_000)])
-    assert distinct.contains(rows.contents, 0, others).mean() < 0.1
-    few = fold_one(with_ids([Event(T0, family="content_open", content="item-0")]))
-    assert distinct.contains(few.contents, 0, distinct.content_hash(["item-0", "item-1"])).tolist() == [True, False]
-
-
-def test_a_full_sketch_still_answers() -> None:
-    words = np.full((1, distinct.N_WORDS), 127, np.int64)
-    full = distinct.Distinct(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64), words)
-    assert np.isfinite(distinct.count(full, 1)).all()
