@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from firstmile.errors import DataError, unknown_name
-from firstmile.names import SKILL_LEVELS
 from firstmile.oulad import OuladTables
+from training.tasks import TASKS
 
 PASS_SCORE: Final = 40.0
 DISENGAGED_DAYS: Final = 14
@@ -27,23 +27,6 @@ ADVANCED_ABOVE: Final = 80.0
 
 Counts = Counter[str]
 Users = pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a model answers: its classes in order, the days it learns from, the days it is judged on."""
-
-    classes: tuple[str, ...]
-    snapshot_days: tuple[int, ...]
-    evaluated_days: tuple[int, ...]
-
-
-# activation stops before day 19, when the assessment is due: past it only late hand-ins are left, another question.
-TASKS: Final[Mapping[str, Task]] = {
-    "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14)),
-    "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28)),
-    "skill_level": Task(SKILL_LEVELS, (0, 1, 3, 7, 14, 28), (14, 28)),
-}
 
 
 @dataclass(frozen=True)

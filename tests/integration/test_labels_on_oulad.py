@@ -9,7 +9,8 @@ import pytest
 
 from firstmile.oulad import OuladTables, read, user_id
 from firstmile.settings import ROOT
-from training.labels import TASKS, label, skill_level
+from training.labels import label, skill_level
+from training.tasks import TASKS
 
 DATA = ROOT / "data" / "oulad"
 Row = dict[str, str]

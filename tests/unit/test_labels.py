@@ -8,7 +8,8 @@ import pytest
 
 from firstmile.errors import DataError
 from firstmile.oulad import OuladTables
-from training.labels import TASKS, activation, disengagement, label, population, skill_level
+from training.labels import activation, disengagement, label, population, skill_level
+from training.tasks import TASKS
 
 P = "AAA_2013J"
 LENGTH = 268

@@ -1,0 +1,114 @@
+"""How good the answers are at each day, beside two baselines that know almost nothing.
+
+Figures are taken inside each (presentation, day) and then averaged over presentations by their number of users:
+pooled, a model would earn AUC by telling one course from another.
+"""
+
+from typing import Final
+
+import numpy as np
+from sklearn.metrics import log_loss, roc_auc_score
+
+from training.figures import DayFigures, Figures
+from training.models import FloatArray
+from training.split import IntArray, TextArray
+
+ONE_COLUMN: Final = "clicks_total_weight"
+"""The honest baseline: total clicks so far."""
+
+
+def evaluate(
+    y: IntArray,
+    p: FloatArray,
+    *,
+    p_one_column: FloatArray,
+    p_majority: FloatArray,
+    day: IntArray,
+    presentation: TextArray,
+) -> DayFigures:
+    """Figures by day: n, base_rate, auc, auc_one_column, log_loss, log_loss_majority, brier, accuracy, ….
+
+    y
+        Shape (n,): true class.
+    p, p_one_column, p_majority
+        Shape (n, n_classes): what the model says; a score of one column; shares of the classes in training.
+    day, presentation
+        Shape (n,): the cell of each row.
+    """
+    result: DayFigures = {}
+    for at in sorted(set(day.tolist())):
+        cells = []
+        for name in sorted(set(presentation[day == at].tolist())):
+            cell = (day == at) & (presentation == name)
+            cells.append(_cell(y[cell], p[cell], p_one_column[cell], p_majority[cell]))
+        result[at] = _mean(cells)
+    return result
+
+
+def macro_auc(y: IntArray, scores: FloatArray) -> float:
+    """Area under the ROC curve: of class 1 with two classes, else the mean of each class against the rest.
+
+    A class nobody has, or everybody, has no curve: left out of the mean; NaN when none is left.
+
+    >>> macro_auc(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]))
+    1.0
+    """
+    classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    areas = [roc_auc_score(y == k, scores[:, k]) for k in classes if 0 < (y == k).sum() < len(y)]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def brier(y: IntArray, p: FloatArray) -> float:
+    """Mean squared error of the probabilities: of class 1 with two classes, else summed over the classes.
+
+    >>> brier(np.array([1]), np.array([[0.5, 0.5]]))
+    0.25
+    """
+    if p.shape[1] == 2:
+        return float(np.mean((p[:, 1] - y) ** 2))
+    return float(np.mean(np.sum((p - np.eye(p.shape[1])[y]) ** 2, axis=1)))
+
+
+def class_shares(y: IntArray, weight: FloatArray, n_classes: int) -> FloatArray:
+    """Shares of the classes, shape (n_classes,), each at least a little above 0 so that its log loss is finite.
+
+    >>> class_shares(np.array([0, 1, 1]), np.ones(3), 2).tolist()
+    [0.4, 0.6]
+    """
+    counts = np.bincount(y, weights=weight, minlength=n_classes) + 1.0
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
+
+
+def column_scores(x_train: FloatArray, y_train: IntArray, x: FloatArray) -> FloatArray:
+    """A single column as the score of class 1, turned round if in training less of it meant class 1; shape (n, 2)."""
+    known = np.where(np.isnan(x), 0.0, x)
+    area = macro_auc(y_train, np.column_stack([x_train, x_train])) if len(set(y_train.tolist())) == 2 else 1.0
+    signed = known if area >= 0.5 else -known
+    return np.column_stack([-signed, signed])
+
+
+def _cell(y: IntArray, p: FloatArray, p_one_column: FloatArray, p_majority: FloatArray) -> Figures:
+    classes = list(range(p.shape[1]))
+    base = float(np.mean(y == 1)) if len(classes) == 2 else float(np.bincount(y).max() / len(y))
+    return {
+        "n": float(len(y)),
+        "base_rate": base,
+        "auc": macro_auc(y, p),
+        "auc_one_column": macro_auc(y, p_one_column),
+        "log_loss": float(log_loss(y, p, labels=classes)),
+        "log_loss_majority": float(log_loss(y, p_majority, labels=classes)),
+        "brier": brier(y, p),
+        "accuracy": float(np.mean(p.argmax(axis=1) == y)),
+        "accuracy_majority": float(np.mean(p_majority.argmax(axis=1) == y)),
+    }
+
+
+def _mean(cells: list[Figures]) -> Figures:
+    """Mean over cells by n; a figure undefined in a cell (NaN) leaves that cell out of its mean."""
+    n = np.array([cell["n"] for cell in cells])
+    out: Figures = {"n": float(n.sum())}
+    for name in cells[0].keys() - {"n"}:
+        values = np.array([cell[name] for cell in cells])
+        known = ~np.isnan(values)
+        out[name] = float(np.average(values[known], weights=n[known])) if known.any() else float("nan")
+    return out

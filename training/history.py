@@ -1,0 +1,65 @@
+"""What the offline store holds: which presentations, and until when. Asked before anything is read from it."""
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from feature_repo.sources import EVENT_TIMESTAMP
+from feature_repo.views import ACTIVITY
+from firstmile.clock import to_datetime
+from firstmile.errors import DataError
+from firstmile.oulad import day_start_us
+from firstmile.settings import Settings
+
+REMEDY = "run `firstmile backfill oulad --data DIR` first"
+
+_USER = re.compile(r"([A-Z]+_\d{4}[BJ])-\d+")
+
+
+def history_ends_us(settings: Settings) -> dict[str, int]:
+    """Time of the last row of each presentation in the offline history, µs.
+
+    Raises DataError when there is no history.
+    """
+    folder = settings.history / ACTIVITY
+    if not any(folder.glob("*.parquet")):
+        raise DataError(f"there is no history to learn from: {folder} holds no Parquet file; {REMEDY}")
+    table = ds.dataset(sorted(folder.glob("*.parquet"))).to_table(columns=["user_id", EVENT_TIMESTAMP])
+    known_us = table[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    last = pa.table({"user": table["user_id"], "us": known_us}).group_by("user").aggregate([("us", "max")]).to_pydict()
+    ends: dict[str, int] = {}
+    for user, end_us in sorted(zip(last["user"], last["us_max"], strict=True)):
+        match = _USER.fullmatch(user)
+        if match:  # other products' users have no presentation and no OULAD label
+            ends[match[1]] = max(end_us, ends.get(match[1], end_us))
+    return ends
+
+
+def choose(ends_us: dict[str, int], wanted: Sequence[str] | None, *, last_day: int) -> list[str]:
+    """The presentations to train on: the wanted ones, or all there are.
+
+    ends_us
+        As `history_ends_us` gives it.
+    last_day
+        The last day a snapshot is taken.
+
+    Raises DataError when a wanted one is not in the history, or its history stops before `last_day`: a snapshot past
+    the end would show an idle user where nobody has looked.
+    """
+    missing = sorted(set(wanted or ()) - set(ends_us))
+    if missing:
+        raise DataError(
+            f"the history has no {', '.join(missing)}; it has {', '.join(ends_us) or 'none'}. "
+            "Choose among these, or backfill what is missing: firstmile backfill oulad --data DIR "
+            f"--presentations {','.join(missing)}"
+        )
+    chosen = sorted(set(wanted)) if wanted else list(ends_us)
+    for name in chosen:
+        if ends_us[name] < day_start_us(name, last_day):
+            raise DataError(
+                f"the history of {name} ends at {to_datetime(ends_us[name]):%Y-%m-%d %H:%M}, before day {last_day}, "
+                "the last day a snapshot is taken; backfill the whole presentation"
+            )
+    return chosen

@@ -1,0 +1,83 @@
+"""`firstmile promote M [--version V]`: move `champion` to a version, if the gates let it."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from mlflow.tracking import MlflowClient
+from rich.table import Table
+
+from firstmile.cli import console, emit
+from firstmile.errors import DataError, GateError, UsageError, unknown_name
+from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
+from firstmile.settings import load_settings
+from training.figures import figures_of
+from training.gates import Verdict, all_passed, first_gate
+from training.tracking import aliases, check_models, connect, versions
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="activation, disengagement or skill_level")],
+    version: Annotated[str | None, typer.Option(help="version to promote; default: the challenger")] = None,
+) -> None:
+    """Move `champion` through the gates, keeping the one before as `previous`."""
+    check_models([model])
+    emit(promote(connect(load_settings()), model, version))
+
+
+def promote(client: MlflowClient, model: str, version: str | None = None) -> dict[str, Any]:
+    """Gate a version by its run's metrics and make it champion; says so when it is already.
+
+    Raises UsageError or DataError for a version that is not there, GateError when a gate refuses: the aliases then
+    stay where they were.
+    """
+    names = aliases(client, model)
+    chosen = _choose(client, model, version, names)
+    champion = names.get(CHAMPION)
+    if chosen == champion:
+        return {"model": model, "version": chosen, "promoted": False, "note": f"version {chosen} is champion already"}
+    found = client.get_model_version(model, chosen)
+    run_of = client.get_run(found.run_id)
+    judged_by = run_of.data.tags.get("judged_by", "")
+    verdicts = first_gate(model, figures_of(run_of.data.metrics, judged_by))
+    console.print(gate_table(model, chosen, verdicts, judged_by=judged_by))
+    outcome = "passed" if all_passed(verdicts) else "refused"
+    document = {"model": model, "version": chosen, "outcome": outcome, "judged_by": judged_by}
+    document["verdicts"] = [asdict(v) for v in verdicts]
+    client.log_dict(found.run_id, document, f"gates/promote-{chosen}.json")
+    client.set_model_version_tag(model, chosen, "gate", outcome)
+    if outcome == "refused":
+        reasons = "; ".join(f"{v.gate}: {v.reason}" for v in verdicts if not v.passed)
+        raise GateError(
+            f"{model} {chosen} was refused, champion stays {champion or 'unset'}. {reasons}. "
+            "Train on more presentations, or promote another version"
+        )
+    if champion is not None:
+        client.set_registered_model_alias(model, PREVIOUS, champion)
+    client.set_registered_model_alias(model, CHAMPION, chosen)
+    return {**document, "promoted": True, "previous": champion}
+
+
+def gate_table(model: str, version: str, verdicts: list[Verdict], *, judged_by: str) -> Table:
+    """The verdicts as a table for people."""
+    table = Table(title=f"{model} {version}, judged by {judged_by or 'nothing'}", title_justify="left")
+    for heading in ("gate", "verdict", "reason"):
+        table.add_column(heading)
+    for v in verdicts:
+        verdict = "[green]passed[/]" if v.passed else "[red]refused[/]"
+        table.add_row(v.gate, verdict, v.reason)
+    return table
+
+
+def _choose(client: MlflowClient, model: str, version: str | None, names: dict[str, str]) -> str:
+    known = versions(client, model)
+    if version is None:
+        if CHALLENGER not in names:
+            raise DataError(
+                f"{model} has no {CHALLENGER}; name a version ({', '.join(known) or 'none is registered'}) "
+                f"or run `firstmile train --model {model}`"
+            )
+        return names[CHALLENGER]
+    if version not in known:
+        raise UsageError(unknown_name(f"version of {model}", version, known))
+    return version

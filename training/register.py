@@ -1,0 +1,166 @@
+"""A fitted model into MLflow: one run with everything about it, one version of the task's registered model.
+
+The run is complete before the version exists, and the version before `challenger` points at it: whoever is killed in
+between leaves a run nobody refers to.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.xgboost
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost as xgb
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+from feature_repo.services import service_name
+from firstmile.names import CHALLENGER
+from firstmile.settings import ROOT
+from training.dataset import TrainingSet
+from training.figures import DayFigures, metric_name
+from training.gates import Verdict
+from training.labels import Labelled
+from training.models import Fitter, probabilities
+from training.split import Examination
+from training.tasks import TASKS
+
+REQUIREMENTS = [f"mlflow=={mlflow.__version__}", f"xgboost=={xgb.__version__}"]
+"""Given, not inferred: MLflow would load the model in a process of its own to find out, for ten seconds."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model about to be registered.
+
+    booster
+        Refitted on all of data; figures are of the same recipe on students it had not seen.
+    judged_by
+        The examination the gates look at.
+    """
+
+    data: TrainingSet
+    labelled: Labelled
+    fitter: Fitter
+    booster: xgb.Booster
+    figures: Mapping[Examination, DayFigures]
+    judged_by: Examination
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Where it went."""
+
+    version: str
+    run_id: str
+
+
+def register(client: MlflowClient, experiment: str, candidate: Candidate) -> Registered:
+    """Log the run, register the model under its task's name, point `challenger` at the version.
+
+    experiment
+        Experiment id.
+    """
+    model = candidate.data.model
+    with mlflow.start_run(experiment_id=experiment, run_name=model) as run:
+        run_id = str(run.info.run_id)
+        client.log_batch(run_id, _metrics(candidate), _params(candidate), _tags(candidate))
+        with tempfile.TemporaryDirectory(prefix="firstmile-train-") as folder:
+            _write_artifacts(Path(folder), candidate)
+            client.log_artifacts(run_id, folder)
+        info = mlflow.xgboost.log_model(
+            candidate.booster,
+            name="model",
+            signature=_signature(candidate.fitter),
+            pip_requirements=REQUIREMENTS,
+            model_format="ubj",
+        )
+    version = mlflow.register_model(info.model_uri, model, tags={"feature_service": service_name(model)})
+    client.set_registered_model_alias(model, CHALLENGER, str(version.version))
+    return Registered(str(version.version), run_id)
+
+
+def reference_table(candidate: Candidate) -> pa.Table:
+    """What monitoring compares live decisions with: the vectors, and what this model says to them.
+
+    One column per feature, then `prediction`, or `prediction:<class>` with more than two classes. No user ids.
+    """
+    data, task = candidate.data, TASKS[candidate.data.model]
+    columns: dict[str, Any] = {name: data.rows.x[:, i] for i, name in enumerate(data.features)}
+    answers = probabilities(candidate.booster, data.rows.x)
+    if len(task.classes) == 2:
+        columns["prediction"] = answers[:, 1]
+    else:
+        columns.update({f"prediction:{name}": answers[:, i] for i, name in enumerate(task.classes)})
+    return pa.table(columns)
+
+
+def commit() -> str:
+    """The git commit of the code, `-dirty` when files differ from it; empty outside a repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _metrics(candidate: Candidate) -> list[Metric]:
+    now_ms = int(mlflow.utils.time.get_current_time_millis())
+    return [
+        Metric(metric_name(examination, day, name), value, now_ms, 0)
+        for examination, by_day in candidate.figures.items()
+        for day, figures in by_day.items()
+        for name, value in figures.items()
+        if not np.isnan(value)
+    ]
+
+
+def _params(candidate: Candidate) -> list[Param]:
+    description = candidate.data.description()
+    values = {
+        **candidate.fitter.parameters(),
+        **{f"set.{k}": ",".join(v) if isinstance(v, list) else v for k, v in description.items()},
+        "n_rounds": candidate.booster.num_boosted_rounds(),
+        "n_features": len(candidate.data.features),
+        "snapshot_days": ",".join(map(str, TASKS[candidate.data.model].snapshot_days)),
+        "fitted_on": "all rows of the set; the metrics are of students held out of it, see judged_by",
+    }
+    return [Param(name, str(value)) for name, value in values.items()]
+
+
+def _tags(candidate: Candidate) -> list[RunTag]:
+    values = {
+        "feature_service": service_name(candidate.data.model),
+        "trained_until_us": candidate.data.trained_until_us(),
+        "min_onboarding_days": min(TASKS[candidate.data.model].snapshot_days),
+        "judged_by": candidate.judged_by,
+        "git_commit": commit(),
+    }
+    return [RunTag(name, str(value)) for name, value in values.items()]
+
+
+def _write_artifacts(folder: Path, candidate: Candidate) -> None:
+    documents = {
+        "features.json": list(candidate.data.features),
+        "training_set.json": {**candidate.data.description(), "counts_per_day": candidate.labelled.counts},
+        "gates.json": [asdict(verdict) for verdict in candidate.verdicts],
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    pq.write_table(reference_table(candidate), folder / "training_set.parquet", compression="zstd")
+
+
+def _signature(fitter: Fitter) -> ModelSignature:
+    shape = (-1,) if fitter.n_classes == 2 else (-1, fitter.n_classes)
+    inputs = Schema([ColSpec("double", name) for name in fitter.features])
+    return ModelSignature(inputs=inputs, outputs=Schema([TensorSpec(np.dtype(np.float32), shape)]))

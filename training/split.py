@@ -1,0 +1,83 @@
+"""Who teaches and who examines: presentations in the order of their starts, students never on both sides.
+
+Two examinations, both of students the model has not seen:
+
+- `later_start`: learn from the earlier starts, be examined on the latest. A student who took both is removed from the
+  earlier ones. This is the honest picture of the next start, and the gates judge by it, if an earlier start of the
+  *same course* is among the chosen.
+- `held_out_students`: five folds of students, each examined by a model that saw the other four, over all chosen
+  presentations. The gates judge by it when the latest start is the first of its course: BBB_2013B examined on AAA_2013J
+  measures the step to a course never seen (logged all the same, as `later_start`), while the registered model, refitted
+  on both, will have seen that course.
+
+What is registered is fitted once more on everything chosen, so its own figures on those rows are never reported.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from firstmile.oulad import module_of, start_date
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+TextArray = npt.NDArray[np.str_]
+
+Examination = Literal["later_start", "held_out_students"]
+N_FOLDS: Final = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to learn from and rows to be examined on, shape (n_rows,) each; some rows may be in neither."""
+
+    train: BoolArray
+    test: BoolArray
+
+
+def latest_starts(presentations: Sequence[str]) -> list[str]:
+    """The presentations that start last, several if they start on the same day.
+
+    >>> latest_starts(["AAA_2013J", "BBB_2013B"])
+    ['AAA_2013J']
+    """
+    last = max(start_date(p) for p in presentations)
+    return sorted(p for p in set(presentations) if start_date(p) == last)
+
+
+def judged_by(presentations: Sequence[str]) -> Examination:
+    """The examination the gates look at.
+
+    >>> judged_by(["BBB_2013B", "AAA_2013J"]), judged_by(["BBB_2013B", "AAA_2013J", "AAA_2014J"])
+    ('held_out_students', 'later_start')
+    """
+    latest = latest_starts(presentations)
+    known = {module_of(p) for p in presentations if p not in latest}
+    return "later_start" if all(module_of(p) in known for p in latest) else "held_out_students"
+
+
+def later_start(presentations: TextArray, students: IntArray) -> Split | None:
+    """Learn from the earlier starts, be examined on the latest; None when there is only one start.
+
+    presentations, students
+        Shape (n_rows,): where each row is from and whose it is.
+    """
+    test = np.isin(presentations, latest_starts(sorted(set(presentations.tolist()))))
+    train = ~test & ~np.isin(students, students[test])
+    return Split(train, test) if train.any() else None
+
+
+def folds(students: IntArray, *, n_folds: int = N_FOLDS, seed: int) -> IntArray:
+    """Fold 0 … n_folds - 1 of each row, shape (n_rows,): shuffled by seed, a student's rows together, sizes even."""
+    unique, index = np.unique(students, return_inverse=True)
+    fold_of = np.random.default_rng(seed).permutation(len(unique)) % n_folds
+    return np.asarray(fold_of[index], dtype=np.int64)
+
+
+def held_out_students(students: IntArray, *, seed: int) -> list[Split]:
+    """One split per fold; every row is examined exactly once."""
+    fold = folds(students, seed=seed)
+    return [Split(fold != k, fold == k) for k in range(N_FOLDS) if (fold == k).any() and (fold != k).any()]

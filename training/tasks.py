@@ -1,0 +1,24 @@
+"""What each model answers, and when: the classes, the days it learns from, the days it is judged on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from firstmile.names import SKILL_LEVELS
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model answers: its classes in order, the days it learns from, the days it is judged on."""
+
+    classes: tuple[str, ...]
+    snapshot_days: tuple[int, ...]
+    evaluated_days: tuple[int, ...]
+
+
+# activation stops before day 19, when the assessment is due: past it only late hand-ins are left, another question.
+TASKS: Final[Mapping[str, Task]] = {
+    "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14)),
+    "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28)),
+    "skill_level": Task(SKILL_LEVELS, (0, 1, 3, 7, 14, 28), (14, 28)),
+}

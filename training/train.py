@@ -1,0 +1,121 @@
+"""`firstmile train`: offline history to registered challengers.
+
+history ─► labels ─► point-in-time vectors ─► sets ─► examinations ─► refit on all ─► MLflow run, version, `challenger`
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from feast.errors import FeatureServiceNotFoundException
+from mlflow.tracking import MlflowClient
+
+from feature_repo.services import service_name
+from feature_repo.store import apply, feature_store
+from firstmile import oulad
+from firstmile.cli import console, emit
+from firstmile.names import MODELS
+from firstmile.settings import ROOT, Settings, load_settings
+from training.dataset import TrainingSet, training_set, vectors
+from training.examine import examine
+from training.gates import all_passed, first_gate
+from training.history import choose, history_ends_us
+from training.labels import Labelled, label
+from training.models import Fitter
+from training.promote import gate_table
+from training.register import Candidate, register
+from training.split import judged_by
+from training.tasks import TASKS
+from training.tracking import check_models, connect, experiment_id
+
+
+def run(
+    model: Annotated[str | None, typer.Option(help="activation, disengagement or skill_level; default: all")] = None,
+    presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
+    data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
+) -> None:
+    """Train on the offline history and register each model as `challenger`."""
+    models = MODELS if model is None else (model,)
+    check_models(models)
+    wanted = [p for p in presentations.split(",") if p] or None
+    logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    emit(train(load_settings(), models, presentations=wanted, data=data))
+
+
+def train(
+    settings: Settings, models: Sequence[str], *, presentations: Sequence[str] | None, data: Path
+) -> dict[str, Any]:
+    """Train and register the models; returns what came of it, one entry per model.
+
+    Raises DataError when the history or the tables cannot carry it, DependencyError when MLflow does not answer.
+    """
+    started = time.monotonic()
+    client = connect(settings)
+    last_day = max(day for m in models for day in TASKS[m].snapshot_days)
+    chosen = choose(history_ends_us(settings), presentations, last_day=last_day)
+    with _step(f"labels of {', '.join(chosen)}"):
+        tables = oulad.read(data, chosen)
+        labelled = {m: label(m, tables) for m in models}
+    with _step("vectors, point in time"):
+        found = vectors(_store(settings, models), labelled)
+        sets = {m: training_set(m, labelled[m], found[m]) for m in models}
+    experiment = experiment_id(client, settings)
+    results = {m: _one(client, experiment, sets[m], labelled=labelled[m], settings=settings) for m in models}
+    return {"presentations": chosen, "models": results, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _one(
+    client: MlflowClient, experiment: str, data: TrainingSet, *, labelled: Labelled, settings: Settings
+) -> dict[str, Any]:
+    started = time.monotonic()
+    fitter = Fitter(data.model, data.features, settings.training.seed)
+    with _step(f"{data.model}: examinations over {len(data.users)} rows"):
+        figures = examine(data, fitter, threads=settings.training.threads)
+    with _step(f"{data.model}: fit on all"):
+        booster = fitter.refit(data.rows)
+    judge = judged_by(sorted(set(data.users["presentation"])))
+    verdicts = first_gate(data.model, figures[judge])
+    with _step(f"{data.model}: register"):
+        candidate = Candidate(data, labelled, fitter, booster, figures, judge, verdicts)
+        registered = register(client, experiment, candidate)
+    console.print(gate_table(data.model, registered.version, verdicts, judged_by=judge))
+    days = TASKS[data.model].evaluated_days
+    return {
+        **asdict(registered),
+        "alias": "challenger",
+        "judged_by": judge,
+        "would_promote": all_passed(verdicts),
+        "metrics": {name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in figures.items()},
+        "set": data.description(),
+        "counts_per_day": {str(day): counts for day, counts in labelled.counts.items()},
+        "n_rounds": booster.num_boosted_rounds(),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def _store(settings: Settings, models: Sequence[str]) -> Any:
+    """The feature store, its definitions registered if these models' are not."""
+    store = feature_store(settings)
+    try:
+        for model in models:
+            store.get_feature_service(service_name(model))
+    except FeatureServiceNotFoundException:
+        return apply(settings)
+    return store
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Say what was done and how long it took; Feast's warnings about views being experimental are not news."""
+    started = time.monotonic()
+    with warnings.catch_warnings(), console.status(what):
+        warnings.simplefilter("ignore")
+        yield
+    console.print(f"train: {what}, {time.monotonic() - started:.1f} s", highlight=False)
