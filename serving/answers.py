@@ -7,16 +7,7 @@ from typing import Any
 from firstmile.clock import to_datetime
 from serving.experiments import Assignment
 from serving.policy import Answer
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A validated request."""
-
-    user_id: str
-    anonymous_id: str | None = None
-    context: Mapping[str, str] = field(default_factory=dict)
-    limit: int = 5
+from serving.requests import Ask
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Not a BentoML route: those parse with pydantic twice and cost several times the 
 import hmac
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,14 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from firstmile.settings import ServingSettings
-from serving.decisions import DecisionLog
-from serving.ladder import Ladder
+from serving.address import PREFIX, ROUTE
 from serving.limits import RateLimit
-from serving.metrics import Metrics
 from serving.requests import RefusalError, json_response, parse
 
-PREFIX = "/api"
-ROUTE = "/personalization"
+if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
+    from serving.decisions import DecisionLog
+    from serving.ladder import Ladder
+    from serving.metrics import Metrics
 
 
 @dataclass
@@ -29,9 +30,9 @@ class Desk:
     """Everything a request needs, put into the app's state when the process is ready to answer."""
 
     settings: ServingSettings
-    ladder: Ladder
-    decisions: DecisionLog
-    metrics: Metrics
+    ladder: "Ladder"
+    decisions: "DecisionLog"
+    metrics: "Metrics"
     limit: RateLimit
     n_in_flight: int = 0
 

@@ -10,8 +10,7 @@ import typer
 from firstmile.cli import emit
 from firstmile.errors import DataError, DependencyError
 from firstmile.settings import ServingSettings, load_settings
-from serving.api import PREFIX, ROUTE
-from serving.serve import address
+from serving.address import PREFIX, ROUTE, base_address
 
 TIMEOUT_S = 5.0
 
@@ -31,7 +30,7 @@ def ask(serving: ServingSettings, body: dict[str, Any]) -> dict[str, Any]:
 
     Raises DependencyError when the API is not up, DataError when it refuses the request.
     """
-    url = address(serving) + PREFIX + ROUTE
+    url = base_address(serving) + PREFIX + ROUTE
     headers = {
         "Authorization": f"Bearer {serving.api_key.get_secret_value()}",
         "Content-Type": "application/json",
@@ -46,7 +45,7 @@ def ask(serving: ServingSettings, body: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise DependencyError(
-            f"the decision API at {address(serving)} does not answer ({reason}); start it with `firstmile serve`"
+            f"the decision API at {base_address(serving)} does not answer ({reason}); start it with `firstmile serve`"
         ) from error
 
 

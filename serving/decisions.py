@@ -132,6 +132,11 @@ class DecisionLog:
             return False
         return True
 
+    @property
+    def n_waiting(self) -> int:
+        """Decisions queued and not yet handed on."""
+        return self._queue.qsize()
+
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """Hand on what waits, as far as the time allows."""
         self._stop.set()

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from firstmile.clock import Clock
 from firstmile.names import MODELS
 from firstmile.settings import ServingSettings
-from serving.answers import Ask, Basis, Decision
+from serving.answers import Basis, Decision
 from serving.cache import LastGood
 from serving.experiments import assign
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
 from serving.models import Scores, ScoringModel, score, vector
 from serving.policy import Answer, Policy
+from serving.requests import Ask
 from serving.stage import Stage, StageError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstmile.names import FORMATS, SKILL_LEVELS
-from serving.catalogue import Content, Floats, Shelf
+from serving.catalogue import Content, Floats, Ints, Shelf
 from serving.facts import Seen
 from serving.rules import Rule, Selector
 
@@ -74,16 +74,14 @@ def rank(shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int) 
     """The first `limit` items.
 
     What is done is never among them, nor what lacks a prerequisite. Required items come first and cannot be excluded;
-    prioritised ones before the rest; pinned ones at their place. Ties go to the earlier item of the catalogue.
+    then what rules prioritise, in the order of the rules; then the rest; pinned ones at their place. Ties go to the
+    earlier item of the catalogue.
     """
     required, prioritised, excluded = (_by_rule(shelf, chosen, a) for a in ("require", "prioritise", "exclude"))
     available = ~seen(shelf.hashes) & ((excluded < 0) | (required >= 0))
     for at, needed in shelf.needs:
         available[at] &= bool(seen(needed).all())
-    fits = fit(shelf, taste)
-    # Prioritised items lie in the upper half of the scale, the others in the lower.
-    score = np.where(required >= 0, 1.0, np.where(prioritised >= 0, 0.5 + fits / 2, fits / 2))
-    tier = np.where(required >= 0, 0, np.where(prioritised >= 0, 1, 2))
+    tier, score = _tiers(required, prioritised, fit(shelf, taste))
     turn = _turns(shelf, score, available) if taste.flow == "balanced" else np.zeros(len(score), np.int64)
     order = np.lexsort((np.arange(len(score)), -score, turn, tier))
     order = order[available[order]]
@@ -98,13 +96,21 @@ def rank(shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int) 
     return tuple(items)
 
 
+def _tiers(required: Ints, prioritised: Ints, fits: Floats) -> tuple[Ints, Floats]:
+    """Tier of each item, 0 = first, and its score: a band of [0, 1] per tier, the fit inside it; 1 when required."""
+    rules = np.unique(prioritised[prioritised >= 0])
+    tier = np.where(prioritised >= 0, np.searchsorted(rules, prioritised), len(rules))
+    score = (len(rules) - tier + fits) / (len(rules) + 1)
+    return np.where(required >= 0, 0, tier + 1), np.where(required >= 0, 1.0, score)
+
+
 def _taste(content: Content, taste: Taste) -> str:
     """The reason of an item no rule asked for: its format is liked more than most, or the flow led to it."""
     is_liked = taste.preferences.get(content.format, 0.0) > 1.0 / max(len(taste.preferences), 1)
     return f"preference:{content.format}" if is_liked else f"flow:{taste.flow}"
 
 
-def _by_rule(shelf: Shelf, chosen: Chosen, action: str) -> NDArray[np.int64]:
+def _by_rule(shelf: Shelf, chosen: Chosen, action: str) -> Ints:
     """Per item the index of the first rule whose action selects it, -1 = none."""
     first = np.full(len(shelf.items), -1, np.int64)
     for at, (rule, masks) in enumerate(chosen):
@@ -114,7 +120,7 @@ def _by_rule(shelf: Shelf, chosen: Chosen, action: str) -> NDArray[np.int64]:
     return first
 
 
-def _turns(shelf: Shelf, score: Floats, available: Mask) -> NDArray[np.int64]:
+def _turns(shelf: Shelf, score: Floats, available: Mask) -> Ints:
     """Place of each item among the available ones of its format: ordering by it first deals the formats in turn."""
     turn = np.zeros(len(score), np.int64)
     order = np.lexsort((np.arange(len(score)), -score))
@@ -125,7 +131,7 @@ def _turns(shelf: Shelf, score: Floats, available: Mask) -> NDArray[np.int64]:
     return turn
 
 
-def _pinned(order: NDArray[np.int64], chosen: Chosen) -> dict[int, tuple[int, int]]:
+def _pinned(order: Ints, chosen: Chosen) -> dict[int, tuple[int, int]]:
     """(position, index of the rule) by item, for the items of `order` that a rule pins."""
     places: dict[int, tuple[int, int]] = {}
     for rule_at, (rule, masks) in enumerate(chosen):
@@ -135,9 +141,7 @@ def _pinned(order: NDArray[np.int64], chosen: Chosen) -> dict[int, tuple[int, in
     return places
 
 
-def _with_pins(
-    order: NDArray[np.int64], places: Mapping[int, tuple[int, int]], *, n_required: int, limit: int
-) -> list[int]:
+def _with_pins(order: Ints, places: Mapping[int, tuple[int, int]], *, n_required: int, limit: int) -> list[int]:
     """The first items with the pinned ones at their places, none before a required item."""
     rest = [int(at) for at in order if int(at) not in places][: limit + n_required]
     for at in sorted(places, key=lambda a: places[a][0]):

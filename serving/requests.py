@@ -1,5 +1,7 @@
 """The request of the decision API, and every way of refusing one."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import orjson
@@ -7,12 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.responses import Response
 
 from firstmile.errors import FirstmileError
-from serving.answers import Ask
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=512)]
 
 EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A validated request, as the ladder takes it."""
+
+    user_id: str
+    anonymous_id: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 5
 
 
 class RequestContext(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any
 from firstmile.cli import console
 from firstmile.errors import ConflictError
 from firstmile.settings import ServingSettings, Settings, load_settings
-from serving.api import PREFIX, ROUTE
+from serving.address import PREFIX, ROUTE, base_address
 
 POLL_S = 0.2
 
@@ -28,12 +28,6 @@ def run() -> None:
     threading.Thread(target=_announce, args=(settings.serving,), name="announce", daemon=True).start()
     personalization: Any = service.Personalization
     personalization.serve_http(host=settings.serving.host, port=settings.serving.port)
-
-
-def address(serving: ServingSettings) -> str:
-    """Base address of the decision API, for callers on this machine."""
-    host = "127.0.0.1" if serving.host in ("0.0.0.0", "::") else serving.host
-    return f"http://{host}:{serving.port}"
 
 
 def _set_up_bentoml(settings: Settings) -> None:
@@ -59,7 +53,7 @@ def _check_port(serving: ServingSettings) -> None:
 
 
 def _announce(serving: ServingSettings) -> None:
-    url = address(serving)
+    url = base_address(serving)
     while True:
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:

@@ -13,7 +13,8 @@ from typing import Any
 import bentoml
 
 from firstmile.settings import load_settings
-from serving.api import PREFIX, build_app
+from serving.address import PREFIX
+from serving.api import build_app
 
 PARENT_POLL_S = 1.0
 

@@ -1,0 +1,146 @@
+"""Serving without a store or a server: rows, readers, boosters and policies with defaults."""
+
+import functools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from feature_repo import distinct
+from feature_repo.activity import FEATURE_NAMES
+from feature_repo.distinct import Distinct, content_hash
+from feature_repo.views import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
+from firstmile.clock import FixedClock
+from firstmile.settings import ServingSettings
+from serving.catalogue import Catalogue, load_catalogue
+from serving.ladder import Ladder
+from serving.models import CLASSES, ScoringModel, prepare
+from serving.policy import Policy
+from serving.rules import known_fields, load_rules
+
+NOW_US = 1_790_000_000_000_000
+FIELDS = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
+LEARNER = {
+    "clicks_total_count": 40.0,
+    "days_since_last_event": 0.5,
+    "onboarding_age_days": 6.0,
+    "n_contents": 9.0,
+    "form_submit_total_count": 0.0,
+    "prior_attempts": 0.0,
+    "opens_community": 1.0,
+    "opens_lesson": 6.0,
+}
+FEATURES = ("clicks_total_count", "days_since_last_event", "onboarding_age_days", "prior_attempts")
+
+
+@dataclass
+class Row:
+    """A read row; opened content by id."""
+
+    values: Mapping[str, float | None] = field(default_factory=lambda: dict(LEARNER))
+    profile: Mapping[str, Any] = field(default_factory=lambda: {"cohort": "AAA_2014J", "prior_attempts": 0})
+    context: Mapping[str, Any] = field(default_factory=dict)
+    row_version_us: int | None = NOW_US
+    opened: Sequence[str] = ()
+
+    @property
+    def contents(self) -> Distinct:
+        """As the packed row has it."""
+        value = content_hash(list(self.opened))
+        return distinct.add(distinct.empty(), np.zeros(len(value), np.int64), value, n_rows=1)
+
+
+@dataclass
+class Rows:
+    """A reader over a dictionary; `gate` holds every read up, `error` breaks it, lag None is a lost progress record."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    lag_ms: float | None = 0.0
+    error: Exception | None = None
+    gate: threading.Event | None = None
+    asked: list[int] = field(default_factory=list)
+
+    def read(self, user_id: str, now_us: int) -> Row | None:
+        """The row, or trouble."""
+        self.asked.append(now_us)
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return self.rows.get(user_id)
+
+    def pipeline_lag_ms(self, user_id: str) -> float | None:
+        """The same for all."""
+        return self.lag_ms
+
+
+@functools.cache
+def booster(name: str, features: tuple[str, ...] = FEATURES, *, seed: int = 0) -> xgb.Booster:
+    """A real booster of few small trees over random rows; more clicks, more of the last class."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 60, (200, len(features)))
+    classes = len(CLASSES.get(name, ())) or 2
+    y = np.digitize(x[:, 0], np.linspace(0, 60, classes + 1)[1:-1])
+    task = {"objective": "multi:softprob", "num_class": classes} if classes > 2 else {"objective": "binary:logistic"}
+    data = xgb.DMatrix(x, y, feature_names=list(features), nthread=1)
+    return xgb.train({**task, "max_depth": 2, "nthread": 1, "seed": seed}, data, 8)
+
+
+def model(name: str, *, version: str = "1", min_onboarding_days: float = 0.0, **changes: Any) -> ScoringModel:
+    """A model of that booster."""
+    made = ScoringModel(name, version, f"run-{version}", prepare(booster(name)), FEATURES, min_onboarding_days)
+    return replace(made, **changes)
+
+
+def models(*names: str, **changes: Any) -> dict[str, ScoringModel]:
+    """Models by name; all three when none is named."""
+    return {n: model(n, **changes) for n in names or ("activation", "disengagement", "skill_level")}
+
+
+class Broken:
+    """A booster that raises, or waits for `gate`."""
+
+    def __init__(self, error: Exception | None = None, gate: threading.Event | None = None) -> None:
+        self.error, self.gate = error, gate
+
+    def inplace_predict(self, data: Any) -> Any:
+        """Trouble."""
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return np.array([0.5], np.float32)
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The shipped catalogue with the pages of OULAD."""
+    return load_catalogue()
+
+
+@functools.cache
+def policy() -> Policy:
+    """The shipped rules over it."""
+    return Policy(load_rules(FIELDS, catalogue().content_ids()), catalogue())
+
+
+def ladder(
+    reader: Rows,
+    in_use: Callable[[], Mapping[str, ScoringModel]] | Mapping[str, ScoringModel] | None = None,
+    *,
+    clock: FixedClock | None = None,
+    **settings: Any,
+) -> Ladder:
+    """A ladder over a reader and models, all three by default; generous deadlines, for slow machines."""
+    given = models() if in_use is None else in_use
+    deadlines = {"budget_ms": 60_000.0, "feature_timeout_ms": 20_000.0, "model_timeout_ms": 20_000.0, **settings}
+    return Ladder(
+        ServingSettings(**deadlines),
+        policy(),
+        reader=reader,
+        models=given if callable(given) else lambda: given,
+        clock=clock or FixedClock(NOW_US),
+    )

@@ -1,0 +1,210 @@
+"""The decision API as design.md gives it: requests, answers and errors, over the ASGI app in this process."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from serving_builder import Row, Rows, ladder
+
+from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
+from firstmile.settings import ServingSettings
+from serving.api import Desk, build_app
+from serving.decisions import DecisionLog
+from serving.limits import RateLimit
+from serving.metrics import Metrics
+
+KEY = "demo-api-key"
+ANSWER = {
+    "request_id",
+    "user_id",
+    "segment",
+    "preferences",
+    "activation_probability",
+    "flow",
+    "recommended_content",
+    "experiment",
+    "rung",
+    "fallback",
+    "reasons",
+    "models",
+    "feature_lag_ms",
+    "latency_ms",
+}
+Post = Callable[..., httpx.Response]
+
+
+def no_kafka() -> Any:
+    raise AssertionError("the log is not started here")
+
+
+@pytest.fixture
+def desk() -> Desk:
+    metrics = Metrics()
+    log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
+    return Desk(ServingSettings(), ladder(Rows({"u1": Row()})), log, metrics, RateLimit(per_s=0, burst=0))
+
+
+@pytest.fixture
+def post(desk: Desk) -> Post:
+    app = build_app()
+    app.state.desk = desk
+
+    def send(body: Any, *, authorization: str | None = f"Bearer {KEY}", method: str = "POST") -> httpx.Response:
+        headers = {} if authorization is None else {"Authorization": authorization.encode()}
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+
+        async def call() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+                return await client.request(method, "/personalization", headers=headers, content=content)
+
+        return asyncio.run(call())
+
+    return send
+
+
+def error(response: httpx.Response) -> dict[str, str]:
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "hint"}
+    assert all(body["error"].values())
+    return dict(body["error"])
+
+
+def check_answer(answer: dict[str, Any], *, limit: int) -> None:
+    assert set(answer) == ANSWER
+    assert answer["segment"]["skill_level"] in SKILL_LEVELS
+    assert answer["segment"]["stage"] in STAGES
+    assert 0 <= answer["segment"]["confidence"] <= 1
+    assert sum(p["probability"] for p in answer["preferences"]) == pytest.approx(1, abs=0.001)
+    assert {p["format"] for p in answer["preferences"]} <= set(FORMATS)
+    assert 1 <= len(answer["recommended_content"]) <= limit
+    for item in answer["recommended_content"]:
+        assert {"content_id", "title", "format", "score", "reason"} <= set(item)
+    assert answer["rung"] in RUNGS
+    assert answer["experiment"] == {"name": "onboarding-v1", "arm": "champion"}
+
+
+def test_full_request_gets_the_answer_of_the_design(post: Post) -> None:
+    body = {"user_id": "u1", "anonymous_id": "a1", "context": {"page": "/welcome", "locale": "en"}, "limit": 3}
+    response = post(body)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    answer = response.json()
+    check_answer(answer, limit=3)
+    assert (answer["user_id"], answer["rung"], len(answer["recommended_content"])) == ("u1", "model", 3)
+
+
+def test_limit_is_five_when_not_given(post: Post) -> None:
+    assert len(post({"user_id": "u1"}).json()["recommended_content"]) == 5
+
+
+def test_every_answer_is_queued_for_the_log_once_and_counted(post: Post, desk: Desk) -> None:
+    # Feast, once imported, makes prometheus_client share its values between instances: only differences say anything.
+    before = n_counted(desk)
+    ids = [post({"user_id": "u1"}).json()["request_id"] for _ in range(3)]
+    assert len(set(ids)) == desk.decisions.n_waiting == 3
+    assert n_counted(desk) - before == 3
+
+
+def n_counted(desk: Desk) -> float:
+    desk.metrics.decisions.labels("model", "false")  # loads what the process counted before
+    labels = {"rung": "model", "fallback": "false"}
+    return desk.metrics.registry.get_sample_value("firstmile_decisions_total", labels) or 0.0
+
+
+@pytest.mark.parametrize("given_key", [None, "", "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer schlüssel"])
+def test_request_without_the_key_is_refused(post: Post, given_key: str | None) -> None:
+    response = post({"user_id": "u1"}, authorization=given_key)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert error(response)["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"\xff\xfe", "body"),
+        ([], "body"),
+        ({}, "user_id"),
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": 17}, "user_id"),
+        ({"user_id": "x" * 257}, "user_id"),
+        ({"user_id": "a\u0000b"}, "user_id"),
+        (b'{"user_id": "\\ud800"}', "body"),
+        ({"user_id": "u1", "limit": 0}, "limit"),
+        ({"user_id": "u1", "limit": 51}, "limit"),
+        ({"user_id": "u1", "limit": "5"}, "limit"),
+        ({"user_id": "u1", "limitt": 5}, "limitt"),
+        ({"user_id": "u1", "context": {"page": 5}}, "context.page"),
+        ({"user_id": "u1", "context": "/welcome"}, "context"),
+    ],
+)
+def test_wrong_body_is_refused_naming_the_field(post: Post, body: Any, said: str) -> None:
+    response = post(body)
+    assert response.status_code == 400
+    assert error(response)["message"].startswith(said)
+
+
+def test_unknown_context_is_left_aside(post: Post) -> None:
+    assert post({"user_id": "u1", "context": {"page": "/home", "colour": [1, 2]}}).status_code == 200
+
+
+def test_body_over_the_limit_is_refused_whether_declared_or_not(post: Post, desk: Desk) -> None:
+    desk.settings = ServingSettings(max_body_bytes=300)
+    response = post({"user_id": "u1", "context": {"page": "x" * 300}})
+    assert (response.status_code, error(response)["code"]) == (413, "body_too_large")
+
+
+def test_caller_over_the_rate_is_told_to_wait(post: Post, desk: Desk) -> None:
+    desk.limit = RateLimit(per_s=0.001, burst=2)
+    assert [post({"user_id": "u1"}).status_code for _ in range(3)] == [200, 200, 429]
+    refused = post({"user_id": "u1"})
+    assert (refused.headers["retry-after"], error(refused)["code"]) == ("1", "too_many_requests")
+    assert post({"user_id": "u2"}).status_code == 200
+
+
+def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: Desk) -> None:
+    desk.n_in_flight = desk.settings.max_in_flight
+    answer = post({"user_id": "u1"}).json()
+    check_answer(answer, limit=5)
+    assert (answer["rung"], answer["flow"], answer["reasons"]) == ("default", "default", ["shed"])
+
+
+def test_other_method_is_refused_in_the_same_form(post: Post) -> None:
+    response = post({}, method="GET")
+    assert (response.status_code, error(response)["code"]) == (405, "method_not_allowed")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+bodies = anything | st.fixed_dictionaries(
+    {"user_id": st.text() | anything},
+    optional={"anonymous_id": anything, "context": anything, "limit": st.integers(-2, 60) | anything},
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(body=bodies)
+def test_any_body_is_answered_or_refused_with_a_hint(post: Post, body: Any) -> None:
+    response = post(orjson.dumps(body))
+    if response.status_code == 200:
+        check_answer(response.json(), limit=50)
+    else:
+        assert response.status_code == 400
+        error(response)
+
+
+def test_key_can_be_another_one(post: Post, desk: Desk) -> None:
+    desk.settings = ServingSettings(api_key="other")  # type: ignore[arg-type]
+    assert post({"user_id": "u1"}).status_code == 401
+    assert post({"user_id": "u1"}, authorization="bearer other").status_code == 200
