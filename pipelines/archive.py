@@ -1,0 +1,117 @@
+"""`firstmile archive`: enriched events ─► the lake, by Spark Structured Streaming, every minute.
+
+Order of effects: the file, the manifest entry that makes it count, Spark's commit. Done again after a kill, a batch
+writes the same file and the same entry.
+"""
+
+import logging
+import signal
+import threading
+from typing import Annotated, Any
+
+import typer
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every Spark text uses
+from pyspark.sql.avro.functions import from_avro
+from pyspark.sql.streaming import StreamingQuery
+
+from firstmile.broker import describe_topics
+from firstmile.cli import console, emit
+from firstmile.errors import DependencyError, FirstmileError
+from firstmile.names import ENRICHED
+from firstmile.settings import Settings, load_settings
+from firstmile.wire import HEADER, Registry
+from pipelines.lake import Lake
+from pipelines.offsets import batch_offsets, checkpoint_folder
+from pipelines.spark import spark_session
+from pipelines.topics import ensure_topics, schema_text
+
+log = logging.getLogger(__name__)
+
+MAX_OFFSETS_PER_BATCH = 200_000
+_TIMES = {"event_us": "event_time", "received_us": "received_at"}
+
+
+class Archive:
+    """The running query and what it has archived."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lake = Lake(settings.lake)
+        self.failure: FirstmileError | None = None
+        self.n_rows = 0
+        self._registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
+
+    def start(self, *, once: bool) -> StreamingQuery:
+        """Start the query; `once` archives what is there and ends."""
+        settings = self.settings
+        ensure_topics(settings)
+        checkpoint = checkpoint_folder(settings.checkpoints, describe_topics(settings, [ENRICHED]))
+        self._checkpoint = checkpoint.with_name(checkpoint.name.replace("stream-", "archive-"))
+        session = spark_session(settings, "archive")
+        source = (
+            session.readStream.format("kafka")
+            .option("kafka.bootstrap.servers", settings.kafka_servers)
+            .option("subscribe", ENRICHED)
+            .option("startingOffsets", "earliest")
+            .option("maxOffsetsPerTrigger", MAX_OFFSETS_PER_BATCH)
+            .load()
+        )
+        writer = source.writeStream.foreachBatch(self._run_batch).option("checkpointLocation", str(self._checkpoint))
+        interval = f"{settings.stream.archive_interval_s} seconds"
+        timed = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=interval)
+        return timed.queryName("firstmile-archive").start()
+
+    def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
+        try:
+            table = self._decode(batch).toArrow()
+            entry = self.lake.commit(table, batch_offsets(self._checkpoint, batch_id), self.lake.covered())
+        except FirstmileError as error:
+            self.failure = error
+            raise
+        self.n_rows += entry.n_rows
+        log.info("archived %s events (%s sent again)", entry.n_rows, table.num_rows - entry.n_rows)
+
+    def _decode(self, batch: DataFrame) -> DataFrame:
+        schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("int")
+        framed = batch.select("partition", "offset", "value", schema_id.alias("schema_id"))
+        body = F.substring(F.col("value"), HEADER.size + 1, F.length("value"))
+        case: Any = F
+        for row in framed.select("schema_id").distinct().collect():
+            text = self._registry.writer_text(row["schema_id"])
+            value = from_avro(body, text, {"avroSchema": schema_text(ENRICHED)})
+            case = case.when(F.col("schema_id") == row["schema_id"], value)
+        events = framed.withColumn("e", case).orderBy("partition", "offset")
+        flat = events.select(F.col("partition").alias("enriched_partition"), "e.*").withColumns(
+            {name: F.unix_micros(field) for name, field in _TIMES.items()}
+        )
+        return flat.drop(*_TIMES.values())
+
+
+def run(
+    once: Annotated[bool, typer.Option("--once", help="archive what is there and end")] = False,
+) -> None:
+    """Write enriched events to the lake until SIGTERM or Ctrl-C."""
+    settings = load_settings()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    archive = Archive(settings)
+    query = archive.start(once=once)
+    console.print(f"ready: archive of {ENRICHED} into {settings.lake}", highlight=False)
+    while query.isActive and not stopping.wait(0.2):
+        pass
+    failed = archive.failure or _failure(query)
+    query.stop()
+    if failed:
+        raise failed
+    emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})
+
+
+def _failure(query: StreamingQuery) -> FirstmileError | None:
+    try:
+        query.awaitTermination(0)
+    except StreamingQueryException as error:
+        return DependencyError(f"the archive stopped: {str(error).splitlines()[0]}; the log has the whole trace")
+    return None

@@ -1,0 +1,165 @@
+"""One micro-batch, and the order of its effects:
+
+    progress still ours? ─► dead letters and enriched events, flushed ─► rows ─► progress record ─► (Spark's commit)
+
+Killed between any two, the batch is done again: side outputs carry their input's position, rows their fences.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+
+from feature_repo import progress
+from feature_repo.progress import Partition, Progress
+from firstmile.broker import AcknowledgedProducer
+from firstmile.clock import iso
+from firstmile.errors import DependencyError, StoreLossError
+from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
+from pipelines.clean import CleanEvents, EventMapping, clean
+from pipelines.decode import TOMBSTONE
+from pipelines.enrich import SideOutputs
+from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
+
+log = logging.getLogger(__name__)
+
+Offsets = Mapping[Partition, int]
+STEPS = ("side_outputs", "rows", "progress")
+"""Names of the effects, for tests that stop between two of them."""
+
+
+@dataclass
+class BatchWriter:
+    """Carries out the effects of a batch.
+
+    after
+        Called with the name of each effect when it has happened.
+    """
+
+    client: "redis.Redis"
+    producer: AcknowledgedProducer
+    outputs: SideOutputs
+    mapping: EventMapping
+    topic_ids: Mapping[str, str]
+    after: Callable[[str], None] = lambda _: None
+    totals: dict[str, int] = field(default_factory=dict)
+
+    def check(self, start: Offsets) -> dict[Partition, Progress]:
+        """Progress records, if the store holds everything before a batch's start.
+
+        Raises StoreLossError when it does not, DependencyError when Redis does not answer.
+        """
+        try:
+            stored = progress.read(self.client, start)
+        except redis.RedisError as error:
+            raise DependencyError(f"Redis does not answer: {error}; nothing of this batch was written") from error
+        for partition, offset in start.items():
+            record = stored.get(partition)
+            name, number = partition
+            if record is None and offset > 0:
+                raise StoreLossError(
+                    f"Redis has no progress record of {name}/{number}, yet the stream was at offset {offset}: the "
+                    "online store was emptied; nothing was written. Stop the stream and run `firstmile recover`"
+                )
+            if record is not None and record.next_offset < offset:
+                raise StoreLossError(
+                    f"Redis is at offset {record.next_offset} of {name}/{number}, the stream at {offset}: the online "
+                    "store was rolled back to an older copy; nothing was written. Stop the stream and run "
+                    "`firstmile recover`"
+                )
+        return stored
+
+    def write(self, table: pa.Table, *, start: Offsets, end: Offsets) -> dict[str, int]:
+        """Carry out all effects of a decoded batch; returns counts.
+
+        Raises StoreLossError before any write when the store is not the one the batch belongs to.
+        """
+        expected = self.check(start)
+        is_good = pc.is_null(table["reason"])
+        is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
+        dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
+        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self.mapping)
+        stored = read_users(self.client, changes.users())
+        self._send(changes.events, stored, dead)
+        self.after("side_outputs")
+        written = apply_changes(self.client, changes, stored, on_conflict=lambda: self._still(start, expected))
+        self.after("rows")
+        progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids))
+        self.after("progress")
+        counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **vars(written)}
+        for name, n in counts.items():
+            self.totals[name] = self.totals.get(name, 0) + n
+        return counts
+
+    def _still(self, start: Offsets, expected: Mapping[Partition, Progress]) -> None:
+        if self.check(start) != expected:
+            raise StoreLossError("progress moved while a batch was being written: a second stream runs; stop one")
+
+    def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
+        profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
+        for key, value in self.outputs.enriched(events, profiles):
+            self.producer.send(ENRICHED, key=key, value=value)
+        for dead_key, value in self.outputs.dead_letters(dead):
+            self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
+        self.producer.flush()
+        if dead.num_rows:
+            reasons = dead["reason"].value_counts().to_pylist()
+            log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))
+
+
+def _changes(good: pa.Table, tombstones: pa.Table, mapping: EventMapping) -> Changes:
+    is_profile = pc.equal(good["topic"], PROFILES)
+    frame = good.filter(pc.invert(is_profile)).to_pandas()
+    events = clean(frame, mapping)
+    profiles = _latest(good.filter(is_profile).to_pandas(), "updated_us")
+    for row in tombstones.to_pylist():
+        user_id = row["key"].decode(errors="replace")
+        profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)
+    return Changes(events, profiles, _latest(events.frame[events.frame["topic"] == CONTEXT], "event_us"))
+
+
+def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:
+    """The newest record per user; among equal times the greatest message id, so that order does not matter."""
+    newest = frame.sort_values([source_time, "message_id"]).drop_duplicates("user_id", keep="last")
+    return {
+        row["user_id"]: Latest(int(row[source_time]), int(row["received_us"]), dict(row["properties"] or []))
+        for row in newest.to_dict("records")
+    }
+
+
+def _progress(
+    table: pa.Table, expected: Mapping[Partition, Progress], end: Offsets, topic_ids: Mapping[str, str]
+) -> dict[Partition, Progress]:
+    received: dict[Partition, int] = {}
+    grouped = table.group_by(["topic", "partition"]).aggregate([("received_us", "max")])
+    for row in grouped.to_pylist():
+        received[(row["topic"], row["partition"])] = row["received_us_max"] or 0
+    new = {}
+    for partition, offset in end.items():
+        before = expected.get(partition)
+        if before is None or offset > before.next_offset:
+            latest_us = max(received.get(partition, 0), before.received_us if before else 0)
+            new[partition] = Progress(offset, topic_ids[partition[0]], latest_us)
+    return new
+
+
+def describe(counts: Mapping[str, Any], newest_us: int) -> str:
+    """One line for the log.
+
+    >>> describe({"n_records": 3, "n_users": 2, "n_duplicates": 0}, 0)
+    '3 records, 2 users, received to 1970-01-01T00:00:00+00:00'
+    """
+    rare = ", ".join(f"{n} {name[2:].replace('_', ' ')}" for name, n in counts.items() if n and name not in _USUAL)
+    return (
+        f"{counts['n_records']} records, {counts['n_users']} users"
+        + (f", {rare}" if rare else "")
+        + f", received to {iso(newest_us)}"
+    )
+
+
+_USUAL = ("n_records", "n_users", "n_events_folded")

@@ -1,0 +1,126 @@
+"""The event lake: Parquet files of enriched events, and a manifest that says which of them count.
+
+A file belongs to the lake when a manifest entry names it. Entries are written after their file, in one step, and say
+how far each source partition is covered; a file without an entry is what a killed archive left behind.
+
+    lake/events/<offsets>.parquet     lake/manifest/<offsets>.json
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from firstmile.errors import DataError
+from pipelines.offsets import to_json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One commit of the archive.
+
+    covered
+        By "enriched partition|topic id|topic|partition": greatest source offset archived.
+    """
+
+    file: str
+    n_rows: int
+    covered: dict[str, int]
+    max_received_us: int
+
+
+Covered = dict[str, int]
+
+
+class Lake:
+    """Reads and commits to a lake folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.events, self.manifest = folder / "events", folder / "manifest"
+
+    def entries(self) -> list[Entry]:
+        """All commits, oldest first. Raises DataError when a committed file is gone."""
+        paths = sorted(self.manifest.glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+        entries = [Entry(**orjson.loads(path.read_bytes())) for path in paths]
+        for entry in entries:
+            if entry.file and not (self.events / entry.file).exists():
+                raise DataError(f"{self.manifest} names {entry.file}, which is not in {self.events}; restore the file")
+        return entries
+
+    def covered(self) -> Covered:
+        """Greatest source offset archived, by source."""
+        out: Covered = {}
+        for entry in self.entries():
+            for source, offset in entry.covered.items():
+                out[source] = max(offset, out.get(source, -1))
+        return out
+
+    def commit(self, table: pa.Table, end: Mapping[tuple[str, int], int], covered: Covered) -> Entry:
+        """Write a file, then the entry that makes it count; the same end offsets again replace the same file.
+
+        Rows at or under `covered` are left out: the stream sends a batch again after a crash.
+        """
+        fresh = without_covered(table, covered)
+        name = hashlib.sha256(to_json(end).encode()).hexdigest()[:16]
+        self.events.mkdir(parents=True, exist_ok=True)
+        self.manifest.mkdir(parents=True, exist_ok=True)
+        if fresh.num_rows:
+            unfinished = self.events / f"{name}.part"
+            pq.write_table(fresh, unfinished, compression="zstd")
+            _replace(unfinished, self.events / f"{name}.parquet")
+        entry = Entry(
+            file=f"{name}.parquet" if fresh.num_rows else "",
+            n_rows=fresh.num_rows,
+            covered=_greatest(fresh),
+            max_received_us=pc.max(fresh["received_us"]).as_py() or 0,
+        )
+        unfinished = self.manifest / f"{name}.part"
+        unfinished.write_bytes(orjson.dumps(asdict(entry), option=orjson.OPT_INDENT_2))
+        _replace(unfinished, self.manifest / f"{name}.json")
+        return entry
+
+    def read(self) -> pa.Table:
+        """Every committed event once, in the order it was received. Raises DataError for an empty lake."""
+        files = [self.events / entry.file for entry in self.entries() if entry.file]
+        if not files:
+            raise DataError(f"{self.manifest} names no file; has `firstmile archive` run?")
+        table = pa.concat_tables(pq.read_table(path) for path in files)
+        keys = [("received_us", "ascending"), ("source_topic", "ascending"), ("source_offset", "ascending")]
+        return table.sort_by(keys)
+
+
+def without_covered(table: pa.Table, covered: Covered) -> pa.Table:
+    """The rows past what is covered, each source position once, in the order of the table."""
+    seen = dict(covered)
+    keep = []
+    offsets = table["source_offset"].to_pylist()
+    for source, offset in zip(_sources(table), offsets, strict=True):
+        is_new = offset > seen.get(source, -1)
+        keep.append(is_new)
+        if is_new:
+            seen[source] = offset
+    return table.filter(pa.array(keep, pa.bool_()))
+
+
+def _greatest(table: pa.Table) -> Covered:
+    out: Covered = {}
+    for source, offset in zip(_sources(table), table["source_offset"].to_pylist(), strict=True):
+        out[source] = max(offset, out.get(source, -1))
+    return out
+
+
+def _sources(table: pa.Table) -> list[str]:
+    columns = ("enriched_partition", "source_topic_id", "source_topic", "source_partition")
+    return ["|".join(map(str, values)) for values in zip(*(table[c].to_pylist() for c in columns), strict=True)]
+
+
+def _replace(unfinished: Path, final: Path) -> None:
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(final)

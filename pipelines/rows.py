@@ -1,0 +1,236 @@
+"""A batch into the online store: read the users' rows, fold, write by compare-and-set, again for whoever changed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import redis
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+
+from feature_repo.activity import fold
+from feature_repo.applied import pack_applied
+from feature_repo.online_store import (
+    MAX_TRIES,
+    VERSION_FIELD,
+    UserWrite,
+    compare_and_set,
+    feature_field,
+    time_bytes,
+    time_field,
+    user_key,
+)
+from feature_repo.packing import Ints
+from feature_repo.row import Rows, pack_rows, unpack_rows
+from feature_repo.views import (
+    ACTIVITY,
+    CONTEXT,
+    CONTEXT_STRINGS,
+    CONTEXT_TIME,
+    PROFILE,
+    PROFILE_NUMBERS,
+    PROFILE_STRINGS,
+    PROFILE_TIME,
+)
+from firstmile.errors import ConflictError
+from pipelines.clean import CleanEvents, to_events
+
+_ACTIVITY_FIELD = feature_field(ACTIVITY, "activity")
+_APPLIED_FIELD = feature_field(ACTIVITY, "applied")
+_PROFILE_NAMES = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
+_READ = [
+    VERSION_FIELD,
+    _ACTIVITY_FIELD,
+    _APPLIED_FIELD,
+    feature_field(CONTEXT, CONTEXT_TIME),
+    *(feature_field(PROFILE, name) for name in _PROFILE_NAMES),
+]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What Redis has of some users, in the order asked."""
+
+    user_ids: Sequence[str]
+    versions_us: Ints
+    activity: list[bytes | None]
+    applied: list[bytes | None]
+    context_us: Ints
+    profiles: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Everything of a batch that changes rows: events in order of arrival, and each user's latest profile and context.
+
+    profiles, contexts
+        By user: source time (µs), received_at (µs) and values by name; None for values = deleted.
+    """
+
+    events: CleanEvents
+    profiles: Mapping[str, "Latest"]
+    contexts: Mapping[str, "Latest"]
+
+    def users(self) -> list[str]:
+        """Everybody touched."""
+        return list(dict.fromkeys([*self.events.frame["user_id"], *self.profiles, *self.contexts]))
+
+    def of(self, users: Sequence[str]) -> "Changes":
+        """The changes of some users."""
+        chosen = set(users)
+        mask = self.events.frame["user_id"].isin(chosen).to_numpy()
+        return Changes(
+            CleanEvents(self.events.frame[mask], self.events.family[mask]),
+            {u: v for u, v in self.profiles.items() if u in chosen},
+            {u: v for u, v in self.contexts.items() if u in chosen},
+        )
+
+
+@dataclass(frozen=True)
+class Latest:
+    """A whole set of values as a source said them."""
+
+    source_us: int
+    received_us: int
+    values: Mapping[str, str]
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a batch."""
+
+    n_users: int
+    n_events_folded: int
+    n_duplicates: int
+    n_in_history: int
+    n_late: int
+    n_too_late: int
+    n_conflicts: int
+
+
+_COUNTERS = ("n_events_folded", "n_duplicates", "n_in_history", "n_late", "n_too_late")
+
+
+def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
+    """Rows, versions and profiles of users; one round trip."""
+    with client.pipeline(transaction=False) as pipe:
+        for user_id in user_ids:
+            pipe.hmget(user_key(user_id), _READ)  # type: ignore[arg-type]
+        replies = pipe.execute()
+    return Stored(
+        user_ids,
+        np.array([int(r[0] or 0) for r in replies], np.int64),
+        [_bytes(r[1]) for r in replies],
+        [_bytes(r[2]) for r in replies],
+        np.array([_plain(r[3]) or 0 for r in replies], np.int64),
+        [{n: v for n, d in zip(_PROFILE_NAMES, r[4:], strict=True) if (v := _plain(d)) is not None} for r in replies],
+    )
+
+
+def apply_changes(
+    client: "redis.Redis", changes: Changes, stored: Stored, *, on_conflict: Callable[[], None]
+) -> Written:
+    """Fold and write until every user is written.
+
+    stored
+        Rows as read for `changes.users()`.
+    on_conflict
+        Called before rows are read again; raises if the store as a whole is no longer the one the batch began with.
+
+    Raises ConflictError when the same users keep changing under us.
+    """
+    totals = np.zeros(len(_COUNTERS), np.int64)
+    n_users, n_conflicts = len(stored.user_ids), 0
+    for _ in range(MAX_TRIES):
+        writes, counters = _fold(changes, stored)
+        pending = [i for i, write in enumerate(writes) if write is not None]
+        done = compare_and_set(client, [write for write in writes if write is not None])
+        refused = {i for i, ok in zip(pending, done, strict=True) if not ok}
+        kept = [i for i in range(len(writes)) if i not in refused]
+        totals += counters[kept].sum(axis=0)
+        if not refused:
+            sums = dict(zip(_COUNTERS, totals.tolist(), strict=True))
+            return Written(n_users=n_users, n_conflicts=n_conflicts, **sums)
+        n_conflicts += len(refused)
+        on_conflict()
+        users = [stored.user_ids[i] for i in sorted(refused)]
+        changes, stored = changes.of(users), read_users(client, users)
+    raise ConflictError(f"{len(users)} users changed at every one of {MAX_TRIES} tries, for example {users[0]!r}")
+
+
+def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Ints]:
+    """One write per user (None: nothing to write), and the counters, shape (n_users, len(_COUNTERS))."""
+    before = unpack_rows(stored.activity, stored.applied, stored.versions_us)
+    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
+    user = np.asarray(changes.events.frame["user_id"].map(index), np.int64)
+    after, changed = fold(before, to_events(changes.events, user))
+    activity, applied = pack_rows(after), pack_applied(after.applied)
+    writes: list[UserWrite | None] = []
+    for i, user_id in enumerate(stored.user_ids):
+        profile = _newer(changes.profiles.get(user_id), stored.profiles[i].get(PROFILE_TIME, 0))
+        context = _newer(changes.contexts.get(user_id), int(stored.context_us[i]))
+        if not changed[i] and profile is None and context is None:
+            writes.append(None)
+            continue
+        received_us = max(x.received_us for x in (profile, context) if x) if profile or context else 0
+        version_us = max(int(after.version_us[i]), received_us, int(stored.versions_us[i]) + 1)
+        fields: dict[bytes, bytes] = {}
+        if changed[i]:
+            fields[_ACTIVITY_FIELD] = ValueProto(bytes_val=activity[i]).SerializeToString()
+            fields[_APPLIED_FIELD] = ValueProto(bytes_val=applied[i]).SerializeToString()
+            fields[time_field(ACTIVITY)] = time_bytes(version_us)
+        if profile:
+            fields |= _view_fields(PROFILE, profile, (*PROFILE_STRINGS, *PROFILE_NUMBERS), PROFILE_TIME, version_us)
+        if context:
+            fields |= _view_fields(CONTEXT, context, CONTEXT_STRINGS, CONTEXT_TIME, version_us)
+        writes.append(UserWrite(user_key(user_id), int(stored.versions_us[i]), version_us, fields))
+    return writes, _counters(after) - _counters(before)
+
+
+def _newer(latest: Latest | None, stored_us: int) -> Latest | None:
+    return latest if latest is not None and latest.source_us > stored_us else None
+
+
+def _view_fields(
+    view: str, latest: Latest, names: Sequence[str], time_name: str, version_us: int
+) -> dict[bytes, bytes]:
+    """All fields of a view: what the source did not say, or a deleted profile, becomes an empty value."""
+    fields = {
+        feature_field(view, name): _value(None if latest.is_deleted else latest.values.get(name), name)
+        for name in names
+    }
+    fields[feature_field(view, time_name)] = ValueProto(int64_val=latest.source_us).SerializeToString()
+    fields[time_field(view)] = time_bytes(version_us)
+    return fields
+
+
+def _value(text: str | None, name: str) -> bytes:
+    if text is None or text == "":
+        return bytes(ValueProto().SerializeToString())
+    if name in PROFILE_NUMBERS:
+        try:
+            return bytes(ValueProto(int64_val=int(float(text))).SerializeToString())
+        except (ValueError, OverflowError):
+            return bytes(ValueProto().SerializeToString())
+    return bytes(ValueProto(string_val=text).SerializeToString())
+
+
+def _counters(rows: Rows) -> Ints:
+    counted = np.bincount(rows.life.user, weights=rows.life.count, minlength=rows.n_rows)
+    applied = rows.applied
+    return np.column_stack(
+        (counted.astype(np.int64), applied.n_duplicates, applied.n_in_history, rows.n_late, rows.n_too_late)
+    )
+
+
+def _bytes(data: bytes | None) -> bytes | None:
+    return ValueProto.FromString(data).bytes_val if data else None
+
+
+def _plain(data: bytes | None) -> Any:
+    if not data:
+        return None
+    value = ValueProto.FromString(data)
+    kind = value.WhichOneof("val")
+    return getattr(value, kind) if kind else None

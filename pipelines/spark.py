@@ -1,0 +1,31 @@
+"""The Spark session of the stream and the archive."""
+
+from pyspark.sql import SparkSession
+
+from firstmile.local.jars import spark_jars
+from firstmile.settings import Settings
+
+
+def spark_session(settings: Settings, name: str) -> SparkSession:
+    """A session on the settings' master, with the Kafka and Avro connectors."""
+    builder = (
+        SparkSession.Builder()
+        .appName(f"firstmile-{name}")
+        .master(settings.stream.master)
+        .config("spark.jars", ",".join(str(jar) for jar in spark_jars(settings)))
+        .config("spark.driver.memory", settings.stream.driver_memory)
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", settings.stream.shuffle_partitions)
+        .config("spark.sql.streaming.noDataMicroBatches.enabled", "false")
+        .config("spark.sql.streaming.pollingDelay", "1ms")
+        .config("spark.sql.streaming.stopTimeout", "20s")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+    )
+    if settings.stream.master.startswith("local"):
+        builder = builder.config("spark.driver.host", "127.0.0.1")
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session

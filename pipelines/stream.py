@@ -1,0 +1,133 @@
+"""`firstmile stream`: Kafka ─► decode ─► clean ─► enrich ─► fold ─► online store, by Spark Structured Streaming.
+
+Spark only reads, decodes and drives the batches; all state is in the rows.
+"""
+
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame
+from pyspark.sql.streaming import StreamingQuery
+
+from feature_repo.online_store import connect
+from firstmile.broker import TopicInfo, admin, describe_topics, producer
+from firstmile.cli import console
+from firstmile.errors import DependencyError, FirstmileError
+from firstmile.names import STREAM_TOPICS
+from firstmile.settings import Settings, load_settings
+from firstmile.wire import Registry
+from pipelines.batch import BatchWriter, describe
+from pipelines.clean import read_mapping
+from pipelines.decode import WriterSchemas, decode
+from pipelines.enrich import SideOutputs
+from pipelines.offsets import batch_offsets, checkpoint_folder, first_offsets, starting_offsets, to_json
+from pipelines.spark import spark_session
+from pipelines.topics import ensure_topics
+
+log = logging.getLogger(__name__)
+
+LOG_INTERVAL_S = 5.0
+
+
+class Stream:
+    """The running query and what its batches did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.failure: FirstmileError | None = None
+        self.topics: dict[str, TopicInfo] = {}
+        self.writer: BatchWriter
+        self._schemas: WriterSchemas
+        self._checkpoint: Path
+        self._start: dict[tuple[str, int], int] = {}
+        self._logged_at = 0.0
+
+    def start(self) -> StreamingQuery:
+        """Prepare topics, store and schemas, then start the query."""
+        settings = self.settings
+        ensure_topics(settings)
+        self.topics = describe_topics(settings, STREAM_TOPICS)
+        registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
+        topic_ids = {name: info.topic_id for name, info in self.topics.items()}
+        client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+        self._schemas = WriterSchemas(registry)
+        self._schemas.learn_latest()
+        outputs = SideOutputs(registry, topic_ids)
+        self.writer = BatchWriter(client, producer(settings), outputs, read_mapping(), topic_ids)
+        self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
+        first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
+        if (self._checkpoint / "offsets").exists():
+            self._start = first  # Spark goes on where it was; `check` holds that against the progress records
+        else:
+            self._start = starting_offsets(client, self.topics, first)
+        return self._query()
+
+    def _query(self) -> StreamingQuery:
+        settings = self.settings
+        session = spark_session(settings, "stream")
+        source = (
+            session.readStream.format("kafka")
+            .option("kafka.bootstrap.servers", settings.kafka_servers)
+            .option("subscribe", ",".join(STREAM_TOPICS))
+            .option("startingOffsets", to_json(self._start))
+            .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)
+            .load()
+        )
+        return (
+            source.writeStream.foreachBatch(self._run_batch)
+            .option("checkpointLocation", str(self._checkpoint))
+            .trigger(processingTime="0 seconds")
+            .queryName("firstmile-stream")
+            .start()
+        )
+
+    def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
+        try:
+            start = batch_offsets(self._checkpoint, batch_id - 1) or self._start
+            end = batch_offsets(self._checkpoint, batch_id)
+            self.writer.check(start)
+            table = decode(batch, self._schemas)
+            counts = self.writer.write(table, start=start, end=end)
+        except FirstmileError as error:
+            self.failure = error  # Spark would wrap it in a Java trace
+            raise
+        self._log(counts, table)
+
+    def _log(self, counts: dict[str, int], table: Any) -> None:
+        if time.monotonic() - self._logged_at >= LOG_INTERVAL_S and table.num_rows:
+            self._logged_at = time.monotonic()
+            newest = max((us for us in table["received_us"].to_pylist() if us), default=0)
+            log.info("%s; %s records since start", describe(counts, newest), self.writer.totals["n_records"])
+
+
+def run() -> None:
+    """Run the stream until SIGTERM or Ctrl-C; a second start goes on where the first stopped."""
+    settings = load_settings()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    stream = Stream(settings)
+    query = stream.start()
+    console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", highlight=False)
+    while query.isActive and not stopping.wait(0.2):
+        pass
+    failed = _failure(stream, query)
+    query.stop()
+    log.info("stream stopped: %s", stream.writer.totals)
+    if failed:
+        raise failed
+
+
+def _failure(stream: Stream, query: StreamingQuery) -> FirstmileError | None:
+    if stream.failure:
+        return stream.failure
+    try:
+        query.awaitTermination(0)
+    except StreamingQueryException as error:
+        return DependencyError(f"the stream stopped: {str(error).splitlines()[0]}; the log has the whole trace")
+    return None
