@@ -22,6 +22,7 @@ from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from feast.utils import make_tzaware
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
@@ -186,7 +187,7 @@ def _newest(config: RepoConfig, data: Iterable[Row]) -> dict[bytes, tuple[int, d
     newest: dict[bytes, tuple[int, dict[str, ValueProto]]] = {}
     for entity, values, timestamp, _ in data:
         key = _redis_key(config.project, entity, entity_key_serialization_version=3)
-        us = to_us(timestamp)
+        us = to_us(make_tzaware(timestamp))  # Feast hands over naive UTC times
         if key not in newest or us > newest[key][0]:
             newest[key] = (us, values)
     return newest
