@@ -96,14 +96,16 @@ def emit(result: Any) -> None:
 
 def main() -> None:
     """Entry point: FirstmileError becomes one clear line and its exit code."""
-    logging.basicConfig(
-        level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)], force=True
-    )
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False)
+        logging.basicConfig(level="INFO", format="%(message)s", handlers=[handler], force=True)
+    else:  # a log file: whole lines, not folded to a terminal's width
+        logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", force=True)
     for client in ("httpx", "httpx2"):  # they log a line per request; the registry's client uses the second
         logging.getLogger(client).setLevel("WARNING")
     try:
         app(prog_name="firstmile")
     except FirstmileError as error:
         console.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -57,9 +57,10 @@ def fetch(settings: Settings, sets: Sequence[JarSet]) -> None:
         wanted = [s for s in sets if not s.folder(settings).is_dir()]
         downloads = []
         for jar_set in wanted:
-            download = _Download(settings, jar_set)
-            stack.callback(download.clean)
-            downloads.append(download)
+            place = Path(tempfile.mkdtemp(prefix=f".{jar_set.name}-", dir=settings.cache / "jars"))
+            stack.callback(shutil.rmtree, place, ignore_errors=True)
+            downloads.append(_Download(settings, jar_set, place=place))
+            stack.callback(downloads[-1].stop)
         _watch(downloads)
 
 
@@ -82,11 +83,10 @@ def pyspark_jars() -> Path:
 class _Download:
     """Ivy at work on one set, in a folder of its own."""
 
-    def __init__(self, settings: Settings, jar_set: JarSet) -> None:
-        self.jar_set, self.settings = jar_set, settings
+    def __init__(self, settings: Settings, jar_set: JarSet, *, place: Path) -> None:
+        self.jar_set, self.settings, self.place = jar_set, settings, place
         self.started = time.monotonic()
-        self.place = Path(tempfile.mkdtemp(prefix=f".{jar_set.name}-", dir=settings.cache / "jars"))
-        self.output = self.place / "ivy.log"
+        self.output = place / "ivy.log"
         source = settings.local.maven_url
         log.info("fetching %s %s (about %d MB) from %s", jar_set.name, jar_set.version, jar_set.about_mb, source)
         self.process = self._start()
@@ -128,12 +128,11 @@ class _Download:
         n_bytes = sum(f.stat().st_size for f in (self.place / "cache").glob("**/*") if f.is_file())
         log.info("fetching %s: %.0f of about %d MB", self.jar_set.name, n_bytes / 1e6, self.jar_set.about_mb)
 
-    def clean(self) -> None:
-        """Stop Ivy and leave nothing half."""
+    def stop(self) -> None:
+        """Stop Ivy."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.place, ignore_errors=True)
 
     def _failure(self) -> DependencyError:
         text = self.output.read_text(errors="replace")

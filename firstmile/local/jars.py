@@ -79,15 +79,20 @@ def _unpack(folder: Path) -> None:
 
 
 def _without_those_of_pyspark(folder: Path) -> None:
-    own = {_artifact(jar) for jar in pyspark_jars().glob("*.jar")}
+    own = {artifact(jar) for jar in pyspark_jars().glob("*.jar")}
     for jar in list(folder.glob("*.jar")):
-        if _artifact(jar) in own:
+        if artifact(jar) in own:
             jar.unlink()
 
 
-def _artifact(jar: Path) -> str:
-    """A jar's name without its version: `xz-1.10.jar` is `xz`."""
-    return re.sub(r"-\d[^-]*.*$", "", jar.stem)
+def artifact(jar: Path) -> str:
+    """A jar's name without its version.
+
+    >>> artifact(Path("spark-avro_2.13-4.1.1.jar"))
+    'spark-avro_2.13'
+    """
+    # The version is what follows the last "-<digits>." that the name itself does not need.
+    return re.sub(r"-\d+(\.[^-]*)*(-[A-Za-z][^-]*)*$", "", jar.stem)
 
 
 def _present(settings: Settings, sets: Sequence[JarSet]) -> list[Path]:

@@ -36,21 +36,23 @@ def free_ports(n: int) -> list[int]:
     raise ConflictError(f"only {len(found)} of the ports {_FREE_FROM}-{_FREE_TO} are free, {n} are needed")
 
 
-def holder(port: int) -> str:
-    """Who listens on a port, as text for a message: `pid 17 (java)`, or that it cannot be read."""
+def holder_pid(port: int) -> int | None:
+    """Pid of who listens on a port; None when nobody does or it may not be seen."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.Error:
-        return "a process that this user may not see"
-    for connection in connections:
-        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-            if connection.pid is None:
-                break
-            try:
-                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
-            except psutil.Error:
-                break
-    return "a process that this user may not see"
+        return None
+    listening = (c for c in connections if c.laddr and c.laddr.port == port and c.status == psutil.CONN_LISTEN)
+    return next((c.pid for c in listening), None)
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, as text for a message: `pid 17 (java)`, or that it cannot be read."""
+    pid = holder_pid(port)
+    try:
+        return f"pid {pid} ({psutil.Process(pid).name()})" if pid else "a process that this user may not see"
+    except psutil.Error:
+        return f"pid {pid}"
 
 
 def require_free(ports: Iterable[tuple[str, int]]) -> None:

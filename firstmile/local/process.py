@@ -102,6 +102,11 @@ def find(run_folder: Path, name: str) -> Supervised | None:
     return found if found.is_alive() else None
 
 
+def recorded(run_folder: Path) -> list[str]:
+    """Names of every process started and not stopped by us, alive or not."""
+    return sorted(path.stem for path in run_folder.glob("*.json"))
+
+
 def was_started(run_folder: Path, name: str) -> bool:
     """Whether a process of this name was started and never stopped by us: not alive then means it died."""
     return _record(run_folder, name).exists()
@@ -159,6 +164,14 @@ def wait_healthy(
                 raise DependencyError(f"{name} did not become healthy within {deadline_s:.0f} s: {problem}; {where}")
         if left:
             time.sleep(POLL_S)
+
+
+def is_ours(run_folder: Path, pid: int) -> bool:
+    """Whether a process was started from this run folder, by us or by one of ours."""
+    try:
+        return psutil.Process(pid).environ().get(MARK, "").startswith(f"{run_folder.absolute()}/")
+    except psutil.Error:
+        return False
 
 
 def log_tail(log: Path, n_lines: int = 15) -> str:

@@ -129,6 +129,11 @@ class Stack:
             yield
 
 
+def ports_of(part: Part, settings: Settings) -> list[tuple[str, int]]:
+    """(name of the setting, port) of every port an embedded part listens on."""
+    return _KNOWN[part].ports(settings)
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:
