@@ -25,8 +25,8 @@ from pipelines.oulad_events import oulad_events
 from pipelines.oulad_profiles import oulad_profiles, profile_records
 from pipelines.oulad_records import event_records
 from pipelines.replay_plan import Span, plan, read_history, refuse_overlap
-from pipelines.replay_play import Player, profile_stream, record_writers
-from pipelines.topics import ensure_topics
+from pipelines.replay_play import Player, profile_stream
+from pipelines.topics import ensure_topics, record_writers
 
 CLICK_NAMES = ("Page Viewed", "Content Opened")
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from firstmile.broker import AcknowledgedProducer
 from firstmile.clock import MICROS_PER_S, Clock
-from firstmile.names import EVENT_TOPICS, PROFILES
+from firstmile.names import PROFILES
 from firstmile.oulad import IntArray
-from firstmile.wire import Record, RecordWriter, Registry
+from firstmile.wire import Record, RecordWriter
 from pipelines.oulad_records import event_records
 
 # A broker that dies is noticed after so many records; waiting for it this often costs under 1 % of the time.
@@ -60,11 +60,6 @@ class Player:
             self.out.send(topic, key=record["user_id"], value=self.writers[topic].encode(record))
             n += 1
         return n
-
-
-def record_writers(registry: Registry) -> dict[str, RecordWriter]:
-    """A writer for each topic a replay fills."""
-    return {topic: RecordWriter(registry, topic) for topic in (*EVENT_TOPICS, PROFILES)}
 
 
 def spread_us(times_us: IntArray, length_us: int) -> IntArray:

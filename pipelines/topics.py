@@ -10,7 +10,7 @@ from firstmile.cli import emit
 from firstmile.errors import ConflictError, DependencyError
 from firstmile.names import EVENT_TOPICS, PROFILES, STREAM_TOPICS, TOPICS
 from firstmile.settings import Settings, load_settings
-from firstmile.wire import Registry
+from firstmile.wire import RecordWriter, Registry
 
 COMPATIBILITY = "BACKWARD"
 
@@ -39,6 +39,11 @@ def ensure_topics(settings: Settings) -> dict[str, int]:
         registry.set_compatibility(topic, COMPATIBILITY)
         ids[topic] = registry.register(topic, schema_text(topic))
     return ids
+
+
+def record_writers(registry: Registry) -> dict[str, RecordWriter]:
+    """A writer for each topic the stream reads."""
+    return {topic: RecordWriter(registry, topic) for topic in STREAM_TOPICS}
 
 
 def _create(settings: Settings) -> None:

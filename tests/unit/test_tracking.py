@@ -1,0 +1,229 @@
+"""Tracking calls to records: who, what, when, where to; and what is refused."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firstmile.clock import to_us
+from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from pipelines.call_fields import CallError
+from pipelines.client_context import context_facts
+from pipelines.tracking import Arrival, Mapped, event_time_us, map_call, without_repeats
+
+RECEIVED_US = to_us(datetime(2026, 11, 23, 12, tzinfo=UTC))
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
+
+
+def mapped(arrival: Arrival | None = None, **call: Any) -> Mapped:
+    """A track call of user u1 with defaults, as records."""
+    given_call = {"type": "track", "userId": "u1", "event": "Form Submitted", **call}
+    return map_call(given_call, arrival or Arrival(RECEIVED_US), new_id=lambda: "new-id")
+
+
+def refused(**call: Any) -> CallError:
+    with pytest.raises(CallError) as caught:
+        mapped(**call)
+    return caught.value
+
+
+def test_track_call_becomes_a_user_action() -> None:
+    properties = {"step": "profile", "fields": 3, "first": True, "gone": None, "tags": ["a"]}
+    found = mapped(messageId="m1", anonymousId="a1", properties=properties)
+    assert found.records == [
+        (
+            USER_ACTIONS,
+            {
+                "message_id": "m1",
+                "user_id": "u1",
+                "anonymous_id": "a1",
+                "type": "track",
+                "name": "Form Submitted",
+                "event_time": RECEIVED_US,
+                "sent_at": None,
+                "received_at": RECEIVED_US,
+                "weight": 1,
+                "properties": {"step": "profile", "fields": "3", "first": "true", "tags": '["a"]'},
+            },
+        )
+    ]
+
+
+def test_call_without_a_message_id_is_given_one_and_anonymous_users_are_their_anonymous_id() -> None:
+    found = mapped(userId=None, anonymousId="a1")
+    assert (found.message_id, found.user_id) == ("new-id", "a1")
+    assert mapped(userId=17).user_id == "17"
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "page"),
+    [
+        ({"properties": {"path": "/welcome"}}, "Page Viewed", "/welcome"),
+        ({"name": "Home"}, "Page Viewed", "Home"),
+        ({"properties": {"path": "/a", "page": "b"}, "name": "Home"}, "Page Viewed", "b"),
+        ({"context": {"page": {"path": "/c"}}}, "Page Viewed", "/c"),
+        ({"event": "Tour Viewed"}, "Tour Viewed", None),
+    ],
+)
+def test_page_call_says_which_page(call: dict[str, Any], name: str, page: str | None) -> None:
+    record = map_call({"type": "page", "userId": "u1", **call}, Arrival(RECEIVED_US), new_id=str).records[0][1]
+    assert record["name"] == name
+    assert record["properties"].get("page") == page
+
+
+@pytest.mark.parametrize("call", [{"type": "log"}, {"properties": {"source": "server"}}])
+def test_server_side_calls_go_to_the_system_logs_without_a_context(call: dict[str, Any]) -> None:
+    found = mapped(**call, event="Server Error", context={"os": {"name": "Linux"}})
+    assert [topic for topic, _ in found.records] == [SYSTEM_LOGS]
+
+
+def test_identify_gives_an_event_and_a_profile_of_texts() -> None:
+    found = mapped(type="identify", event=None, messageId="m1", traits={"plan": "pro", "seats": 3, "x": None})
+    (topic, event), (profile_topic, profile) = found.records
+    assert (topic, event["name"], event["type"], event["properties"]) == (USER_ACTIONS, "identify", "identify", {})
+    assert profile_topic == PROFILES
+    assert profile == {
+        "message_id": "m1:profile",
+        "user_id": "u1",
+        "updated_at": RECEIVED_US,
+        "received_at": RECEIVED_US,
+        "traits": {"plan": "pro", "seats": "3"},
+    }
+
+
+def test_identify_without_traits_changes_no_profile() -> None:
+    assert [topic for topic, _ in mapped(type="identify").records] == [USER_ACTIONS]
+
+
+@pytest.mark.parametrize("name", [*AUDIT_ATTRIBUTES, "Gender", "age band", "IMD-Band"])
+def test_audit_attributes_are_refused_as_traits(name: str) -> None:
+    error = refused(type="identify", traits={"plan": "pro", name: "said-value"})
+    assert error.code == "audit_attribute"
+    assert name in error.message
+    assert "said-value" not in error.message
+
+
+def test_context_is_observed_as_an_event_of_its_own() -> None:
+    context = {
+        "userAgent": CHROME,
+        "locale": "en-GB",
+        "campaign": {"name": "spring", "source": "x"},
+        "page": {"referrer": "https://www.example.org/path?person=ann"},
+        "network": {"cellular": False, "wifi": True},
+        "location": {"country": "GB"},
+        "traits": {"gender": "F"},
+    }
+    (_, event), (topic, observed) = mapped(messageId="m1", context=context).records
+    assert topic == CONTEXT
+    assert (observed["message_id"], observed["name"]) == ("m1:context", "Context Observed")
+    assert observed["event_time"] == event["event_time"]
+    assert observed["properties"] == {
+        "device": "desktop",
+        "os": "windows",
+        "browser": "chrome",
+        "locale": "en-GB",
+        "country": "GB",
+        "campaign": "spring",
+        "referrer": "www.example.org",
+        "connection": "wifi",
+    }
+
+
+def test_a_context_that_says_nothing_is_not_observed() -> None:
+    assert len(mapped(context={"library": {"name": "sdk"}, "ip": "192.0.2.1"}).records) == 1
+
+
+def test_context_of_the_request_holds_for_events_without_one_and_repeats_are_left_out() -> None:
+    arrival = Arrival(RECEIVED_US, context={"locale": "en-GB"})
+    calls = [mapped(arrival, userId=user) for user in ("u1", "u1", "u2")]
+    calls.append(mapped(arrival, context={"locale": "cy-GB"}))
+    observed = [(r["user_id"], r["properties"]["locale"]) for t, r in without_repeats(calls) if t == CONTEXT]
+    assert observed == [("u1", "en-GB"), ("u2", "en-GB"), ("u1", "cy-GB")]
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        (CHROME + " Edg/131.0", "desktop windows edge"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148 Safari/604.1", "mobile ios safari"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Safari/537.36", "tablet android chrome"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Mobile Safari/537.36", "mobile android chrome"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "desktop linux firefox"),
+        ("curl/8", ""),
+    ],
+)
+def test_user_agents_are_read(agent: str, said: str) -> None:
+    assert " ".join(context_facts({"userAgent": agent}).values()) == said
+
+
+def test_a_malformed_context_says_nothing() -> None:
+    odd = {
+        "device": "phone",
+        "os": [],
+        "campaign": 3,
+        "network": "wifi",
+        "page": {"referrer": "http://[bad"},
+        "locale": 7,
+    }
+    assert context_facts(odd) == {}
+
+
+@given(offset_us=st.integers(-(10**15), 10**15), age_us=st.integers(0, 10**9), latency_us=st.integers(0, 10**7))
+def test_a_wrong_client_clock_is_put_right(offset_us: int, age_us: int, latency_us: int) -> None:
+    happened = RECEIVED_US - latency_us - age_us
+    timestamp, sent = happened + offset_us, happened + age_us + offset_us
+    found = event_time_us(timestamp, sent, RECEIVED_US)
+    assert found == happened + latency_us  # the way cannot be told from the clock
+    assert found <= RECEIVED_US
+
+
+def test_client_times_are_read_and_clamped() -> None:
+    late = mapped(timestamp="2026-11-23T13:00:00Z").records[0][1]
+    assert late["event_time"] == RECEIVED_US
+    early = mapped(timestamp="2026-11-23T11:00:00.250", sentAt="2026-11-23T12:30:00+00:30").records[0][1]
+    assert early["event_time"] == RECEIVED_US - 3_600_000_000 + 250_000
+    assert early["sent_at"] == RECEIVED_US
+    of_batch = mapped(Arrival(RECEIVED_US, sent_at="2026-11-23T10:00:00Z"), timestamp="2026-11-23T09:59:00Z")
+    assert of_batch.records[0][1]["event_time"] == RECEIVED_US - 60_000_000
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        ({"userId": None}, "missing_id"),
+        ({"userId": "", "anonymousId": ""}, "missing_id"),
+        ({"userId": "u" * 257}, "bad_id"),
+        ({"userId": True}, "bad_id"),
+        ({"userId": {"id": 1}}, "bad_id"),
+        ({"messageId": ["m"]}, "bad_id"),
+        ({"type": "alias"}, "unknown_type"),
+        ({"type": None}, "unknown_type"),
+        ({"type": ["track"]}, "unknown_type"),
+        ({"event": None}, "bad_event_name"),
+        ({"event": "  "}, "bad_event_name"),
+        ({"event": "e" * 257}, "bad_event_name"),
+        ({"type": "page", "event": 3}, "bad_event_name"),
+        ({"properties": []}, "bad_properties"),
+        ({"context": "x"}, "bad_context"),
+        ({"type": "identify", "traits": "x"}, "bad_traits"),
+        ({"timestamp": "yesterday"}, "bad_time"),
+        ({"timestamp": 1_700_000_000}, "bad_time"),
+        ({"timestamp": "0001-01-01T00:00:00+23:00"}, "bad_time"),
+        ({"timestamp": "1969-12-31T00:00:00Z"}, "bad_time"),
+        ({"sentAt": "9999-12-31T23:59:59-23:00"}, "bad_time"),
+        ({"timestamp": "1970-01-02T00:00:00Z", "sentAt": "9999-01-01T00:00:00Z"}, "bad_time"),
+    ],
+)
+def test_a_bad_call_is_refused_with_its_reason(call: dict[str, Any], code: str) -> None:
+    error = refused(**call)
+    assert error.code == code
+    assert set(error.as_json()) == {"code", "message", "hint"}
+    assert all(error.as_json().values())
+
+
+@pytest.mark.parametrize("call", [None, 3, "x", []])
+def test_what_is_no_object_is_refused(call: Any) -> None:
+    with pytest.raises(CallError, match="an event is a JSON object"):
+        map_call(call, Arrival(RECEIVED_US), new_id=str)
