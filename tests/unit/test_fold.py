@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from events_builder import (
     DAY,
-    HOUR,
     MINUTE,
     T0,
     Event,
@@ -20,20 +19,14 @@ from events_builder import (
     through_bytes,
     with_ids,
 )
-from fold_oracle import sessions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.activity import LATENESS_MS, MAX_EVENT_MS, MAX_WEIGHT, fold
-from feature_repo.row import Rows, empty_rows, first_rows, pack_rows
+from feature_repo.row import empty_rows, first_rows, pack_rows
 from feature_repo.tiles import LEVELS, MAX_USERS
 from firstmile.errors import DataError
 from firstmile.names import FAMILIES, FORMATS
-
-
-def kept_sessions(rows: Rows) -> list[tuple[int, int]]:
-    return list(zip(rows.sessions.start_ms.tolist(), rows.sessions.end_ms.tolist(), strict=True))
-
 
 # ---------------------------------------------------------------- order, duplicates, batches, company
 
@@ -90,7 +83,7 @@ def test_totals_lose_no_event_in_any_order_at_all(data: st.DataObject) -> None:
     assert int(rows.life.weight.sum()) == sum(e.weight for e in counted)
     both = [e for e in counted if e.format and e.family in ("content_open", "content_complete")]
     assert int(rows.formats.count.sum()) == len(both)
-    assert len(kept_sessions(rows)) <= 14
+    assert len(rows.sessions.user) <= 14
 
 
 @settings(deadline=None, max_examples=60)
@@ -192,40 +185,6 @@ def test_events_that_are_not_counted_enter_no_tile_and_no_time_of_activity() -> 
     assert not len(rows.sessions.user)
     assert not len(rows.contents.user)
     assert (rows.last_ms[0], rows.first_ms[0], rows.step[0]) == (0, 0, "seen")
-
-
-# ---------------------------------------------------------------- sessions
-
-
-def test_a_late_event_joins_two_sessions() -> None:
-    apart = with_ids([Event(T0), Event(T0 + 50 * MINUTE)])
-    rows = fold_batches([apart])
-    assert len(kept_sessions(rows)) == 2
-    rows = fold_batches([[Event(T0 + 25 * MINUTE, message_id="late")]], rows=rows)
-    assert kept_sessions(rows) == [(T0, T0 + 50 * MINUTE)]
-    assert rows.n_late.tolist() == [0]
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_many_sessions_keep_the_newest_and_count_the_rest(data: st.DataObject) -> None:
-    gaps = data.draw(st.lists(st.sampled_from((MINUTE, 30 * MINUTE, 31 * MINUTE, 3 * HOUR)), min_size=8, max_size=60))
-    times = (T0 + np.cumsum(gaps)).tolist()
-    arrived = data.draw(arrivals(with_ids([Event(t) for t in times])))
-    rows = fold_batches(data.draw(splits(arrived)))
-    expected = sessions(times)
-    kept = kept_sessions(rows)
-    assert int(rows.sessions.n_dropped[0]) + len(kept) == len(expected)
-    assert kept == expected[-len(kept) :]
-    assert min(8, len(expected)) <= len(kept) <= 14
-
-
-def test_an_event_far_older_than_the_kept_sessions_opens_none() -> None:
-    rows = fold_one(with_ids([Event(T0 + i * 4 * HOUR) for i in range(20)]))
-    before = (kept_sessions(rows), int(rows.sessions.n_dropped[0]))
-    rows = fold_batches([[Event(T0 + HOUR, message_id="old")]], rows=rows)
-    assert (kept_sessions(rows), int(rows.sessions.n_dropped[0])) == before
-    assert rows.life.count.tolist() == [21]
 
 
 # ---------------------------------------------------------------- steps
