@@ -11,6 +11,7 @@ from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
 from firstmile.names import CHAMPION, MODELS
 from firstmile.settings import Settings
+from serving.golden import GOLDEN, check_golden
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel, check
 
@@ -38,11 +39,15 @@ class MlflowChampions:
 
     def __init__(self, uri: str) -> None:
         import mlflow
-        from mlflow import environment_variables as limits
+        from mlflow import environment_variables as knobs
+        from mlflow.telemetry import set_telemetry_client
 
         # MLflow's own seven retries with back-off would hold a dead server's answer for minutes.
-        limits.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
-        limits.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT_S)
+        knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
+        knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT_S)
+        knobs.MLFLOW_DISABLE_TELEMETRY.set(True)
+        knobs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+        set_telemetry_client()
         mlflow.set_tracking_uri(uri)
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)
@@ -61,7 +66,7 @@ class MlflowChampions:
                 raise DataError(
                     f"MLflow at {self.uri} knows no model {name}; `firstmile train` registers it"
                 ) from error
-            raise DependencyError(f"MLflow at {self.uri} did not answer: {error}") from error
+            raise DependencyError(f"MLflow at {self.uri} did not answer: {_cause(error)}") from error
         except OSError as error:
             raise DependencyError(f"MLflow at {self.uri} did not answer: {error}") from error
         return Champion(
@@ -74,15 +79,21 @@ class MlflowChampions:
         )
 
     def fetch(self, champion: Champion, folder: Path) -> None:
-        """Download the version's files. Raises DependencyError when MLflow or its artifacts are away."""
-        import mlflow.artifacts
+        """Download the version's files, and its run's golden rows if it has any.
+
+        Raises DependencyError when MLflow or its artifacts are away.
+        """
+        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         source = f"models:/{champion.name}/{champion.version}"
         try:
-            mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self.uri)
+            download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self.uri)
+            if champion.run_id and GOLDEN in {f.path for f in self._client.list_artifacts(champion.run_id)}:
+                golden = f"runs:/{champion.run_id}/{GOLDEN}"
+                download_artifacts(artifact_uri=golden, dst_path=str(folder), tracking_uri=self.uri)
         except (MlflowException, OSError) as error:
-            raise DependencyError(f"MLflow at {self.uri} did not give {source}: {error}") from error
+            raise DependencyError(f"MLflow at {self.uri} did not give {source}: {_cause(error)}") from error
 
 
 class ModelWatch:
@@ -113,9 +124,10 @@ class ModelWatch:
             try:
                 last = self._copies.last(name)
                 if last is not None:
-                    self._swap(_checked(load(*last)))
+                    self._swap(_checked(load(*last), last[1]))
             except DataError as error:
                 log.warning("starting without the copy of %s: %s", name, error)
+                self._copies.drop(name)  # so that it is fetched again
         self._thread.start()
 
     def stop(self) -> None:
@@ -139,10 +151,10 @@ class ModelWatch:
             if champion.features_of not in ("", service_name(champion.name)):
                 raise DataError(f"it reads {champion.features_of}, this code gives {service_name(champion.name)}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
-            model = _checked(load(champion, place))
+            model = _checked(load(champion, place), place)
         except DataError as error:
             self._refused[champion.name] = champion
-            self._copies.drop(champion)
+            self._copies.drop(champion.name, champion)
             stays = self.current.get(champion.name)
             log.error(
                 "%s version %s is refused, %s: %s",
@@ -201,6 +213,12 @@ def mlflow_watch(settings: Settings, *, on_change: Callable[[Mapping[str, Scorin
     )
 
 
-def _checked(model: ScoringModel) -> ScoringModel:
+def _cause(error: Exception) -> str:
+    """The end of MLflow's long messages, which is what happened."""
+    return str(error).rpartition("Caused by ")[2].rstrip(")")
+
+
+def _checked(model: ScoringModel, place: Path) -> ScoringModel:
     check(model, model_features(model.name))
+    check_golden(model, place)
     return model

@@ -150,6 +150,7 @@ class DecisionLog:
     def _run(self) -> None:
         sink: Sink | None = None
         waiting: tuple[int, Decision] | None = None
+        is_away = False
         while True:
             self._metrics.log_queue.set(self._queue.qsize() + (waiting is not None))
             try:
@@ -164,14 +165,15 @@ class DecisionLog:
                 sink = sink or self._connect()
                 sequence, decision = waiting
                 sink.send(decision.ask.user_id, decision.record(worker=self.worker, sequence=sequence))
-                waiting = None
+                waiting, is_away = None, False
             except WireError as error:
                 waiting = None
                 self._metrics.log_dropped.labels("unfit").inc()
                 log.error("a decision is not logged: %s", error)
             except DependencyError as error:
-                log.warning("decisions wait: %s", error)
-                sink = None
+                if not is_away:
+                    log.warning("decisions wait: %s", error)
+                sink, is_away = None, True
                 if self._stop.wait(RETRY_S):
                     break
         self._metrics.log_dropped.labels("stopped").inc(self._queue.qsize() + (waiting is not None))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from feature_repo.distinct import Distinct, contains
@@ -94,7 +95,7 @@ def read_user(reader: Reader, user_id: str, now_us: int) -> Reading:
     lag_ms = reader.pipeline_lag_ms(user_id)
     try:
         return Reading(reader.read(user_id, now_us), lag_ms)
-    except DataError:
+    except (DataError, DecodeError, ValueError):
         return Reading(None, lag_ms, unreadable=True)
 
 

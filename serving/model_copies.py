@@ -80,9 +80,10 @@ class ModelCopies:
         """Start without this model next time."""
         (self.folder / name / "champion").unlink(missing_ok=True)
 
-    def drop(self, champion: Champion) -> None:
-        """Remove a copy."""
-        shutil.rmtree(self.folder / champion.name / champion.folder, ignore_errors=True)
+    def drop(self, name: str, champion: Champion | None = None) -> None:
+        """Remove the copy of a champion; without one, all copies of the model."""
+        place = self.folder / name
+        shutil.rmtree(place / champion.folder if champion else place, ignore_errors=True)
 
     def last(self, name: str) -> tuple[Champion, Path] | None:
         """The copy in use last time, None without one. Raises DataError when it is damaged."""
@@ -105,7 +106,8 @@ def load(champion: Champion, place: Path) -> ScoringModel:
     try:
         loaded = mlflow.xgboost.load_model(str(place))
     except (MlflowException, OSError, ValueError) as error:
-        raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {error}") from error
+        first = str(error).partition("\n")[0]
+        raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
     booster = prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded)
     return ScoringModel(
         name=champion.name,
