@@ -1,12 +1,13 @@
 """The Feast views. `user_activity` is the packed row; readable features come from `activity_windows` over it."""
 
+import inspect
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 from feast import FeatureView, Field
-from feast.on_demand_feature_view import on_demand_feature_view
+from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64, String
 
 from feature_repo.activity import FEATURE_NAMES
@@ -67,11 +68,14 @@ def build_views(settings: Settings) -> Views:
         CONTEXT, [*(Field(name=n, dtype=String) for n in CONTEXT_STRINGS), Field(name=CONTEXT_TIME, dtype=Int64)]
     )
     audit = view(AUDIT, [Field(name=n, dtype=String) for n in AUDIT_ATTRIBUTES], online=False)
-    windows = on_demand_feature_view(
+    # Not Feast's decorator: it renames the function's module, so that a second store in one process finds no source.
+    windows = OnDemandFeatureView(
         name=WINDOWS,
         sources=[activity[["activity"]], instant],
         schema=[Field(name=n, dtype=Float64) for n in FEATURE_NAMES],
         mode="pandas",
+        udf=window_features,
+        udf_string=inspect.getsource(window_features),
         description="Counts, sessions and ages at the instant asked about",
-    )(window_features)
+    )
     return Views(activity, profile, context, audit, windows)

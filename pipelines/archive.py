@@ -5,12 +5,9 @@ writes the same file and the same entry.
 """
 
 import logging
-import signal
-import threading
 from typing import Annotated, Any
 
 import typer
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark text uses
 from pyspark.sql.avro.functions import from_avro
@@ -18,12 +15,13 @@ from pyspark.sql.streaming import StreamingQuery
 
 from firstmile.broker import describe_topics
 from firstmile.cli import console, emit
-from firstmile.errors import DependencyError, FirstmileError
+from firstmile.errors import FirstmileError
 from firstmile.names import ENRICHED
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import HEADER, Registry
 from pipelines.lake import Lake
 from pipelines.offsets import batch_offsets, checkpoint_folder
+from pipelines.query import on_stop_signals, run_until
 from pipelines.spark import spark_session
 from pipelines.topics import ensure_topics, schema_text
 
@@ -94,24 +92,9 @@ def run(
 ) -> None:
     """Write enriched events to the lake until SIGTERM or Ctrl-C."""
     settings = load_settings()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = on_stop_signals()
     archive = Archive(settings)
     query = archive.start(once=once)
-    console.print(f"ready: archive of {ENRICHED} into {settings.lake}", highlight=False)
-    while query.isActive and not stopping.wait(0.2):
-        pass
-    failed = archive.failure or _failure(query)
-    query.stop()
-    if failed:
-        raise failed
+    console.print(f"ready: archive of {ENRICHED} into {settings.lake}", soft_wrap=True)
+    run_until(stopping, query, lambda: archive.failure)
     emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})
-
-
-def _failure(query: StreamingQuery) -> FirstmileError | None:
-    try:
-        query.awaitTermination(0)
-    except StreamingQueryException as error:
-        return DependencyError(f"the archive stopped: {str(error).splitlines()[0]}; the log has the whole trace")
-    return None

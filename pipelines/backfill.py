@@ -14,28 +14,26 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from feature_repo.applied import message_hash
-from feature_repo.views import CONTEXT_STRINGS, CONTEXT_TIME, PROFILE_TIME
 from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import DataError
 from firstmile.names import CONTEXT
 from firstmile.settings import ROOT, Settings, load_settings
+from pipelines.backfill_lake import backfill_lake, grouped
 from pipelines.clean import clean, read_mapping
 from pipelines.history import SCHEMA, activity_history
 from pipelines.oulad_events import oulad_events
-from pipelines.oulad_profiles import oulad_profiles
+from pipelines.oulad_profiles import TRAITS, oulad_profiles
+from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
 EVENTS_PER_SHARD = 60_000
-ROWS_PER_GROUP = 40_000
 MANIFEST = "oulad.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
@@ -60,6 +58,12 @@ def run_oulad(
     emit(backfill_oulad(settings, oulad.read(data, chosen), days=(from_day, to_day), workers=workers))
 
 
+@app.command("lake")
+def run_lake() -> None:
+    """Write the history of everything the archive has committed; what was there of it is replaced."""
+    emit(backfill_lake(load_settings()))
+
+
 def backfill_oulad(
     settings: Settings, tables: oulad.OuladTables, *, days: tuple[int | None, int | None], workers: int
 ) -> dict[str, Any]:
@@ -76,8 +80,7 @@ def backfill_oulad(
     _forget(settings.history, names)
     n_rows = _write_activity(settings.history, events, history_to_us=history_to_us, workers=workers)
     profiles = oulad_profiles(tables, to_day=days[1])
-    _write(settings.history / "user_profile", profiles, _profile_rows)
-    _write(settings.history / "user_context", events.filter(pc.equal(events["topic"], CONTEXT)), _context_rows)
+    _write_views(settings.history, profiles, events.filter(pc.equal(events["topic"], CONTEXT)))
     clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
     _note(settings.history, names, days, history_to_us)
     return {
@@ -113,8 +116,7 @@ def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, work
 
 def _shards(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Whole users, about EVENTS_PER_SHARD events each, named so that a second run replaces the first."""
-    presentation = frame["user_id"].str.rsplit("-", n=1).str[0]
-    for name, part in frame.groupby(presentation, sort=True):
+    for name, part in _by_presentation(frame):
         n = max(1, round(len(part) / EVENTS_PER_SHARD))
         shard = message_hash(part["user_id"].to_numpy(object)) % n
         for i in range(n):
@@ -123,62 +125,36 @@ def _shards(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _fold_shard(frame: pd.DataFrame, path: Path, history_to_us: int) -> int:
     """Fold one shard into one file, put in place when it is whole; returns its number of rows."""
-    unfinished = path.with_suffix(".part")
-    n_rows, waiting, n_waiting = 0, [], 0
-    with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
-        for table in activity_history(clean(frame, read_mapping()), history_to_us=history_to_us):
-            waiting.append(table)
-            n_waiting += table.num_rows
-            if n_waiting >= ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(waiting))
-                n_rows, waiting, n_waiting = n_rows + n_waiting, [], 0
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
-    unfinished.replace(path)
-    return n_rows + n_waiting
+    with ReplacedFile(path, SCHEMA) as file:
+        for table in grouped(activity_history(clean(frame, read_mapping()), history_to_us=history_to_us)):
+            file.write(table)
+    return file.n_rows
 
 
-def _write(folder: Path, table: pa.Table, rows: Any) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = table.to_pandas()
+def _write_views(history: Path, profiles: pa.Table, observed: pa.Table) -> None:
+    """One file per presentation of what CRM and client said."""
+    for name, part in _by_presentation(profiles.to_pandas()):
+        said = Said(
+            part["user_id"].tolist(),
+            part["updated_us"].tolist(),
+            part["received_us"].tolist(),
+            [dict(zip(TRAITS, values, strict=True)) for values in part[list(TRAITS)].itertuples(index=False)],
+        )
+        write_file(history / "user_profile" / f"oulad-{name}.parquet", profile_history(said))
+    for name, part in _by_presentation(observed.to_pandas()):
+        said = Said(
+            part["user_id"].tolist(),
+            part["event_us"].tolist(),
+            part["received_us"].tolist(),
+            [dict(p) for p in part["properties"]],
+        )
+        write_file(history / "user_context" / f"oulad-{name}.parquet", context_history(said))
+
+
+def _by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     presentation = frame["user_id"].str.rsplit("-", n=1).str[0]
     for name, part in frame.groupby(presentation, sort=True):
-        unfinished = folder / f"oulad-{name}.part"
-        pq.write_table(rows(part), unfinished, compression="zstd")
-        unfinished.replace(folder / f"oulad-{name}.parquet")
-
-
-def _profile_rows(frame: pd.DataFrame) -> pa.Table:
-    missing = pa.nulls(len(frame), pa.string())
-    return pa.table(
-        {
-            "user_id": pa.array(frame["user_id"], pa.string()),
-            "event_timestamp": pa.array(frame["received_us"], pa.timestamp("us", tz="UTC")),
-            "product": pa.array(frame["product"], pa.string()),
-            "cohort": pa.array(frame["cohort"], pa.string()),
-            "plan": missing,
-            "role": missing,
-            "prior_attempts": pa.array(frame["prior_attempts"], pa.int64()),
-            "studied_credits": pa.array(frame["studied_credits"], pa.int64()),
-            PROFILE_TIME: pa.array(frame["updated_us"], pa.int64()),
-        }
-    )
-
-
-def _context_rows(frame: pd.DataFrame) -> pa.Table:
-    """One row per observation, holding the latest by event time of those received by then."""
-    ordered = frame.sort_values(["user_id", "received_us"], kind="stable")
-    latest = ordered.groupby("user_id")["event_us"].cummax() == ordered["event_us"]
-    kept = ordered[latest]
-    properties = [dict(p) if p is not None else {} for p in kept["properties"]]
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(kept["user_id"], pa.string()),
-        "event_timestamp": pa.array(kept["received_us"], pa.timestamp("us", tz="UTC")),
-    }
-    for name in CONTEXT_STRINGS:
-        columns[name] = pa.array([p.get(name) for p in properties], pa.string())
-    columns[CONTEXT_TIME] = pa.array(np.asarray(kept["event_us"], np.int64))
-    return pa.table(columns)
+        yield str(name), part
 
 
 def _forget(history: Path, presentations: Iterable[str]) -> None:

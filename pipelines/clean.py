@@ -86,7 +86,8 @@ def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:
     def ints(column: str, default: int) -> NDArray[np.int64]:
         if column not in frame:
             return np.full(n, default, np.int64)
-        return frame[column].fillna(default).to_numpy(np.int64)
+        # Times with gaps pass through float64: µs of this century stay exact below 2**53.
+        return np.asarray(pd.to_numeric(frame[column]).fillna(default), np.int64)
 
     formats = frame["format"].map({f: i for i, f in enumerate(FORMATS)})
     is_odd = formats.isna() & frame["format"].notna()

@@ -3,7 +3,7 @@
 All users take their first changed minute together, then their second, and so on: one call of `fold` per round.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from feature_repo.activity import Events, fold
 from feature_repo.applied import pack_applied, without_ids
-from feature_repo.row import Rows, empty_rows, first_rows, pack_rows
+from feature_repo.row import Rows, empty_rows, first_rows, pack_rows, unpack_rows
 from pipelines.clean import CleanEvents, to_events
 
 MINUTE_US = 60_000_000
+ROWS_PER_GROUP = 40_000
+
+Base = Mapping[str, tuple[bytes, bytes, int]]
+"""Rows to start from: activity, applied and version by user."""
+
 SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
@@ -38,29 +43,36 @@ class _Plan:
 
 
 def activity_history(
-    events: CleanEvents, *, history_to_us: int, on_round: Callable[[int], None] | None = None
+    events: CleanEvents, *, history_to_us: int | None = None, base: Base | None = None
 ) -> Iterator[pa.Table]:
     """Tables of SCHEMA, one per round, for all users of the batch.
 
     events
         In order of arrival (received_us).
     history_to_us
-        End of the history: live events received at or before it will be taken as contained.
-    on_round
-        Called with the number of events of each round, for progress.
+        End of a history read from files: live events received at or before it will be taken as contained. None:
+        the events come from Kafka and their fences say what is contained.
+    base
+        Rows to start from; users who are not there start empty.
     """
     if not len(events.frame):
         return
     plan = _plan(events)
-    rows = empty_rows(len(plan.user_ids))
+    rows = _start(plan.user_ids, base or {})
     for r, n in enumerate(plan.n_active.tolist()):
         rows = first_rows(rows, n)
         batch = plan.events.where(np.arange(plan.edges[r], plan.edges[r + 1]))
         rows, _ = fold(rows, batch)
         n_next = int(plan.n_active[r + 1]) if r + 1 < len(plan.n_active) else 0
         yield _table(rows, plan.user_ids[:n], n_next, history_to_us)
-        if on_round:
-            on_round(len(batch.event_ms))
+
+
+def _start(user_ids: NDArray[np.object_], base: Base) -> Rows:
+    if not base:
+        return empty_rows(len(user_ids))
+    found = [base.get(user_id, (None, None, 0)) for user_id in user_ids]
+    activity, applied, version_us = zip(*found, strict=True)
+    return unpack_rows(activity, applied, np.array(version_us, np.int64))
 
 
 def _plan(events: CleanEvents) -> _Plan:
@@ -86,13 +98,14 @@ def _plan(events: CleanEvents) -> _Plan:
     return _Plan(np.asarray(names, object)[order], ordered, edges, n_active)
 
 
-def _table(rows: Rows, user_ids: NDArray[np.object_], n_next: int, history_to_us: int) -> pa.Table:
+def _table(rows: Rows, user_ids: NDArray[np.object_], n_next: int, history_to_us: int | None) -> pa.Table:
     """The rows after a round. Those from n_next on are their users' last: they keep the message ids and reach to the
     end of the history; the others hold what was known by their own time."""
     n = rows.n_rows
-    is_last = np.arange(n) >= n_next
-    to_us = np.where(is_last, history_to_us, rows.applied.max_received_us)
-    applied = replace(rows.applied, history_to_us=to_us)
+    applied = rows.applied
+    if history_to_us is not None:
+        is_last = np.arange(n) >= n_next
+        applied = replace(applied, history_to_us=np.where(is_last, history_to_us, applied.max_received_us))
     packed = pack_applied(without_ids(applied))
     if n_next < n:
         packed[n_next:] = pack_applied(applied)[n_next:]

@@ -1,5 +1,7 @@
 """The Spark session of the stream and the archive."""
 
+import logging
+
 from pyspark.sql import SparkSession
 
 from firstmile.local.jars import spark_jars
@@ -28,4 +30,5 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
         builder = builder.config("spark.driver.host", "127.0.0.1")
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+    logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs a line per callback
     return session

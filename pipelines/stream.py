@@ -4,20 +4,17 @@ Spark only reads, decodes and drives the batches; all state is in the rows.
 """
 
 import logging
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
 from feature_repo.online_store import connect
 from firstmile.broker import TopicInfo, admin, describe_topics, producer
 from firstmile.cli import console
-from firstmile.errors import DependencyError, FirstmileError
+from firstmile.errors import FirstmileError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
@@ -26,6 +23,7 @@ from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decode
 from pipelines.enrich import SideOutputs
 from pipelines.offsets import batch_offsets, checkpoint_folder, first_offsets, starting_offsets, to_json
+from pipelines.query import on_stop_signals, run_until
 from pipelines.spark import spark_session
 from pipelines.topics import ensure_topics
 
@@ -108,26 +106,9 @@ class Stream:
 def run() -> None:
     """Run the stream until SIGTERM or Ctrl-C; a second start goes on where the first stopped."""
     settings = load_settings()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = on_stop_signals()
     stream = Stream(settings)
     query = stream.start()
-    console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", highlight=False)
-    while query.isActive and not stopping.wait(0.2):
-        pass
-    failed = _failure(stream, query)
-    query.stop()
+    console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
+    run_until(stopping, query, lambda: stream.failure)
     log.info("stream stopped: %s", stream.writer.totals)
-    if failed:
-        raise failed
-
-
-def _failure(stream: Stream, query: StreamingQuery) -> FirstmileError | None:
-    if stream.failure:
-        return stream.failure
-    try:
-        query.awaitTermination(0)
-    except StreamingQueryException as error:
-        return DependencyError(f"the stream stopped: {str(error).splitlines()[0]}; the log has the whole trace")
-    return None

@@ -1,0 +1,75 @@
+"""`firstmile recover`: the online store back from history after it was emptied or rolled back.
+
+    lake ─► history (backfill lake) ─► materialize ─► progress set to what the lake covers, checkpoint removed
+
+The stream then starts at the first record the lake does not cover; fences make what both hold count once.
+"""
+
+import shutil
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from feature_repo import progress
+from feature_repo.online_store import connect
+from feature_repo.progress import Partition, Progress
+from feature_repo.store import apply
+from feature_repo.views import ACTIVITY, CONTEXT, PROFILE
+from firstmile.broker import TopicInfo, admin, describe_topics
+from firstmile.cli import console, emit
+from firstmile.errors import DependencyError
+from firstmile.names import STREAM_TOPICS
+from firstmile.settings import Settings, load_settings
+from pipelines.backfill_lake import backfill_lake
+from pipelines.lake import Covered, Lake
+from pipelines.offsets import checkpoint_folder, first_offsets
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def recover(settings: Settings) -> dict[str, Any]:
+    """Bring back rows and progress records; the stream must be stopped. Returns what was done.
+
+    Raises DependencyError when Redis or Kafka is away.
+    """
+    lake = Lake(settings.lake)
+    written = backfill_lake(settings) if lake.entries() else {"n_events": 0}
+    console.print("materializing history into the online store", highlight=False)
+    apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
+    topics = describe_topics(settings, STREAM_TOPICS)
+    first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
+    start = restart_offsets(lake.covered(), topics, first)
+    shutil.rmtree(checkpoint_folder(settings.checkpoints, topics), ignore_errors=True)
+    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+    try:
+        before = progress.read(client, start)
+        new = {p: Progress(offset, topics[p[0]].topic_id, _received(before.get(p))) for p, offset in start.items()}
+        progress.write(client, before, new)
+    except redis.RedisError as error:
+        raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
+    return {"lake": written, "restart_offsets": {progress.field(p): offset for p, offset in start.items()}}
+
+
+def restart_offsets(
+    covered: Covered, topics: dict[str, TopicInfo], first: dict[Partition, int]
+) -> dict[Partition, int]:
+    """The first record of each partition that the lake may not cover; profiles are not in the lake: all of them again.
+
+    A source partition whose users lie in several enriched partitions is covered as far as the least of them.
+    """
+    reached: dict[Partition, list[int]] = {}
+    for source, offset in covered.items():
+        _, topic_id, topic, number = source.split("|")
+        if topic in topics and topics[topic].topic_id == topic_id:
+            reached.setdefault((topic, int(number)), []).append(offset + 1)
+    return {partition: max(oldest, min(reached.get(partition, [oldest]))) for partition, oldest in first.items()}
+
+
+def _received(record: Progress | None) -> int:
+    return record.received_us if record else 0
+
+
+def run() -> None:
+    """Bring the online store back from the lake and the offline history; stop the stream first."""
+    emit(recover(load_settings()))
