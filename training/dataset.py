@@ -23,7 +23,7 @@ from training.models import Rows
 
 KEYS = ["user_id", "now_us"]
 PASSED_THROUGH = (EVENT_TIMESTAMP, "activity")
-"""What Feast returns beside the features: the instant, and the packed row that the on-demand view reads."""
+"""What Feast returns beside the features: the instant, and the packed row (missing: no row)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,15 @@ class TrainingSet:
         Shape (n_rows,): columns user_id, presentation, id_student, day, label, until_day, now_us; in the order of rows.
     rows
         What the booster sees, columns in the order of `features`.
+    counts
+        Per day: the population, and who was left out of it and why.
     """
 
     model: str
     features: tuple[str, ...]
     users: pd.DataFrame
     rows: Rows
+    counts: dict[int, dict[str, int]]
 
     def description(self) -> dict[str, Any]:
         """Row and user counts, time range, and a hash that changes when any row, label or feature does."""
@@ -96,6 +99,8 @@ def vectors(store: Any, labelled: Mapping[str, Labelled]) -> dict[str, pd.DataFr
 def retrieve(store: Any, model: str, entities: pd.DataFrame) -> pd.DataFrame:
     """The model's vector for each entity row, point in time; indexed by (user_id, now_us), columns in vector order.
 
+    Whoever has no row in the history by then is missing: there was nothing to know.
+
     store
         A feast.FeatureStore.
     entities
@@ -111,7 +116,7 @@ def retrieve(store: Any, model: str, entities: pd.DataFrame) -> pd.DataFrame:
         )
     features = model_features(model)
     check_columns([c for c in indexed.columns if c not in PASSED_THROUGH], features)
-    return indexed[features].astype(np.float64)
+    return indexed.loc[indexed["activity"].notna(), features].astype(np.float64)
 
 
 def check_columns(columns: Sequence[str], features: Sequence[str]) -> None:
@@ -133,17 +138,25 @@ def check_columns(columns: Sequence[str], features: Sequence[str]) -> None:
 def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame) -> TrainingSet:
     """Labels beside vectors; a user's rows share a weight of 1, so a learner seen six times counts once.
 
+    Labelled users without a vector are left out, and counted.
+
     vectors
         As `retrieve` gives them; rows of other models' users may be among them.
 
     Raises DataError when nobody is left to learn from.
     """
-    users = labelled.rows.reset_index(drop=True)
-    if users.empty:
-        raise DataError(f"nobody is left to learn {model} from: {labelled.counts}; choose more presentations")
+    users = labelled.rows.copy()
     pairs = users[["presentation", "day"]].itertuples(index=False)
     users["now_us"] = np.array([day_end_us(str(p), int(d)) for p, d in pairs], dtype=np.int64)
+    is_known = pd.MultiIndex.from_frame(users[KEYS]).isin(vectors.index)
+    counts = {
+        day: {**found, "left_out:no row in the history": int((~is_known & (users["day"] == day)).sum())}
+        for day, found in labelled.counts.items()
+    }
+    users = users[is_known].reset_index(drop=True)
+    if users.empty:
+        raise DataError(f"nobody is left to learn {model} from: {counts}; choose more presentations")
     x = vectors.loc[pd.MultiIndex.from_frame(users[KEYS])].to_numpy(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
     rows = Rows(x, users["label"].to_numpy(np.int64), weight, users["id_student"].to_numpy(np.int64))
-    return TrainingSet(model, tuple(vectors.columns), users, rows)
+    return TrainingSet(model, tuple(vectors.columns), users, rows, counts)

@@ -29,7 +29,6 @@ from firstmile.settings import ROOT
 from training.dataset import TrainingSet
 from training.figures import DayFigures, metric_name
 from training.gates import Verdict
-from training.labels import Labelled
 from training.models import Fitter, probabilities
 from training.split import Examination
 from training.tasks import TASKS
@@ -49,7 +48,6 @@ class Candidate:
     """
 
     data: TrainingSet
-    labelled: Labelled
     fitter: Fitter
     booster: xgb.Booster
     figures: Mapping[Examination, DayFigures]
@@ -152,7 +150,7 @@ def _tags(candidate: Candidate) -> list[RunTag]:
 def _write_artifacts(folder: Path, candidate: Candidate) -> None:
     documents = {
         "features.json": list(candidate.data.features),
-        "training_set.json": {**candidate.data.description(), "counts_per_day": candidate.labelled.counts},
+        "training_set.json": {**candidate.data.description(), "counts_per_day": candidate.data.counts},
         "gates.json": [asdict(verdict) for verdict in candidate.verdicts],
     }
     for name, document in documents.items():

@@ -26,7 +26,7 @@ from training.dataset import TrainingSet, training_set, vectors
 from training.examine import examine
 from training.gates import all_passed, first_gate
 from training.history import choose, history_ends_us
-from training.labels import Labelled, label
+from training.labels import label
 from training.models import Fitter
 from training.promote import gate_table
 from training.register import Candidate, register
@@ -67,13 +67,11 @@ def train(
         found = vectors(_store(settings, models), labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in models}
     experiment = experiment_id(client, settings)
-    results = {m: _one(client, experiment, sets[m], labelled=labelled[m], settings=settings) for m in models}
+    results = {m: _one(client, experiment, sets[m], settings) for m in models}
     return {"presentations": chosen, "models": results, "seconds": round(time.monotonic() - started, 2)}
 
 
-def _one(
-    client: MlflowClient, experiment: str, data: TrainingSet, *, labelled: Labelled, settings: Settings
-) -> dict[str, Any]:
+def _one(client: MlflowClient, experiment: str, data: TrainingSet, settings: Settings) -> dict[str, Any]:
     started = time.monotonic()
     fitter = Fitter(data.model, data.features, settings.training.seed)
     with _step(f"{data.model}: examinations over {len(data.users)} rows"):
@@ -83,7 +81,7 @@ def _one(
     judge = judged_by(sorted(set(data.users["presentation"])))
     verdicts = first_gate(data.model, figures[judge])
     with _step(f"{data.model}: register"):
-        candidate = Candidate(data, labelled, fitter, booster, figures, judge, verdicts)
+        candidate = Candidate(data, fitter, booster, figures, judge, verdicts)
         registered = register(client, experiment, candidate)
     console.print(gate_table(data.model, registered.version, verdicts, judged_by=judge))
     days = TASKS[data.model].evaluated_days
@@ -94,7 +92,7 @@ def _one(
         "would_promote": all_passed(verdicts),
         "metrics": {name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in figures.items()},
         "set": data.description(),
-        "counts_per_day": {str(day): counts for day, counts in labelled.counts.items()},
+        "counts_per_day": {str(day): counts for day, counts in data.counts.items()},
         "n_rounds": booster.num_boosted_rounds(),
         "seconds": round(time.monotonic() - started, 2),
     }

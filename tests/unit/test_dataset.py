@@ -59,6 +59,13 @@ def test_vectors_meet_their_own_label_in_any_order() -> None:
     assert data.rows.y.tolist() == [0, 0, 1]
 
 
+def test_a_user_without_a_row_by_then_is_left_out_and_counted() -> None:
+    made = labelled((1, 7, 0), (2, 7, 1))
+    data = training_set("activation", made, vectors(labelled((2, 7, 1))))
+    assert data.users["id_student"].tolist() == [2]
+    assert data.counts[7] == {"rows": 2, "left_out:no row in the history": 1}
+
+
 def test_the_description_changes_with_any_label_or_feature() -> None:
     first, other_label = build((1, 3, 0), (2, 7, 1)), build((1, 3, 1), (2, 7, 1))
     moved = replace(first, rows=replace(first.rows, x=first.rows.x + np.eye(2)))
