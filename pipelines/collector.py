@@ -3,7 +3,6 @@
 A 200 is answered only after Kafka has every record of the request (acks=all on all replicas in sync).
 """
 
-import asyncio
 import signal
 import socket
 import sys
@@ -52,11 +51,13 @@ def collect(settings: Settings) -> None:
     # uvicorn raises the signal again once it has stopped as asked for: that is exit 0.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda number, frame: sys.exit(0))
-    asyncio.run(_Server(config).serve([listening]))
+    _Server(config).run([listening])
 
 
 def _listen(settings: CollectorSettings) -> socket.socket:
-    listening = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # TCP by name: asyncio switches Nagle off only then, and with it on every answer took 40 ms more.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
