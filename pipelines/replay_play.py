@@ -17,6 +17,9 @@ from pipelines.oulad_records import event_records
 # A broker that dies is noticed after so many records; waiting for it this often costs under 1 % of the time.
 CHUNK = 50_000
 
+# Ctrl-C is heard between two waits.
+MAX_WAIT_S = 0.5
+
 Told = Callable[[int], None]
 """Is told how many more records were sent."""
 
@@ -49,7 +52,7 @@ class Player:
         wait = self.wait or self.out.producer.poll
         for (topic, record), due in zip(event_records(events), due_us.tolist(), strict=True):
             while (now_us := self.clock.now_us()) < due:
-                wait((due - now_us) / MICROS_PER_S)
+                wait(min((due - now_us) / MICROS_PER_S, MAX_WAIT_S))
             self._send([(topic, {**record, "event_time": now_us, "received_at": now_us})])
             self.told(1)
         self.out.flush()
