@@ -4,76 +4,22 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import mlflow.xgboost
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import xgboost as xgb
+from model_lab import Lab
 from serving_builder import booster
 
-from feature_repo.services import model_features, service_name
+from feature_repo.services import model_features
 from firstmile.errors import DependencyError
-from firstmile.names import CHAMPION, MODELS
+from firstmile.names import MODELS
 from serving.champions import Champions, MlflowChampions, ModelWatch
 from serving.model_copies import Champion, ModelCopies
-from serving.models import CLASSES
 
 VALUES = {"clicks_total_count": 30.0, "onboarding_age_days": 6.0}
-
-
-@dataclass
-class Lab:
-    """An MLflow store without a server, and who registers models in it as training does."""
-
-    uri: str
-
-    def register(
-        self,
-        name: str = "activation",
-        *,
-        seed: int = 0,
-        features: list[str] | None = None,
-        lie: float = 0.0,
-        **tags: str,
-    ) -> str:
-        """A champion of a small real booster; `lie` is added to the scores it is said to have given."""
-        names = features or model_features(name)
-        made = booster(name, tuple(names), seed=seed)
-        rows = np.random.default_rng(1).uniform(0, 60, (40, len(names)))
-        scores = np.asarray(made.inplace_predict(rows), np.float64)
-        golden = {n: rows[:, i] for i, n in enumerate(names)}
-        if scores.ndim == 1:
-            golden["prediction"] = scores + lie
-        else:
-            golden |= {f"prediction:{c}": scores[:, i] + lie for i, c in enumerate(CLASSES[name])}
-        return self.log(name, made, golden, **tags)
-
-    def log(self, name: str, made: xgb.Booster, golden: dict[str, np.ndarray], **tags: str) -> str:
-        """The version of a logged booster, now champion."""
-        mlflow.set_tracking_uri(self.uri)
-        with mlflow.start_run() as run:
-            mlflow.set_tags({"feature_service": service_name(name), "min_onboarding_days": "0", **tags})
-            folder = Path(self.uri.removeprefix("sqlite:///")).parent
-            pq.write_table(pa.table(golden), folder / "training_set.parquet")
-            mlflow.log_artifact(str(folder / "training_set.parquet"))
-            info = mlflow.xgboost.log_model(made, name="model", pip_requirements=["xgboost"], model_format="ubj")
-        version = mlflow.register_model(info.model_uri, name)
-        self.promote(name, str(version.version))
-        assert run.info.run_id
-        return str(version.version)
-
-    def promote(self, name: str, version: str) -> None:
-        """Move the alias."""
-        mlflow.MlflowClient(self.uri).set_registered_model_alias(name, CHAMPION, version)
-
-    def withdraw(self, name: str) -> None:
-        """Take the alias away."""
-        mlflow.MlflowClient(self.uri).delete_registered_model_alias(name, CHAMPION)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +28,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # a store without a server keeps artifacts beside the process
-        lab = Lab(f"sqlite:///{folder / 'mlflow.db'}")
+        lab = Lab(f"sqlite:///{folder / 'mlflow.db'}", folder)
         lab.register()
         lab.register(seed=1)
         lab.promote("activation", "1")
@@ -92,7 +38,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def lab(template: Path, tmp_path: Path) -> Lab:
-    return Lab(f"sqlite:///{shutil.copy(template, tmp_path)}")
+    return Lab(f"sqlite:///{shutil.copy(template, tmp_path)}", tmp_path)
 
 
 @pytest.fixture

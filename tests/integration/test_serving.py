@@ -1,0 +1,297 @@
+"""The decision API as a process, with Kafka, registry, Redis and MLflow of its own: answers, log, swaps, outages."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+from conftest import settings_on_free_ports
+from kafka_reading import end_offsets, records_since
+from model_lab import Lab
+from online_rows import write_progress, write_user
+
+from feature_repo.online_store import connect
+from feature_repo.services import model_features
+from firstmile.clock import SystemClock, to_us
+from firstmile.local.ports import free_ports
+from firstmile.local.stack import Stack
+from firstmile.names import DECISIONS, MODELS
+from firstmile.settings import ROOT, Settings, as_environment
+from pipelines.topics import ensure_topics
+from serving.address import PREFIX, ROUTE, base_address
+
+USER = "AAA_2014J-1"
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class World:
+    """A whole stack of this module's own, a learner in its store, and three champions."""
+
+    settings: Settings
+    stack: Stack
+    lab: Lab
+
+
+@dataclass
+class Api:
+    """A running decision API."""
+
+    process: "subprocess.Popen[bytes]"
+    settings: Settings
+    log: Path
+
+    @property
+    def base(self) -> str:
+        """Its address."""
+        return base_address(self.settings.serving)
+
+    def post(self, user_id: str = USER, **body: Any) -> dict[str, Any]:
+        """The answer, which must come."""
+        headers = {"Authorization": f"Bearer {self.settings.serving.api_key.get_secret_value()}"}
+        response = httpx.post(self.base + PREFIX + ROUTE, json={"user_id": user_id, **body}, headers=headers, timeout=5)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def children(self) -> list[psutil.Process]:
+        """Its workers."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def until(condition: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"within {deadline_s} s: {what}"
+        threading.Event().wait(0.05)
+
+
+@contextlib.contextmanager
+def running(settings: Settings, folder: Path, *command: str, ready: str) -> Iterator[Api]:
+    """A process that has said `ready` and is ended afterwards."""
+    log = folder / f"{command[0]}-{settings.serving.port}.log"
+    environment = {**os.environ, **as_environment(settings), "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]], stdout=out, stderr=out, env=environment, cwd=ROOT
+        )
+    api = Api(process, settings, log)
+    try:
+        until(lambda: ready in log.read_text() or process.poll() is not None, f"{ready!r} in the log", 120)
+        assert process.poll() is None, log.read_text()
+        yield api
+    finally:
+        left = [process.pid, *(p.pid for p in api.children())] if process.poll() is None else []
+        if left:
+            process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        for pid in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+
+def on_port(settings: Settings, port: int) -> Settings:
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update={"port": port})})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    # Deadlines for a machine that runs everything else too; the ladder's own are tested where they matter.
+    serving = {"model_poll_s": 0.5, "budget_ms": 4_000.0, "feature_timeout_ms": 1_500.0, "model_timeout_ms": 1_500.0}
+    settings = settings_on_free_ports(folder / "home", serving=serving)
+    stack = Stack(settings, with_parent=True)
+    stack.up()
+    try:
+        ensure_topics(settings)
+        client = connect(settings.redis_url, timeout_s=5)
+        now_us = SystemClock().now_us()
+        profile = {"cohort": "AAA_2014J", "product": "AAA", "prior_attempts": 0, "studied_credits": 60}
+        write_user(client, USER, now_us=now_us, opens=[("877037", "lesson")] * 6, profile=profile)
+        # Nothing was produced: the next offset is the end, so nothing waits.
+        write_progress(client, n_partitions=settings.kafka.partitions, next_offset=0)
+        lab = Lab(settings.mlflow_uri, folder)
+        for name in MODELS:
+            lab.register(name)
+        yield World(settings, stack, lab)
+    finally:
+        stack.down()
+
+
+@pytest.fixture(scope="module")
+def api(world: World) -> Iterator[Api]:
+    with running(world.settings, world.settings.home, "firstmile", "serve", ready="ready: ") as served:
+        yield served
+
+
+def test_ready_line_names_the_address_and_the_address_answers(api: Api) -> None:
+    assert f"ready: {api.base}{PREFIX}{ROUTE}" in api.log.read_text()
+    answer = api.post(context={"page": "/home"}, limit=3)
+    assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("model", False, [])
+    assert len(answer["recommended_content"]) == 3
+    assert answer["feature_lag_ms"] == 0
+
+
+def test_same_learner_asked_twice_gets_the_same_answer(api: Api) -> None:
+    first, second = api.post(), api.post()
+    for answer in (first, second):
+        del answer["request_id"], answer["latency_ms"]
+    assert first == second
+
+
+def test_probes_and_metrics_answer_without_a_key(api: Api) -> None:
+    api.post()
+    assert httpx.get(f"{api.base}/livez").status_code == 200
+    assert httpx.get(f"{api.base}/readyz").status_code == 200
+    page = httpx.get(f"{api.base}/metrics").text
+    counted = re.search(r'firstmile_decisions_total\{fallback="false",rung="model"\} (\S+)', page)
+    assert counted
+    assert float(counted[1]) >= 1
+    assert re.search(r'firstmile_decision_seconds_bucket\{le="0.2",rung="model"\}', page)
+    assert re.search(r'firstmile_model_in_use\{model="activation",version="\d+"\} 1.0', page)
+    assert "firstmile_decision_log_queue" in page
+
+
+def test_errors_have_their_form_over_the_wire(api: Api) -> None:
+    url = api.base + PREFIX + ROUTE
+    assert httpx.post(url, json={"user_id": USER}).status_code == 401
+    key = {"Authorization": f"Bearer {api.settings.serving.api_key.get_secret_value()}"}
+    for content, status in ((b"{", 400), (b"x" * 20_000, 413)):
+        response = httpx.post(url, content=content, headers=key)
+        assert response.status_code == status
+        assert set(response.json()["error"]) == {"code", "message", "hint"}
+
+
+def test_decide_prints_one_answer_as_json(api: Api) -> None:
+    command = [str(BIN / "firstmile"), "decide", USER, "--page", "/home", "--limit", "2"]
+    done = subprocess.run(command, env={**os.environ, **as_environment(api.settings)}, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answer = orjson.loads(done.stdout)
+    assert (answer["user_id"], len(answer["recommended_content"])) == (USER, 2)
+
+
+def test_decide_without_an_api_says_what_to_start(world: World) -> None:
+    nowhere = on_port(world.settings, free_ports(1)[0])
+    command = [str(BIN / "firstmile"), "decide", USER]
+    done = subprocess.run(command, env={**os.environ, **as_environment(nowhere)}, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "firstmile serve" in done.stderr.decode()
+
+
+def test_serve_on_a_taken_port_says_so_at_once(api: Api) -> None:
+    environment = {**os.environ, **as_environment(api.settings)}
+    done = subprocess.run([str(BIN / "firstmile"), "serve"], env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert "FIRSTMILE_SERVING__PORT" in done.stderr.decode()
+
+
+def test_every_decision_is_in_kafka_numbered_and_with_its_vector(api: Api, world: World) -> None:
+    since = end_offsets(world.settings, (DECISIONS,))
+    asked = {(a := api.post())["request_id"]: a for _ in range(5)}
+    records: list[dict[str, Any]] = []
+
+    def arrived() -> bool:
+        records[:] = [r for _, _, r in records_since(world.settings, since)]
+        return len(records) >= 5
+
+    until(arrived, "five decisions in Kafka")
+    assert {r["request_id"] for r in records} == set(asked)
+    assert len({r["worker"] for r in records}) == 1
+    numbers = sorted(r["sequence"] for r in records)
+    assert numbers == list(range(numbers[0], numbers[0] + 5))
+    record = records[0]
+    answer = asked[record["request_id"]]
+    assert (record["user_id"], record["rung"], record["arm"]) == (USER, "model", "champion")
+    assert set(record["features"]) == set(model_features("activation"))
+    assert record["features"]["content_open_total_count"] == 6
+    assert record["ranking"] == [item["content_id"] for item in answer["recommended_content"]]
+    assert record["predictions"]["activation"] == pytest.approx(answer["activation_probability"], abs=1e-4)
+    assert abs(to_us(record["decided_at"]) - SystemClock().now_us()) < 120_000_000
+
+
+def test_moved_champion_answers_within_seconds_and_no_request_fails(api: Api, world: World) -> None:
+    version = world.lab.register("activation", seed=7)
+    seen = []
+    until(lambda: seen.append(api.post()) or seen[-1]["models"]["activation"] == version, "the new version", 30)
+    assert {a["rung"] for a in seen} == {"model"}
+
+
+def test_outage_of_kafka_costs_no_answer_and_no_decision(api: Api, world: World) -> None:
+    since = end_offsets(world.settings, (DECISIONS,))
+    asked = {api.post()["request_id"] for _ in range(2)}
+    world.stack.down(["kafka"])
+    asked |= {(a := api.post())["request_id"] for _ in range(5)}
+    assert a["rung"] == "model"
+    world.stack.up(["kafka"])
+    asked |= {api.post()["request_id"] for _ in range(2)}
+    found: list[str] = []
+
+    def arrived() -> bool:
+        found[:] = [r["request_id"] for _, _, r in records_since(world.settings, since)]
+        return len(found) >= len(asked)
+
+    until(arrived, "all decisions in Kafka")
+    assert sorted(found) == sorted(asked)
+
+
+def test_start_without_mlflow_and_registry_answers_with_the_copies_and_hands_on_the_log_at_sigterm(
+    api: Api, world: World
+) -> None:
+    api.post()
+    settings = on_port(world.settings, free_ports(1)[0])
+    since = end_offsets(world.settings, (DECISIONS,))
+    world.stack.down(["mlflow", "registry"])
+    try:
+        with running(settings, settings.home, "firstmile", "serve", ready="ready: ") as cold:
+            answers = [cold.post()]
+            assert (answers[0]["rung"], answers[0]["fallback"]) == ("model", False)
+            world.stack.up(["registry"])
+            until(lambda: len(records_since(world.settings, since)) == 1, "the decision in Kafka")
+            answers.append(cold.post())
+            workers = cold.children()
+            cold.process.terminate()
+            assert cold.process.wait(30) == 0
+            assert not any(is_running(p) for p in workers)
+        logged = {r["request_id"] for _, _, r in records_since(world.settings, since)}
+        assert logged == {a["request_id"] for a in answers}
+        assert "Traceback" not in cold.log.read_text()
+    finally:
+        world.stack.up()
+
+
+def test_bentoml_serve_as_typed_answers_and_leaves_nothing_when_killed(world: World) -> None:
+    settings = on_port(world.settings, free_ports(1)[0])
+    command = ("bentoml", "serve", "serving.service:Personalization")
+    with running(settings, settings.home, *command, ready="Service Personalization initialized") as typed:
+        until(lambda: is_up(typed), "an answer to /readyz")
+        assert typed.post()["rung"] == "model"
+        workers = typed.children()
+        assert workers
+        os.kill(typed.process.pid, signal.SIGKILL)
+        until(lambda: not any(is_running(p) for p in workers), "the workers' end", 30)
+
+
+def is_up(api: Api) -> bool:
+    try:
+        return httpx.get(f"{api.base}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
