@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -93,6 +94,11 @@ def fold_batches(batches: Sequence[Sequence[Event]], *, n_users: int = 1, rows: 
 def fold_one(events: Sequence[Event], **columns: int) -> Rows:
     """Rows of one user or `n_users` after one batch."""
     return fold_batches([events], **columns)
+
+
+def examples(n: int) -> settings:
+    """n examples of a property, on a machine that may be busy."""
+    return settings(max_examples=n, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 # The gaps are where rules change: tile widths, the session gap, the lateness bound, the spans kept.

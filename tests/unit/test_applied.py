@@ -13,13 +13,14 @@ from events_builder import (
     Event,
     arrivals,
     batch,
+    examples,
     fold_batches,
     fold_one,
     histories,
     through_bytes,
     with_ids,
 )
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_repo.activity import fold
@@ -58,7 +59,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
 # ---------------------------------------------------------------- fence
 
 
-@settings(deadline=None, max_examples=80)
+@examples(50)
 @given(st.data())
 def test_batches_that_begin_again_anywhere_behind_change_nothing(data: st.DataObject) -> None:
     log = data.draw(logs())
@@ -67,7 +68,7 @@ def test_batches_that_begin_again_anywhere_behind_change_nothing(data: st.DataOb
     assert stored(fold_batches(batches, n_users=N_USERS)) == stored(fold_one(log, n_users=N_USERS))
 
 
-@settings(deadline=None, max_examples=80)
+@examples(50)
 @given(st.data())
 def test_replays_of_any_stretch_of_any_partition_change_no_row(data: st.DataObject) -> None:
     log = data.draw(logs())
@@ -84,7 +85,7 @@ def test_replays_of_any_stretch_of_any_partition_change_no_row(data: st.DataObje
     assert after.version_us.tolist() == rows.version_us.tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@examples(30)
 @given(st.data())
 def test_a_new_record_among_replayed_ones_counts(data: st.DataObject) -> None:
     log = data.draw(logs())
@@ -164,7 +165,7 @@ def test_the_last_partition_and_a_great_offset_come_back() -> None:
 # ---------------------------------------------------------------- message ids
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(
     st.integers(0, 2 * S),
     st.integers(0, 2 * S),

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from events_builder import T0, Event, fold_batches, fold_one, with_ids
-from hypothesis import given, settings
+from events_builder import T0, Event, examples, fold_batches, fold_one, with_ids
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo import distinct
@@ -20,7 +20,7 @@ def opened(names: list[str], user: int = 0) -> list[Event]:
     return [Event(T0 + i, user, "content_open", content=c) for i, c in enumerate(names)]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_the_change_to_a_filter_depends_on_no_order_split_or_company(data: st.DataObject) -> None:
     """Two users around the limit of 64, one of whom may cross it in the middle of a batch."""
@@ -49,7 +49,7 @@ def test_distinct_contents_are_exact_to_64_and_near_after(n: int) -> None:
 
 
 def test_distinct_count_never_falls_as_contents_are_added() -> None:
-    for salt in range(20):
+    for salt in range(8):
         events = with_ids(opened([f"{salt}-{i}" for i in range(80)]))
         rows, seen = fold_one(events[:60]), 60.0
         for event in events[60:]:

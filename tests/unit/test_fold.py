@@ -12,6 +12,7 @@ from events_builder import (
     Event,
     arrivals,
     batch,
+    examples,
     fold_batches,
     fold_one,
     histories,
@@ -19,7 +20,7 @@ from events_builder import (
     through_bytes,
     with_ids,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.activity import LATENESS_MS, MAX_EVENT_MS, MAX_WEIGHT, fold
@@ -31,7 +32,7 @@ from firstmile.names import FAMILIES, FORMATS
 # ---------------------------------------------------------------- order, duplicates, batches, company
 
 
-@settings(deadline=None, max_examples=150)
+@examples(70)
 @given(st.data())
 def test_any_arrival_within_the_bounds_gives_the_bytes_of_the_order_of_events(data: st.DataObject) -> None:
     history = data.draw(histories())
@@ -41,7 +42,7 @@ def test_any_arrival_within_the_bounds_gives_the_bytes_of_the_order_of_events(da
     assert arrived.n_late.tolist() == arrived.n_too_late.tolist() == [0]
 
 
-@settings(deadline=None, max_examples=80)
+@examples(50)
 @given(st.data())
 def test_a_user_in_company_equals_the_same_user_alone(data: st.DataObject) -> None:
     history = data.draw(histories(n_users=3))
@@ -55,7 +56,7 @@ def test_a_user_in_company_equals_the_same_user_alone(data: st.DataObject) -> No
         assert together.applied.n_duplicates[user] == alone.applied.n_duplicates[0]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_one_order_split_anywhere_counts_the_same_late_events_however_late(data: st.DataObject) -> None:
     history = data.draw(histories())
@@ -73,7 +74,7 @@ def test_one_order_split_anywhere_counts_the_same_late_events_however_late(data:
     assert (int(parts.n_late[0]), int(parts.n_too_late[0])) == (n_late, n_too_late)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_totals_lose_no_event_in_any_order_at_all(data: st.DataObject) -> None:
     history = data.draw(histories())
@@ -86,7 +87,7 @@ def test_totals_lose_no_event_in_any_order_at_all(data: st.DataObject) -> None:
     assert len(rows.sessions.user) <= 14
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_the_first_rows_alone_equal_those_of_all(data: st.DataObject) -> None:
     rows = fold_one(data.draw(histories(n_users=3)), n_users=3)
@@ -114,7 +115,7 @@ def test_fold_leaves_the_rows_it_was_given_alone() -> None:
 # ---------------------------------------------------------------- version
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_version_grows_with_every_change_and_is_the_greatest_received(data: st.DataObject) -> None:
     arrived = data.draw(arrivals(data.draw(histories(n_users=2))))
@@ -148,7 +149,7 @@ def test_a_change_received_before_the_last_one_moves_the_version_by_one_microsec
 # ---------------------------------------------------------------- eviction and lateness
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.lists(st.integers(0, 60 * 24 * 40), min_size=1, max_size=40), st.data())
 def test_what_is_kept_depends_on_the_greatest_event_time_alone(minutes: list[int], data: st.DataObject) -> None:
     events = with_ids([Event(T0 + m * MINUTE) for m in minutes])

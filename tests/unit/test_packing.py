@@ -4,8 +4,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from events_builder import DAY, T0, Event, arrivals, fold_batches, fold_one, histories, splits, with_ids
-from hypothesis import given, settings
+from events_builder import DAY, T0, Event, arrivals, examples, fold_batches, fold_one, histories, splits, with_ids
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo import row
@@ -51,7 +51,7 @@ def packables(draw: st.DrawFn) -> tuple[np.ndarray, list[Section]]:
     return fixed, sections
 
 
-@settings(deadline=None, max_examples=150)
+@examples(100)
 @given(packables())
 def test_any_numbers_come_back(packable: tuple[np.ndarray, list[Section]]) -> None:
     fixed, sections = packable
@@ -63,6 +63,7 @@ def test_any_numbers_come_back(packable: tuple[np.ndarray, list[Section]]) -> No
         assert [c.tolist() for c in back.columns] == [c.tolist() for c in section.columns]
 
 
+@examples(60)
 @given(st.lists(st.integers(-(2**62), 2**62 - 1), min_size=1))
 def test_zigzag_and_deltas_have_inverses(values: list[int]) -> None:
     numbers = np.array(values, np.int64)
@@ -77,7 +78,7 @@ def test_a_negative_number_cannot_be_packed() -> None:
         pack(1, np.array([[-1]]), ())
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_rows_of_any_history_come_back(data: st.DataObject) -> None:
     rows = fold_batches(data.draw(splits(data.draw(arrivals(data.draw(histories(n_users=3)))))), n_users=3)
@@ -134,7 +135,7 @@ def test_every_flipped_bit_is_refused() -> None:
                 unpack_rows([bytes(damaged)]) if is_activity else unpack_applied([bytes(damaged)])
 
 
-@settings(deadline=None, max_examples=200)
+@examples(150)
 @given(st.binary(min_size=1, max_size=200), st.booleans())
 def test_arbitrary_bytes_are_refused(data: bytes, is_led_by_layout: bool) -> None:
     blob = bytes([row.LAYOUT]) + data if is_led_by_layout else data
@@ -144,7 +145,7 @@ def test_arbitrary_bytes_are_refused(data: bytes, is_led_by_layout: bool) -> Non
         unpack_applied([blob])
 
 
-@settings(deadline=None, max_examples=100)
+@examples(80)
 @given(st.data())
 def test_a_stretch_written_over_is_refused(data: st.DataObject) -> None:
     whole = pack_rows(full_row(70))[0]

@@ -1,9 +1,9 @@
 """Sessions: merged and trimmed to one result for any order within the lateness bound."""
 
 import numpy as np
-from events_builder import DAY, HOUR, MINUTE, T0, Event, arrivals, fold_batches, fold_one, splits, with_ids
+from events_builder import DAY, HOUR, MINUTE, T0, Event, arrivals, examples, fold_batches, fold_one, splits, with_ids
 from fold_oracle import sessions
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.activity import LATENESS_MS
@@ -36,7 +36,7 @@ def test_a_late_event_joins_two_sessions_the_older_of_which_could_seem_final() -
     assert rows.sessions.n_dropped.tolist() == [0]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_many_sessions_keep_the_newest_and_count_the_rest(data: st.DataObject) -> None:
     gaps = data.draw(st.lists(st.sampled_from((MINUTE, 30 * MINUTE, 31 * MINUTE, 3 * HOUR)), min_size=8, max_size=60))

@@ -4,9 +4,22 @@ import math
 
 import numpy as np
 import pytest
-from events_builder import DAY, HOUR, MINUTE, T0, Event, arrivals, fold_batches, fold_one, histories, splits, with_ids
+from events_builder import (
+    DAY,
+    HOUR,
+    MINUTE,
+    T0,
+    Event,
+    arrivals,
+    examples,
+    fold_batches,
+    fold_one,
+    histories,
+    splits,
+    with_ids,
+)
 from fold_oracle import WINDOWS, oracle
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.activity import FEATURE_NAMES, windows
@@ -41,7 +54,7 @@ def same(found: dict[str, float], expected: dict[str, float]) -> None:
     assert not differ
 
 
-@settings(deadline=None, max_examples=120)
+@examples(60)
 @given(st.data())
 def test_windows_at_any_instant_equal_the_brute_force(data: st.DataObject) -> None:
     history = data.draw(histories(n_users=2))
@@ -55,7 +68,7 @@ def test_windows_at_any_instant_equal_the_brute_force(data: st.DataObject) -> No
             same(say(rows, now_ms, user), oracle([e for e in history if e.user == user], now_ms))
 
 
-@settings(deadline=None, max_examples=60)
+@examples(40)
 @given(st.data())
 def test_all_but_the_sessions_equal_the_brute_force_for_any_order_at_all(data: st.DataObject) -> None:
     history = data.draw(histories())
