@@ -1,10 +1,16 @@
-"""One small HTTP question with a deadline, for health checks."""
+"""Small HTTP questions with a deadline, for health checks and proofs."""
 
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from typing import Any
+
+import orjson
+
+from firstmile.errors import DependencyError
 
 PROBE_S = 1.0
+ANSWER_S = 10.0
 
 
 def http_problem(url: str) -> str | None:
@@ -16,3 +22,13 @@ def http_problem(url: str) -> str | None:
         return f"{url} answered {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         return f"{url}: {getattr(error, 'reason', error)}"
+
+
+def http_json(url: str) -> dict[str, Any]:
+    """The JSON object a GET answers. Raises DependencyError when there is none."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
+            found: dict[str, Any] = orjson.loads(answer.read())
+            return found
+    except (OSError, HTTPException, ValueError) as error:
+        raise DependencyError(f"{url} did not answer with JSON: {error}") from error

@@ -1,5 +1,6 @@
 """How far the stream is behind Kafka: its progress record in Redis beside the topics' ends."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -9,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from firstmile.broker import consumer
+from firstmile.errors import DependencyError
 from firstmile.settings import Settings
 
 PROGRESS_KEY = "firstmile:progress"
@@ -44,6 +46,24 @@ def stream_lag(settings: Settings) -> list[PartitionLag] | None:
         return [_lag(reader, field.decode(), orjson.loads(value)) for field, value in sorted(progress.items())]
     except KafkaException:
         return None
+    finally:
+        reader.close()
+
+
+def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
+    """Records ever appended per topic. Raises DependencyError when Kafka does not answer."""
+    reader = consumer(settings, group="firstmile-status", log_level=0)
+    try:
+        known = reader.list_topics(timeout=TIMEOUT_S).topics
+        return {
+            topic: sum(
+                reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)[1]
+                for partition in known[topic].partitions
+            )
+            for topic in topics
+        }
+    except KafkaException as error:
+        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
     finally:
         reader.close()
 

@@ -29,13 +29,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What to run: `environment` is added to our own, `log` gets both output streams."""
+    """What to run: `environment` is added to our own, `log` gets both output streams, or `output` gets stdout."""
 
     name: str
     command: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    output: Path | None = None
 
 
 @dataclass
@@ -69,11 +70,11 @@ def start(program: Program, run_folder: Path, *, with_parent: bool = False) -> S
     run_folder.mkdir(parents=True, exist_ok=True)
     program.log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with program.log.open("ab") as log:
+        with program.log.open("ab") as log, (program.output or program.log).open("ab") as output:
             child = subprocess.Popen(
                 list(program.command),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=log,
                 cwd=program.folder,
                 env={**os.environ, **program.environment, MARK: mark},

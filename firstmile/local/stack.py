@@ -129,6 +129,11 @@ class Stack:
             yield
 
 
+def parts_of(settings: Settings) -> list[EmbeddedPart]:
+    """Every part that runs here, for who starts them on its own."""
+    return [part for part in _KNOWN.values() if settings.is_embedded(part.name)]
+
+
 def ports_of(part: Part, settings: Settings) -> list[tuple[str, int]]:
     """(name of the setting, port) of every port an embedded part listens on."""
     return _KNOWN[part].ports(settings)

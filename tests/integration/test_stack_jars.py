@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from firstmile.errors import DependencyError
-from firstmile.local import jars
+from firstmile.local import ivy, jars
 from firstmile.local.ports import free_ports
 from firstmile.settings import Settings, as_environment
 
@@ -34,7 +34,7 @@ def test_half_a_download_is_swept_by_the_next(tmp_path: Path) -> None:
 
 def test_nothing_is_said_when_all_is_cached(free_settings) -> None:
     settings = free_settings()
-    jars.fetch(settings, jars.all_sets())
+    ivy.fetch(settings, jars.all_sets())
     done = subprocess.run(
         [sys.executable, "-m", "firstmile.local.jars"],
         env={"PATH": "/usr/bin:/bin", **as_environment(settings)},

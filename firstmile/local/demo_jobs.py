@@ -1,0 +1,147 @@
+"""The demo's plan: which verb or server each hop is, what it needs first, and what it says when done."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from firstmile.local.demo_runner import Job
+from firstmile.local.http import http_problem
+from firstmile.local.part import log_file
+from firstmile.local.process import Probe, Program
+from firstmile.local.stack import parts_of
+from firstmile.names import MODELS
+from firstmile.settings import ROOT, Settings, as_environment
+
+DATA = ROOT / "data" / "oulad"
+PROMOTES = tuple(f"promote-{model}" for model in MODELS)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Which presentations are learned from, and which one is lived through, up to which day, today's in how long."""
+
+    train: tuple[str, ...]
+    live: str
+    to_day: int
+    minutes: float
+
+
+def plan(settings: Settings, scenario: Scenario) -> dict[str, Job]:
+    """Every job by name.
+
+    The way to the first model's answer is backfill, train, promote: nothing else may make them wait.
+    """
+    jobs = [_part_job(settings, part.name) for part in parts_of(settings)]
+    jobs += _once_jobs(scenario)
+    jobs += _services(settings)
+    return {job.name: job for job in jobs}
+
+
+def _part_job(settings: Settings, name: str) -> Job:
+    part = next(p for p in parts_of(settings) if p.name == name)
+
+    def program(given: Settings) -> Program:
+        return part.program(given)
+
+    return Job(name, program, probe=lambda: part.problem(settings))
+
+
+def _once_jobs(scenario: Scenario) -> list[Job]:
+    train = ",".join(scenario.train)
+    everyone = ",".join((*scenario.train, scenario.live))
+    replay = ["replay", "oulad", "--data", str(DATA), "--presentations", scenario.live, "--live"]
+    replay += ["--to-day", str(scenario.to_day), "--minutes", f"{scenario.minutes:g}"]
+    return [
+        Job("topics", _verb("topics", ["topics"]), ("kafka", "registry"), says=_say_topics),
+        Job("backfill", _verb("backfill", ["backfill", "oulad", "--presentations", train]), says=_say_backfill),
+        Job("features", _feast, ("redis",), says=lambda r: "feast -c feature_repo apply"),
+        Job(
+            "profiles",
+            _verb("profiles", ["profiles", "import", str(DATA), "--presentations", everyone]),
+            ("topics",),
+            says=lambda r: f"{r['profiles']:,} profiles, {r['audit_rows']:,} audit rows kept apart",
+        ),
+        Job(
+            "train",
+            _verb("train", ["train", "--presentations", train]),
+            ("backfill", "features", "mlflow"),
+            says=lambda r: f"{len(r['models'])} challengers registered in MLflow",
+        ),
+        *(
+            Job(f"promote-{m}", _verb(f"promote-{m}", ["promote", m]), ("train",), says=_say_promote, remedy=REFUSED)
+            for m in MODELS
+        ),
+        Job("replay", _verb("replay", replay), ("topics", "stream"), says=_say_replay),
+        Job("monitor", _verb("monitor", ["monitor", "run"]), PROMOTES),
+    ]
+
+
+def _services(settings: Settings) -> list[Job]:
+    return [
+        Job("stream", _verb("stream", ["stream"]), ("topics", "redis"), probe=_says_ready(settings, "stream")),
+        Job("archive", _verb("archive", ["archive"]), ("topics",), probe=_says_ready(settings, "archive")),
+        Job("collect", _verb("collect", ["collect"]), ("topics",), probe=_says_ready(settings, "collect")),
+        serve_job(settings),
+    ]
+
+
+def serve_job(settings: Settings) -> Job:
+    """The decision API."""
+    url = f"http://{settings.serving.host}:{settings.serving.port}/readyz"
+    return Job("serve", _verb("serve", ["serve"]), ("topics", "redis", "mlflow"), probe=lambda: http_problem(url))
+
+
+def features_job(user: str) -> Job:
+    """A user's features as `firstmile features` shows them."""
+    name = f"features-{user}"
+    return Job(name, _verb(name, ["features", user]), says=lambda r: f"{len(r['features'])} features that are not 0")
+
+
+def _verb(name: str, words: list[str]) -> Callable[[Settings], Program]:
+    return partial(_program, name, [str(Path(sys.executable).with_name("firstmile")), *words])
+
+
+def _feast(settings: Settings) -> Program:
+    return _program("features", [str(Path(sys.executable).with_name("feast")), "-c", "feature_repo", "apply"], settings)
+
+
+def _program(name: str, command: list[str], settings: Settings) -> Program:
+    output = settings.logs / f"{name}.json"
+    return Program(name, command, log_file(settings, name), as_environment(settings), ROOT, output)
+
+
+def _says_ready(settings: Settings, name: str) -> Probe:
+    log = log_file(settings, name)
+
+    def probe() -> str | None:
+        try:
+            return None if "ready: " in log.read_text(errors="replace") else "it has not said that it is ready"
+        except FileNotFoundError:
+            return "it has not started"
+
+    return probe
+
+
+REFUSED = "a gate refused the model, its reasons are in the log; give the demo more --presentations to learn from"
+
+
+def _say_topics(result: dict[str, Any]) -> str:
+    return f"{len(result['topics'])} topics, {len(result['schema_ids'])} schemas registered"
+
+
+def _say_backfill(result: dict[str, Any]) -> str:
+    events, rows = f"{result['n_events']:,}", f"{result['n_history_rows']:,}"
+    return f"{events} events of {', '.join(result['presentations'])} folded into {rows} rows of history"
+
+
+def _say_promote(result: dict[str, Any]) -> str:
+    gates = "; ".join(str(v["reason"]) for v in result.get("verdicts", []))
+    return f"{result['model']} version {result['version']} is champion: {gates}"
+
+
+def _say_replay(result: dict[str, Any]) -> str:
+    n = sum(result["records"].values())
+    return f"{n:,} records of {result['n_users']:,} learners sent, {result['n_today']:,} of them at today's pace"

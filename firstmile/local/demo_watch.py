@@ -1,0 +1,112 @@
+"""The demo after it is up: says which process died and what that means, and brings the decision API back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from firstmile.errors import FirstmileError
+from firstmile.local import process
+from firstmile.local.demo_runner import Job, Runner, how_it_ended
+from firstmile.local.process import Supervised
+
+WATCH_S = 0.2
+RESTART_S = 60.0
+
+PARTS = "firstmile up"
+MEANING = {
+    "kafka": (
+        "no event comes in (the collector answers 503), no decision is logged; the API answers from the rows there are",
+        PARTS,
+    ),
+    "registry": (
+        "running processes know their schemas and go on; none that needs one can start, no new one can be read",
+        PARTS,
+    ),
+    "redis": (
+        "no row can be read: the API answers from its last good answers, then by rules; the stream stops",
+        PARTS,
+    ),
+    "mlflow": ("the models in use stay in use; none can be trained, promoted or browsed", PARTS),
+    "stream": (
+        "rows stay as they are: answers go on, blind to what happens now, and past the lag budget they say so",
+        "firstmile stream",
+    ),
+    "archive": ("enriched events wait in Kafka, none reaches the lake; answers are as before", "firstmile archive"),
+    "collect": ("clients cannot send events (connection refused); answers go on, blind to them", "firstmile collect"),
+    "serve": ("no page gets an answer until it is back; starting it again now", ""),
+    "replay": ("today's events of the replayed learners stop; everything else goes on", ""),
+}
+
+
+@dataclass
+class Watcher:
+    """Looks at the services of a runner, and at the processes they started."""
+
+    runner: Runner
+    environment: Path
+    _dead: set[str] = field(default_factory=set)
+    _workers: dict[str, dict[int, str]] = field(default_factory=dict)
+
+    def watch(self, is_over: Callable[[], bool]) -> None:
+        """Until it is over."""
+        while not is_over():
+            for name, found in list(self.runner.services.items()):
+                self._look(name, found)
+            self.runner.tick_verbs()
+            time.sleep(WATCH_S)
+
+    def _look(self, name: str, found: Supervised) -> None:
+        if found.is_alive():
+            self._look_at_workers(name, found)
+        elif name not in self._dead:
+            self._dead.add(name)
+            self._workers.pop(name, None)
+            self._say_died(name, found)
+            if name == "serve":
+                self._restart(self.runner.jobs[name])
+        else:
+            self._look_for_return(name)
+
+    def _say_died(self, name: str, found: Supervised) -> None:
+        meaning, verb = MEANING[name]
+        back = f" Bring it back: . {self.environment} && {verb}." if verb else ""
+        died = f"[bold red]died[/]: pid {found.pid}{how_it_ended(found)}"
+        self.runner.say(name, f"{died}. It means: {meaning}.{back} Log: {found.log}")
+
+    def _look_at_workers(self, name: str, found: Supervised) -> None:
+        """A service's own processes: it starts them again itself, or dies with them."""
+        try:
+            now = {child.pid: child.name() for child in psutil.Process(found.pid).children(recursive=True)}
+        except psutil.Error:
+            return
+        for pid, program in self._workers.get(name, {}).items():
+            if pid not in now:
+                self.runner.say(name, f"[red]a process of it ended[/]: pid {pid} ({program}); {name} itself runs on")
+        self._workers[name] = now
+
+    def _look_for_return(self, name: str) -> None:
+        """Started again from another shell: a part leaves a record."""
+        found = process.find(self.runner.settings.home / "run", name)
+        probe = self.runner.jobs[name].probe
+        if found is not None and probe is not None and probe() is None:
+            self._back(name, found)
+
+    def _restart(self, job: Job) -> None:
+        began = time.monotonic()
+        try:
+            program = job.program(self.runner.settings)
+            found = process.start(program, self.runner.settings.home / "run", with_parent=True)
+            if job.probe is not None:
+                process.wait_healthy({job.name: (found, job.probe)}, deadline_s=RESTART_S)
+        except FirstmileError as error:
+            self.runner.say(job.name, f"[bold red]did not come back[/]: {error}")
+            return
+        self._back(job.name, found, f" after {time.monotonic() - began:.1f} s")
+
+    def _back(self, name: str, found: Supervised, after: str = "") -> None:
+        self._dead.discard(name)
+        self.runner.services[name] = found
+        self.runner.say(name, f"[green]is back[/]{after}: pid {found.pid}")
