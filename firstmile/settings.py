@@ -100,7 +100,7 @@ class ServingSettings(_Section):
     port: int = Field(18080, ge=1, le=65535)
     api_key: SecretStr = SecretStr("demo-api-key")
     budget_ms: float = Field(200.0, gt=0, description="from arrival to the last byte")
-    feature_timeout_ms: float = Field(60.0, gt=0)
+    feature_timeout_ms: float = Field(100.0, gt=0)
     model_timeout_ms: float = Field(60.0, gt=0)
     lag_budget_ms: float = Field(60_000.0, gt=0, description="pipeline lag past which activity is not trusted")
     model_poll_s: float = Field(5.0, gt=0)
@@ -130,6 +130,7 @@ class MonitoringSettings(_Section):
 
     ui_port: int = Field(18000, ge=1, le=65535)
     min_decisions: int = Field(20, ge=1)
+    max_decisions: int = Field(100_000, ge=1, description="the newest of the decision log that one run looks at")
 
 
 def _user_cache() -> Path:

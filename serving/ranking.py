@@ -143,6 +143,8 @@ def _pinned(order: Ints, chosen: Chosen) -> dict[int, tuple[int, int]]:
 
 def _with_pins(order: Ints, places: Mapping[int, tuple[int, int]], *, n_required: int, limit: int) -> list[int]:
     """The first items with the pinned ones at their places, none before a required item."""
+    if not places:
+        return [int(at) for at in order[:limit]]
     rest = [int(at) for at in order if int(at) not in places][: limit + n_required]
     for at in sorted(places, key=lambda a: places[a][0]):
         rest.insert(max(places[at][0] - 1, n_required), at)

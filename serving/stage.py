@@ -21,7 +21,9 @@ Problem = Literal["late", "failed", "refused"]
 log = logging.getLogger(__name__)
 
 MAX_FAILURES = 5
-COOL_DOWN_S = 1.0
+FAILING_S = 0.5
+"""A breaker must see failures over this long: on a busy machine five requests can be late within one short stall."""
+COOL_DOWN_S = 0.5
 MAX_WAITING = 256
 
 
@@ -35,26 +37,29 @@ class StageError(DependencyError):
 
 @dataclass
 class Breaker:
-    """Opens after `max_failures` in a row; then lets one trial call through every `cool_down_s`.
+    """Opens after `max_failures` in a row, the first at least `failing_s` ago; then lets one trial call through every
+    `cool_down_s`.
 
     Times are seconds of any one monotonic clock.
 
-    >>> breaker = Breaker(max_failures=1, cool_down_s=1.0)
-    >>> breaker.failed(now_s=0.0)
-    >>> breaker.allows(now_s=0.5), breaker.allows(now_s=1.0), breaker.allows(now_s=1.1)
+    >>> breaker = Breaker(max_failures=2, failing_s=0.5, cool_down_s=1.0)
+    >>> breaker.failed(now_s=0.0); breaker.failed(now_s=0.5)
+    >>> breaker.allows(now_s=0.6), breaker.allows(now_s=1.5), breaker.allows(now_s=1.6)
     (False, True, False)
-    >>> breaker.succeeded(); breaker.allows(now_s=1.2)
+    >>> breaker.succeeded(); breaker.allows(now_s=1.7)
     True
     """
 
     max_failures: int = MAX_FAILURES
+    failing_s: float = FAILING_S
     cool_down_s: float = COOL_DOWN_S
     n_failures: int = 0
+    _first_s: float = field(default=0.0, init=False)
     _retry_s: float = field(default=0.0, init=False)
 
     def allows(self, *, now_s: float) -> bool:
         """Whether to ask now; a yes while open is the trial call of this cool-down."""
-        if self.n_failures < self.max_failures:
+        if self.n_failures < self.max_failures or now_s - self._first_s < self.failing_s:
             return True
         if now_s < self._retry_s:
             return False
@@ -67,6 +72,8 @@ class Breaker:
 
     def failed(self, *, now_s: float) -> None:
         """It did not answer."""
+        if not self.n_failures:
+            self._first_s = now_s
         self.n_failures += 1
         self._retry_s = now_s + self.cool_down_s
 

@@ -4,11 +4,14 @@ import gc
 import logging
 from dataclasses import dataclass
 
+import numpy as np
+import redis
 from confluent_kafka.admin import AdminClient
 
-from feature_repo.activity import FEATURE_NAMES
+from feature_repo.activity import FEATURE_NAMES, windows
 from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
+from feature_repo.row import unpack_rows
 from feature_repo.views import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import SystemClock
 from firstmile.names import MODELS
@@ -17,6 +20,8 @@ from serving.api import Desk
 from serving.catalogue import load_catalogue
 from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
+from serving.facts import Facts
+from serving.features import read_user
 from serving.ladder import Ladder
 from serving.limits import RateLimit
 from serving.metrics import Metrics
@@ -54,6 +59,16 @@ def load_policy() -> Policy:
     return Policy(load_rules(fields, catalogue.content_ids()), catalogue)
 
 
+def warm_up(reader: OnlineReader, policy: Policy) -> None:
+    """Do once what a request does (models are warmed when they are checked): the first time costs up to 100 ms."""
+    windows(unpack_rows([None]), np.array([0], np.int64))
+    policy.answer(Facts(), limit=1)
+    try:
+        read_user(reader, "", 0)
+    except (redis.RedisError, OSError) as error:
+        log.warning("starting without Redis: %s", error)
+
+
 def start_process(settings: Settings) -> Process:
     """Build and start everything; no dependency has to be up.
 
@@ -79,6 +94,7 @@ def start_process(settings: Settings) -> Process:
     limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
     if len(watch.current) < len(MODELS):
         watch.first_look.wait(serving.model_wait_s)
+    warm_up(reader, policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()

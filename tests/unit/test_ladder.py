@@ -181,7 +181,7 @@ def test_damaged_row_answers_from_rules_and_does_not_stop_reads_of_others() -> N
 def test_hung_store_costs_its_deadline_then_nobody_waits(gate: threading.Event) -> None:
     reader = known()
     reader.gate = gate
-    on = ladder(reader, feature_timeout_ms=50.0, threads=2)
+    on = ladder(reader, feature_timeout_ms=150.0, threads=2)
 
     async def many() -> list[tuple[str, ...]]:
         return [(await on.decide(Ask(USER), started_s=time.perf_counter())).basis.reasons for _ in range(7)]

@@ -46,13 +46,13 @@ def test_error_of_any_kind_is_a_failed_stage() -> None:
 
 
 def test_no_time_is_late_and_not_held_against_the_dependency() -> None:
-    stage = Stage("s", n_threads=1, breaker=Breaker(max_failures=1))
+    stage = Stage("s", n_threads=1, breaker=Breaker(max_failures=1, failing_s=0))
     assert problem(stage, lambda: 7, timeout_s=0) == "late"
     assert asyncio.run(stage.run(lambda: 7, timeout_s=20)) == 7
 
 
 def test_failures_in_a_row_open_the_breaker_and_one_trial_closes_it() -> None:
-    stage = Stage("s", n_threads=1, breaker=Breaker(max_failures=2, cool_down_s=3600))
+    stage = Stage("s", n_threads=1, breaker=Breaker(max_failures=2, failing_s=0, cool_down_s=3600))
     assert [problem(stage, lambda: 1 / 0) for _ in range(3)] == ["failed", "failed", "refused"]
     stage.breaker.cool_down_s = 0
     stage.breaker.failed(now_s=0)
@@ -61,11 +61,20 @@ def test_failures_in_a_row_open_the_breaker_and_one_trial_closes_it() -> None:
 
 
 def test_success_between_failures_keeps_the_breaker_closed() -> None:
-    breaker = Breaker(max_failures=2)
+    breaker = Breaker(max_failures=2, failing_s=0)
     for _ in range(5):
         breaker.failed(now_s=0)
         breaker.succeeded()
     assert breaker.allows(now_s=0)
+
+
+def test_failures_within_one_short_stall_do_not_open_the_breaker() -> None:
+    breaker = Breaker(max_failures=2, failing_s=0.5)
+    for now_s in (0.0, 0.1, 0.2, 0.3):
+        breaker.failed(now_s=now_s)
+        assert breaker.allows(now_s=now_s)
+    breaker.failed(now_s=0.6)
+    assert not breaker.allows(now_s=0.6)
 
 
 def test_more_waiting_work_than_allowed_is_refused(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
