@@ -83,7 +83,7 @@ class BatchWriter:
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
-        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self.mapping)
+        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self.mapping, self.topic_ids)
         stored = read_users(self.client, changes.users())
         self._send(changes.events, stored, dead)
         self.after("side_outputs")
@@ -112,10 +112,10 @@ class BatchWriter:
             log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))
 
 
-def _changes(good: pa.Table, tombstones: pa.Table, mapping: EventMapping) -> Changes:
+def _changes(good: pa.Table, tombstones: pa.Table, mapping: EventMapping, topic_ids: Mapping[str, str]) -> Changes:
     is_profile = pc.equal(good["topic"], PROFILES)
     frame = good.filter(pc.invert(is_profile)).to_pandas()
-    events = clean(frame, mapping)
+    events = clean(frame.assign(topic_id=frame["topic"].map(dict(topic_ids))), mapping)
     profiles = _latest(good.filter(is_profile).to_pandas(), "updated_us")
     for row in tombstones.to_pylist():
         user_id = row["key"].decode(errors="replace")

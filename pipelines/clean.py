@@ -91,7 +91,8 @@ def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:
 
     formats = frame["format"].map({f: i for i, f in enumerate(FORMATS)})
     is_odd = formats.isna() & frame["format"].notna()
-    topic = message_hash(frame["topic_id"].to_numpy(object)) if "topic_id" in frame else np.zeros(n, np.int64)
+    from_kafka = "partition" in frame
+    topic = message_hash(frame["topic_id"].to_numpy(object)) if from_kafka else np.zeros(n, np.int64)
     source = Source(
         user=user,
         hash=message_hash(frame["message_id"].to_numpy(object)),

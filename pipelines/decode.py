@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark text uses
 from pyspark.sql.avro.functions import from_avro
 
+from feature_repo.activity import MAX_EVENT_MS, MAX_WEIGHT
 from firstmile.errors import WireError
 from firstmile.names import EVENT_TOPICS, PROFILES, STREAM_TOPICS
 from firstmile.wire import HEADER, MAGIC, Registry
@@ -74,13 +76,8 @@ def decode(batch: DataFrame, schemas: WriterSchemas) -> pa.Table:
     content_id, format, page, step, onboarding_us, properties; for profiles updated_us and traits in properties.
     """
     table = _select(batch, schemas.text_by_id).toArrow()
-    unknown = {
-        (topic, schema_id)
-        for topic, schema_id, reason in zip(
-            table["topic"].to_pylist(), table["schema_id"].to_pylist(), table["reason"].to_pylist(), strict=True
-        )
-        if reason == NEEDS_SCHEMA
-    }
+    strange = table.filter(pc.equal(table["reason"], NEEDS_SCHEMA))
+    unknown = set(zip(strange["topic"].to_pylist(), strange["schema_id"].to_pylist(), strict=True))
     learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown]
     if any(learned):
         table = _select(batch, schemas.text_by_id).toArrow()
@@ -182,7 +179,7 @@ def _reason() -> Column:
     is_profile = F.col("topic") == PROFILES
     happened = F.coalesce(F.col("event_us"), F.col("updated_us"))
     impossible = (
-        (happened < EARLIEST_US)
+        ~happened.between(EARLIEST_US, MAX_EVENT_MS * 1_000)
         | (F.col("received_us") < EARLIEST_US)
         | (F.col("received_us") > F.col("at_us") + MAX_AHEAD_US)
     )
@@ -195,6 +192,6 @@ def _reason() -> Column:
         .when(~F.col("is_known"), NEEDS_SCHEMA)
         .when(F.col("message_id").isNull() | F.col("received_us").isNull() | happened.isNull(), "undecodable")
         .when(F.length("user_id") == 0, "missing_key")
-        .when(F.col("weight") < 0, "undecodable")
+        .when(~F.col("weight").between(0, MAX_WEIGHT), "impossible_weight")
         .when(impossible, "impossible_time")
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.activity import MAX_WEIGHT
 from feature_repo.views import PROFILE_TIME
 from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
 from firstmile.wire import Record, RecordWriter, Registry
@@ -81,6 +82,8 @@ def _detail(row: Record) -> str:
         return f"first byte is {value[0] if value else None}, a framed record starts with 0 and has 5 bytes or more"
     if row["reason"] == "impossible_time":
         return f"event_time {row['event_us'] or row['updated_us']} µs, received_at {row['received_us']} µs"
+    if row["reason"] == "impossible_weight":
+        return f"weight {row['weight']}, allowed 0 to {MAX_WEIGHT}"
     if row["reason"] == "oversized":
         return f"{len(value)} bytes"
     return ""

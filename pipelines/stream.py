@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
@@ -99,7 +100,7 @@ class Stream:
     def _log(self, counts: dict[str, int], table: Any) -> None:
         if time.monotonic() - self._logged_at >= LOG_INTERVAL_S and table.num_rows:
             self._logged_at = time.monotonic()
-            newest = max((us for us in table["received_us"].to_pylist() if us), default=0)
+            newest = pc.max(table["received_us"]).as_py() or 0
             log.info("%s; %s records since start", describe(counts, newest), self.writer.totals["n_records"])
 
 

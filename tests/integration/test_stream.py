@@ -1,0 +1,254 @@
+"""The real stream on real Kafka, registry and Redis: what goes in comes out counted, once, whatever happens."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka_reading import end_offsets, records_since
+from running import poll, run, running
+
+from feature_repo import progress
+from feature_repo.online_store import connect
+from feature_repo.reader import OnlineReader
+from firstmile.broker import producer
+from firstmile.clock import SystemClock
+from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES, STREAM_TOPICS, USER_ACTIONS
+from firstmile.settings import Settings
+from firstmile.wire import HEADER, RecordWriter, Registry
+from pipelines.backfill_lake import backfill_lake
+from pipelines.rows import read_users
+from pipelines.topics import schema_text
+
+NOW = SystemClock().now_us
+
+
+class Sender:
+    """Writes records as clients and the CRM do."""
+
+    def __init__(self, settings: Settings) -> None:
+        registry = Registry(settings.registry_url)
+        self.producer = producer(settings)
+        self.writers = {topic: RecordWriter(registry, topic) for topic in STREAM_TOPICS}
+
+    def event(self, user: str, name: str = "Page Viewed", *, topic: str = USER_ACTIONS, **values: Any) -> bytes:
+        now_us = NOW()
+        record = {
+            "message_id": str(uuid.uuid4()),
+            "user_id": user,
+            "name": name,
+            "event_time": now_us,
+            "received_at": now_us,
+            **values,
+        }
+        return self.writers[topic].encode(record)
+
+    def send(self, user: str, *values: bytes | None, topic: str = USER_ACTIONS) -> None:
+        for value in values:
+            self.producer.send(topic, key=user, value=value)
+        self.producer.flush()
+
+    def profile(self, user: str, **traits: str) -> None:
+        now_us = NOW()
+        record = {
+            "message_id": str(uuid.uuid4()),
+            "user_id": user,
+            "updated_at": now_us,
+            "received_at": now_us,
+            "traits": traits,
+        }
+        self.send(user, self.writers[PROFILES].encode(record), topic=PROFILES)
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The shared stack, with checkpoints, lake and history of its own."""
+    return stack.model_copy(update={"home": tmp_path_factory.mktemp("stream")})
+
+
+@pytest.fixture(scope="module")
+def log(settings: Settings) -> Path:
+    return settings.home / "stream.log"
+
+
+@pytest.fixture(scope="module")
+def sender(settings: Settings) -> Sender:
+    return Sender(settings)
+
+
+@pytest.fixture(scope="module")
+def stream(settings: Settings, log: Path) -> Iterator[None]:
+    with running(settings, ["stream"], log):
+        yield
+
+
+def user() -> str:
+    return f"u-{uuid.uuid4()}"
+
+
+def value(settings: Settings, name: str, feature: str) -> float:
+    found = OnlineReader(settings).read(name, NOW())
+    return float((found.values[feature] if found else None) or 0)
+
+
+def wait_for(settings: Settings, name: str, feature: str, expected: float) -> None:
+    poll(lambda: value(settings, name, feature) >= expected, what=f"{feature} of {name} at {expected}")
+    assert value(settings, name, feature) == expected
+
+
+def wait_until_read(settings: Settings) -> None:
+    """Until everything sent so far is in the rows."""
+    ends = end_offsets(settings, STREAM_TOPICS)
+    client = connect(settings.redis_url, timeout_s=5)
+
+    def is_read() -> bool:
+        records = progress.read(client, ends)
+        return all(end == 0 or (p in records and records[p].next_offset >= end) for p, end in ends.items())
+
+    poll(is_read, what="the stream at the end of its topics")
+
+
+def test_events_become_features(settings: Settings, sender: Sender, stream: None) -> None:
+    name = user()
+    opened = sender.event(name, "Content Opened", properties={"content_id": "c1", "format": "video"}, weight=4)
+    sender.send(name, sender.event(name), opened, sender.event(name, "No Such Name"))
+    wait_for(settings, name, "events_1h_count", 3)
+    assert value(settings, name, "content_open_1h_weight") == 4
+    assert value(settings, name, "opens_video") == 1
+    assert value(settings, name, "unknown_total_count") == 1
+
+
+def test_a_message_sent_twice_counts_once(settings: Settings, sender: Sender, stream: None) -> None:
+    name = user()
+    once = sender.event(name)
+    sender.send(name, once, once)
+    sender.send(name, once, sender.event(name))
+    wait_until_read(settings)
+    assert value(settings, name, "page_view_total_count") == 2
+
+
+def test_profile_and_context_travel_with_the_event(settings: Settings, sender: Sender, stream: None) -> None:
+    name = user()
+    sender.profile(name, product="AAA", prior_attempts="2")
+    seen = sender.event(name, "Context Observed", topic=CONTEXT, properties={"device": "phone"})
+    sender.send(name, seen, topic=CONTEXT)
+    wait_until_read(settings)
+    before = end_offsets(settings, (ENRICHED,))
+    sender.send(name, sender.event(name))
+    wait_for(settings, name, "page_view_total_count", 1)
+    found = OnlineReader(settings).read(name, NOW())
+    assert found is not None
+    assert (found.profile["product"], found.profile["prior_attempts"], found.context["device"]) == ("AAA", 2, "phone")
+    enriched = [record for _, key, record in records_since(settings, before) if key == name]
+    assert [(r["family"], r["profile"]["product"]) for r in enriched] == [("page_view", "AAA")]
+
+
+def test_a_tombstone_deletes_the_profile(settings: Settings, sender: Sender, stream: None) -> None:
+    name = user()
+    sender.profile(name, product="AAA")
+    wait_until_read(settings)
+    sender.send(name, None, topic=PROFILES)
+    wait_until_read(settings)
+    found = OnlineReader(settings).read(name, NOW())
+    assert found is not None
+    assert found.profile["product"] is None
+
+
+def test_bad_records_are_dead_letters_with_a_reason_and_nothing_else_is_lost(
+    settings: Settings, sender: Sender, stream: None
+) -> None:
+    name, before = user(), end_offsets(settings, (DEAD_LETTERS,))
+    good = sender.event(name)
+    bad = {
+        "bad_magic": b"\x01" + good[1:],
+        "unknown_schema": HEADER.pack(0, 2_000_000_000) + good[HEADER.size :],
+        "undecodable": good[: HEADER.size + 4],
+        "impossible_time": sender.event(name, event_time=5),
+        "impossible_weight": sender.event(name, weight=-1),
+        "oversized": sender.event(name, properties={"x": "y" * 70_000}),
+    }
+    sender.send(name, *bad.values(), good)
+    sender.producer.send(USER_ACTIONS, key=None, value=good)
+    sender.producer.flush()
+    wait_for(settings, name, "page_view_total_count", 1)
+    wait_until_read(settings)
+    reader = end_offsets(settings, (DEAD_LETTERS,))
+    assert sum(reader.values()) - sum(before.values()) == len(bad) + 1
+    letters = dead_letters_since(settings, before)
+    assert {record["reason"]: record["value"] for record in letters} == {**bad, "missing_key": good}
+    assert {record["source_topic"] for record in letters} == {USER_ACTIONS}
+
+
+def dead_letters_since(settings: Settings, before: dict[tuple[str, int], int]) -> list[dict[str, Any]]:
+    from confluent_kafka import TopicPartition
+
+    from firstmile.broker import consumer
+    from firstmile.wire import RecordReader
+
+    reader = consumer(settings, group=f"test-{uuid.uuid4()}")
+    reader.assign([TopicPartition(topic, number, offset) for (topic, number), offset in before.items()])
+    n_left = sum(end_offsets(settings, (DEAD_LETTERS,)).values()) - sum(before.values())
+    decoder, found = RecordReader(Registry(settings.registry_url)), []
+    while len(found) < n_left:
+        message = reader.poll(10)
+        assert message is not None, f"only {len(found)} of {n_left} dead letters came"
+        found.append(decoder.decode(message.value()))
+    reader.close()
+    return found
+
+
+def test_a_newer_writer_needs_no_restart(settings: Settings, sender: Sender, stream: None) -> None:
+    schema = json.loads(schema_text(USER_ACTIONS))
+    schema["fields"].append({"name": f"added_{uuid.uuid4().hex[:8]}", "type": "string", "default": ""})
+    registry, name = Registry(settings.registry_url), user()
+    registry.register(USER_ACTIONS, json.dumps(schema))
+    newer = RecordWriter(registry, USER_ACTIONS)
+    now_us = NOW()
+    record = {"message_id": name, "user_id": name, "name": "Page Viewed", "event_time": now_us, "received_at": now_us}
+    sender.send(name, newer.encode(record), sender.event(name))
+    wait_for(settings, name, "page_view_total_count", 2)
+
+
+def test_the_lake_folds_to_the_same_rows(settings: Settings, sender: Sender, stream: None) -> None:
+    names = [user() for _ in range(5)]
+    for i, name in enumerate(names):
+        opened = {"content_id": f"c{i}", "format": "quiz"}
+        sender.send(name, *(sender.event(name, "Content Opened", properties=opened) for _ in range(3 + i)))
+    wait_until_read(settings)
+    done = run(settings, "archive", "--once")
+    assert done.returncode == 0, done.stderr[-3000:]
+    backfill_lake(settings)
+
+    import duckdb
+
+    history = str(settings.history / "user_activity" / "lake.parquet")
+    query = f"SELECT user_id, arg_max(activity, event_timestamp) FROM '{history}' GROUP BY user_id"
+    offline = {name: bytes(packed) for name, packed in duckdb.sql(query).fetchall()}
+    online = read_users(connect(settings.redis_url, timeout_s=5), names)
+    assert {name: offline[name] for name in names} == dict(zip(names, online.activity, strict=True))
+
+
+def n_applied(settings: Settings) -> int:
+    records = progress.read(connect(settings.redis_url, timeout_s=5), end_offsets(settings, STREAM_TOPICS))
+    return sum(record.next_offset for record in records.values())
+
+
+def test_a_killed_stream_loses_and_doubles_nothing(stack: Settings, sender: Sender, tmp_path: Path) -> None:
+    """kill -9 in the middle of a backlog, twice, then let it finish."""
+    small_batches = stack.stream.model_copy(update={"max_offsets_per_trigger": 200})
+    own = stack.model_copy(update={"home": tmp_path, "stream": small_batches})
+    names = [user() for _ in range(20)]
+    for is_last in (False, False, True):
+        before = n_applied(own)
+        for name in names:
+            sender.send(name, *(sender.event(name) for _ in range(30)))
+        with running(own, ["stream"], tmp_path / "stream.log") as process:
+            if is_last:
+                wait_until_read(own)
+                continue
+            poll(lambda before=before: n_applied(own) > before, what="some progress")  # type: ignore[misc]
+            process.kill()
+            process.wait()
+    assert {value(own, name, "page_view_total_count") for name in names} == {90.0}
