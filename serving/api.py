@@ -55,8 +55,8 @@ async def personalization(request: Request) -> Response:
         raise RefusalError(
             429,
             "too_many_requests",
-            f"more than {desk.limit.per_s:g} requests per second for this user",
-            "wait a second; ask once per page view",
+            message=f"more than {desk.limit.per_s:g} requests per second for this user",
+            hint="wait a second; ask once per page view",
             headers={"Retry-After": "1"},
         )
     if desk.n_in_flight >= desk.settings.max_in_flight:
@@ -79,15 +79,15 @@ def _authenticate(request: Request, key: str) -> None:
     raise RefusalError(
         401,
         "unauthorized",
-        "no valid API key was given",
-        "send the header `Authorization: Bearer KEY`; the key is FIRSTMILE_SERVING__API_KEY",
+        message="no valid API key was given",
+        hint="send the header `Authorization: Bearer KEY`; the key is FIRSTMILE_SERVING__API_KEY",
         headers={"WWW-Authenticate": "Bearer"},
     )
 
 
 async def _body(request: Request, max_bytes: int) -> bytes:
     too_large = RefusalError(
-        413, "body_too_large", f"a body may have {max_bytes} bytes", "send only what the API asks for"
+        413, "body_too_large", message=f"a body may have {max_bytes} bytes", hint="send only what the API asks for"
     )
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
@@ -99,7 +99,9 @@ async def _body(request: Request, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise too_large
     except ClientDisconnect:
-        raise RefusalError(400, "incomplete_body", "the body did not arrive whole", "send it again") from None
+        raise RefusalError(
+            400, "incomplete_body", message="the body did not arrive whole", hint="send it again"
+        ) from None
     return bytes(body)
 
 

@@ -77,74 +77,74 @@ class Condition:
         return own.union(*(c.fields() for c in self.alternatives))
 
 
-def compile_condition(document: Document, place: Place, raw: Any, fields: Fields) -> Condition:
-    """A condition from its mapping.
+@dataclass(frozen=True)
+class Compiler:
+    """Conditions of one document, over the fields there are.
 
-    Raises DataError, with the line, for an unknown field or operator, an audit attribute, or an operand of the
-    wrong kind.
+    Its methods raise DataError, with the line, for an unknown field or operator, an audit attribute, or an operand of
+    the wrong kind.
     """
-    if not isinstance(raw, dict):
-        document.refuse(place, f"a condition is a mapping of fields to values, not {raw!r}")
-    checks: list[Check] = []
-    alternatives: list[Condition] = []
-    for key, wanted in raw.items():
-        at = (*place, key)
-        if key == "any":
-            if not isinstance(wanted, list) or not wanted:
-                document.refuse(at, "any: needs a list of conditions")
-            alternatives = [compile_condition(document, (*at, i), c, fields) for i, c in enumerate(wanted)]
-        else:
-            group, name = _field(document, at, key, fields)
-            checks += _checks(document, at, (group, name), wanted)
-    return Condition(tuple(checks), tuple(alternatives))
 
+    document: Document
+    fields: Fields
 
-def _field(document: Document, place: Place, key: Any, fields: Fields) -> tuple[str, str]:
-    group, _, name = str(key).partition(".")
-    if name in AUDIT_ATTRIBUTES or group in ("audit", "user_audit"):
-        document.refuse(place, f"{key} is an audit attribute: who a person is may not steer what they are shown")
-    if group not in fields:
-        document.refuse(place, unknown_name("group of fields", str(key), (f"{g}.…" for g in fields)))
-    if name not in fields[group]:
-        document.refuse(place, unknown_name(f"field of {group}", name, fields[group]))
-    return group, name
+    def condition(self, place: Place, raw: Any) -> Condition:
+        """A condition from its mapping."""
+        if not isinstance(raw, dict):
+            self.document.refuse(place, f"a condition is a mapping of fields to values, not {raw!r}")
+        checks: list[Check] = []
+        alternatives: list[Condition] = []
+        for key, wanted in raw.items():
+            at = (*place, key)
+            if key == "any":
+                if not isinstance(wanted, list) or not wanted:
+                    self.document.refuse(at, "any: needs a list of conditions")
+                alternatives = [self.condition((*at, i), one) for i, one in enumerate(wanted)]
+            else:
+                checks += self._checks(at, self._field(at, key), wanted=wanted)
+        return Condition(tuple(checks), tuple(alternatives))
 
+    def _field(self, place: Place, key: Any) -> tuple[str, str]:
+        group, _, name = str(key).partition(".")
+        if name in AUDIT_ATTRIBUTES or group in ("audit", "user_audit"):
+            self.document.refuse(place, f"{key} is an audit attribute: who a person is may not steer what they see")
+        if group not in self.fields:
+            self.document.refuse(place, unknown_name("group of fields", str(key), (f"{g}.…" for g in self.fields)))
+        if name not in self.fields[group]:
+            self.document.refuse(place, unknown_name(f"field of {group}", name, self.fields[group]))
+        return group, name
 
-def _checks(document: Document, place: Place, field: tuple[str, str], wanted: Any) -> list[Check]:
-    group, name = field
-    if not isinstance(wanted, dict):
+    def _checks(self, place: Place, field: tuple[str, str], *, wanted: Any) -> list[Check]:
+        if not isinstance(wanted, dict):
+            return [Check(*field, "in", self._options(place, field, wanted=wanted))]
+        if not wanted:
+            self.document.refuse(place, "says nothing; give a value, a list, or one of lt, lte, gt, gte, not, known")
+        found = []
+        for op, operand in wanted.items():
+            at = (*place, op)
+            if op == "not":
+                operand = self._options(at, field, wanted=operand)
+            elif op == "known":
+                if not isinstance(operand, bool):
+                    self.document.refuse(at, f"known is true or false, not {operand!r}")
+            elif op not in ORDERS:
+                self.document.refuse(at, unknown_name("operator", str(op), (*ORDERS, "not", "known")))
+            elif not _is_number(operand) or not _is_numeric(field):
+                said = f"not {'.'.join(field)} with {operand!r}"
+                self.document.refuse(at, f"{op} compares a number field with a number, {said}")
+            found.append(Check(*field, str(op), operand))
+        return found
+
+    def _options(self, place: Place, field: tuple[str, str], *, wanted: Any) -> frozenset[Any]:
+        group, name = field
         options = wanted if isinstance(wanted, list) else [wanted]
-        return [Check(group, name, "in", _options(document, place, field, options))]
-    if not wanted:
-        document.refuse(place, "says nothing; give a value, a list, or one of lt, lte, gt, gte, not, known")
-    found = []
-    for op, operand in wanted.items():
-        at = (*place, op)
-        if op == "not":
-            options = operand if isinstance(operand, list) else [operand]
-            found.append(Check(group, name, "not", _options(document, at, field, options)))
-        elif op == "known":
-            if not isinstance(operand, bool):
-                document.refuse(at, f"known is true or false, not {operand!r}")
-            found.append(Check(group, name, "known", operand))
-        elif op in ORDERS:
-            if not _is_number(operand) or not _is_numeric(field):
-                document.refuse(at, f"{op} compares a number field with a number, not {group}.{name} with {operand!r}")
-            found.append(Check(group, name, op, operand))
-        else:
-            document.refuse(at, unknown_name("operator", str(op), (*ORDERS, "not", "known")))
-    return found
-
-
-def _options(document: Document, place: Place, field: tuple[str, str], options: list[Any]) -> frozenset[Any]:
-    group, name = field
-    for option in options:
-        if not (_is_number(option) if _is_numeric(field) else isinstance(option, str)):
-            kind = "numbers" if _is_numeric(field) else "texts"
-            document.refuse(place, f"{group}.{name} is one of the fields that hold {kind}, {option!r} is not one")
-        if group == "segment" and name in CLOSED and option not in CLOSED[name]:
-            document.refuse(place, unknown_name(name, option, CLOSED[name]))
-    return frozenset(options)
+        for option in options:
+            if not (_is_number(option) if _is_numeric(field) else isinstance(option, str)):
+                kind = "numbers" if _is_numeric(field) else "texts"
+                self.document.refuse(place, f"{group}.{name} is one of the fields that hold {kind}, not {option!r}")
+            if group == "segment" and name in CLOSED and option not in CLOSED[name]:
+                self.document.refuse(place, unknown_name(name, option, CLOSED[name]))
+        return frozenset(options)
 
 
 def _is_numeric(field: tuple[str, str]) -> bool:

@@ -53,27 +53,34 @@ def read_document(path: Path) -> Document:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        lines: dict[Place, int] = {(): 1}
-        data = None if node is None else _value(loader, node, (), lines)
+        walk = _Walk(loader, {(): 1})
+        data = None if node is None else walk.value(node, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}, line {line}: {error.problem}") from error
     finally:
         loader.dispose()
-    return Document(path, data, lines)
+    return Document(path, data, walk.lines)
 
 
-def _value(loader: yaml.SafeLoader, node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(loader, child, (*place, i), lines) for i, child in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    found: dict[Hashable, Any] = {}
-    for key_node, child in node.value:
-        key = loader.construct_object(key_node)
-        if key in found:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} is said twice", problem_mark=key_node.start_mark)
-        lines[(*place, key)] = key_node.start_mark.line + 1
-        found[key] = _value(loader, child, (*place, key), lines)
-    return found
+@dataclass
+class _Walk:
+    """Values of YAML nodes, noting where each began."""
+
+    loader: yaml.SafeLoader
+    lines: dict[Place, int]
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*place, i)) for i, child in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return self.loader.construct_object(node)
+        found: dict[Hashable, Any] = {}
+        for key_node, child in node.value:
+            key = self.loader.construct_object(key_node)
+            if key in found:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is said twice", problem_mark=key_node.start_mark)
+            self.lines[(*place, key)] = key_node.start_mark.line + 1
+            found[key] = self.value(child, (*place, key))
+        return found

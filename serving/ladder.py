@@ -132,9 +132,11 @@ class Ladder:
             return facts, replace(basis, reasons=("cold_start",))
         if standing != "known":
             return self._without_models(ask, facts.lasting(), replace(basis, reasons=(REASONS[standing],)))
-        return await self._score(ask, reading, facts, basis, timer)
+        return await self._score(ask, reading, facts=facts, basis=basis, timer=timer)
 
-    async def _score(self, ask: Ask, reading: Reading, facts: Facts, basis: Basis, timer: Timer) -> tuple[Facts, Basis]:
+    async def _score(
+        self, ask: Ask, reading: Reading, *, facts: Facts, basis: Basis, timer: Timer
+    ) -> tuple[Facts, Basis]:
         started_ms = timer.elapsed_ms()
         asked, reasons = fitting(self._models(), facts, reading.missing_views())
         scores, problem = Scores(), "late"

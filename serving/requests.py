@@ -62,7 +62,7 @@ class RefusalError(FirstmileError):
     """A request that is not answered: HTTP status, and code, message and hint for whoever sent it."""
 
     def __init__(
-        self, status: int, code: str, message: str, hint: str, *, headers: dict[str, str] | None = None
+        self, status: int, code: str, *, message: str, hint: str, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -89,4 +89,6 @@ def parse(body: bytes) -> Ask:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise RefusalError(400, "invalid_request", f"{where}: {first['msg']}", f"send JSON like {EXAMPLE}") from None
+        raise RefusalError(
+            400, "invalid_request", message=f"{where}: {first['msg']}", hint=f"send JSON like {EXAMPLE}"
+        ) from None

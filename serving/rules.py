@@ -1,6 +1,6 @@
 """rules.yaml as checked, compiled rules: who is in which segment, what is shown first, which flow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstmile.errors import unknown_name
 from firstmile.names import FORMATS, MODELS, SKILL_LEVELS, STAGES
-from serving.conditions import Condition, Fields, View, compile_condition
+from serving.conditions import Compiler, Condition, Fields, View
 from serving.documents import Document, Place, read_document
 
 RULES: Final = Path(__file__).with_name("rules.yaml")
@@ -132,80 +132,74 @@ def load_rules(fields: Fields, content_ids: frozenset[str], path: Path = RULES) 
     """
     document = read_document(path)
     file = document.parse(_File)
-    _check_intents(document, file.intents)
-    _known(document, ("otherwise_flow",), "flow", file.otherwise_flow, FLOWS)
-    names = [rule.name for rule in file.rules]
-    for at, rule in enumerate(file.rules):
-        if rule.name in names[:at]:
-            document.refuse(("rules", at, "name"), f"rule {rule.name!r} is given twice")
-    unsegmented = {group: known for group, known in fields.items() if group != "segment"}
-    return RuleSet(
-        file.min_confidence,
-        _choices(document, "skill_level", file.skill_level, SKILL_LEVELS, unsegmented),
-        _choices(document, "stage", file.stage, STAGES, unsegmented),
-        tuple(_rule(document, at, rule, file.intents, fields, content_ids) for at, rule in enumerate(file.rules)),
-        file.otherwise_flow,
-    )
+    return _Reading(document, file, fields, content_ids).rule_set()
 
 
-def _choices(document: Document, key: str, raw: _Choices, allowed: tuple[str, ...], fields: Fields) -> Choices:
-    _known(document, (key, "otherwise"), key, raw.otherwise, allowed)
-    found = []
-    for at, choice in enumerate(raw.choices):
-        place: Place = (key, "choices", at)
-        _known(document, (*place, "value"), key, choice.value, allowed)
-        found.append((choice.value, compile_condition(document, (*place, "when"), choice.when, fields)))
-    return Choices(tuple(found), raw.otherwise)
+@dataclass(frozen=True)
+class _Reading:
+    """One file being turned into rules."""
 
+    document: Document
+    file: _File
+    fields: Fields
+    content_ids: frozenset[str]
 
-def _rule(
-    document: Document,
-    at: int,
-    raw: _Rule,
-    intents: Mapping[str, tuple[str, ...]],
-    fields: Fields,
-    content_ids: frozenset[str],
-) -> Rule:
-    place: Place = ("rules", at)
-    chosen: dict[str, Any] = {}
-    for action in ("prioritise", "require", "exclude", "pin"):
-        selector = getattr(raw, action)
-        if selector is not None:
-            chosen[action] = _selector(document, (*place, action), selector, intents, content_ids)
-        else:
-            chosen[action] = None
-    if raw.flow is not None:
-        _known(document, (*place, "flow"), "flow", raw.flow, FLOWS)
-    elif not any(chosen.values()):
-        document.refuse(place, f"rule {raw.name!r} does nothing; give it prioritise, require, exclude, pin or flow")
-    return Rule(raw.name, compile_condition(document, (*place, "when"), raw.when, fields), flow=raw.flow, **chosen)
+    def rule_set(self) -> RuleSet:
+        file = self.file
+        for intent, formats in file.intents.items():
+            for i, name in enumerate(formats):
+                self._known(("intents", intent, i), "format", name=name, allowed=FORMATS)
+        self._known(("otherwise_flow",), "flow", name=file.otherwise_flow, allowed=FLOWS)
+        names = [rule.name for rule in file.rules]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                self.document.refuse(("rules", at, "name"), f"rule {name!r} is given twice")
+        return RuleSet(
+            file.min_confidence,
+            self._choices("skill_level", file.skill_level, allowed=SKILL_LEVELS),
+            self._choices("stage", file.stage, allowed=STAGES),
+            tuple(self._rule(("rules", at), rule) for at, rule in enumerate(file.rules)),
+            file.otherwise_flow,
+        )
 
+    def _choices(self, key: str, raw: _Choices, *, allowed: tuple[str, ...]) -> Choices:
+        self._known((key, "otherwise"), key, name=raw.otherwise, allowed=allowed)
+        # What makes a segment cannot look at the segment.
+        compiler = Compiler(self.document, {g: names for g, names in self.fields.items() if g != "segment"})
+        found = []
+        for at, choice in enumerate(raw.choices):
+            place: Place = (key, "choices", at)
+            self._known((*place, "value"), key, name=choice.value, allowed=allowed)
+            found.append((choice.value, compiler.condition((*place, "when"), choice.when)))
+        return Choices(tuple(found), raw.otherwise)
 
-def _selector(
-    document: Document,
-    place: Place,
-    raw: Selector,
-    intents: Mapping[str, tuple[str, ...]],
-    content_ids: frozenset[str],
-) -> Selector:
-    if not (raw.formats or raw.intents or raw.levels or raw.steps or raw.content_ids):
-        document.refuse(place, "selects everything; name formats, intents, levels, steps or content_ids")
-    for kind, allowed in (("formats", FORMATS), ("levels", SKILL_LEVELS), ("intents", tuple(intents))):
-        for i, name in enumerate(getattr(raw, kind)):
-            _known(document, (*place, kind, i), kind.removesuffix("s"), name, allowed)
-    for i, content_id in enumerate(raw.content_ids):
-        if content_id not in content_ids:
-            document.refuse((*place, "content_ids", i), f"content_id {content_id!r} is not in the catalogue")
-    formats = dict.fromkeys([*raw.formats, *(f for intent in raw.intents for f in intents[intent])])
-    return raw.model_copy(update={"formats": tuple(formats), "intents": ()})
+    def _rule(self, place: Place, raw: _Rule) -> Rule:
+        chosen: dict[str, Any] = {}
+        for action in ("prioritise", "require", "exclude", "pin"):
+            selector = getattr(raw, action)
+            chosen[action] = None if selector is None else self._selector((*place, action), selector)
+        if raw.flow is not None:
+            self._known((*place, "flow"), "flow", name=raw.flow, allowed=FLOWS)
+        elif not any(chosen.values()):
+            message = f"rule {raw.name!r} does nothing; give it prioritise, require, exclude, pin or flow"
+            self.document.refuse(place, message)
+        when = Compiler(self.document, self.fields).condition((*place, "when"), raw.when)
+        return Rule(raw.name, when, flow=raw.flow, **chosen)
 
+    def _selector(self, place: Place, raw: Selector) -> Selector:
+        if not (raw.formats or raw.intents or raw.levels or raw.steps or raw.content_ids):
+            self.document.refuse(place, "selects everything; name formats, intents, levels, steps or content_ids")
+        for kind, allowed in (("formats", FORMATS), ("levels", SKILL_LEVELS), ("intents", tuple(self.file.intents))):
+            for i, name in enumerate(getattr(raw, kind)):
+                self._known((*place, kind, i), kind.removesuffix("s"), name=name, allowed=allowed)
+        for i, content_id in enumerate(raw.content_ids):
+            if content_id not in self.content_ids:
+                self.document.refuse(
+                    (*place, "content_ids", i), f"content_id {content_id!r} is not in the catalogue (content.yaml)"
+                )
+        formats = dict.fromkeys([*raw.formats, *(f for intent in raw.intents for f in self.file.intents[intent])])
+        return raw.model_copy(update={"formats": tuple(formats), "intents": ()})
 
-def _check_intents(document: Document, intents: Mapping[str, tuple[str, ...]]) -> None:
-    for intent, formats in intents.items():
-        for i, name in enumerate(formats):
-            _known(document, ("intents", intent, i), "format", name, FORMATS)
-
-
-def _known(document: Document, place: Place, kind: str, name: str, allowed: tuple[str, ...]) -> None:
-    if name not in allowed:
-        document.refuse(place, unknown_name(kind, name, allowed))
+    def _known(self, place: Place, kind: str, *, name: str, allowed: tuple[str, ...]) -> None:
+        if name not in allowed:
+            self.document.refuse(place, unknown_name(kind, name, allowed))

@@ -29,28 +29,9 @@ def write_user(
     age_days: float = 6.0,
 ) -> None:
     """A user who began `age_days` ago and opened these (content_id, format), the last one just now."""
-    n = 1 + len(opens)
-    event_ms = (now_us - np.arange(n)[::-1] * 60_000_000) // 1_000
-    source = Source(
-        user=np.zeros(n, np.int64),
-        hash=message_hash([f"{user_id}-{i}" for i in range(n)]),
-        received_us=event_ms * 1_000,
-        topic=message_hash(["t"] * n),
-        partition=np.full(n, FROM_FILE, np.int64),
-        offset=np.zeros(n, np.int64),
+    rows, _ = fold(
+        empty_rows(1), _events(user_id, opens, now_us=now_us, began_us=now_us - int(age_days * MICROS_PER_DAY))
     )
-    events = Events(
-        source,
-        event_ms=event_ms,
-        family=np.array([NOT_COUNTED] + [FAMILIES.index("content_open")] * len(opens), np.int64),
-        weight=np.ones(n, np.int64),
-        content=content_hash(["", *(content for content, _ in opens)]),
-        page=np.zeros(n, np.int64),
-        format=np.array([-1, *(FORMATS.index(f) for _, f in opens)], np.int64),
-        step=np.array([""] * n, object),
-        onboarding_ms=np.array([(now_us - int(age_days * MICROS_PER_DAY)) // 1_000] + [0] * len(opens), np.int64),
-    )
-    rows, _ = fold(empty_rows(1), events)
     fields = {
         feature_field(ACTIVITY, "activity"): ValueProto(bytes_val=pack_rows(rows)[0]).SerializeToString(),
         feature_field(ACTIVITY, "applied"): ValueProto(bytes_val=pack_applied(rows.applied)[0]).SerializeToString(),
@@ -62,6 +43,31 @@ def write_user(
     version_us = client.hget(user_key(user_id), "_v")
     write = UserWrite(user_key(user_id), int(version_us or 0), int(rows.version_us[0]) + 1, fields)  # type: ignore[arg-type]
     assert compare_and_set(client, [write]) == [True]
+
+
+def _events(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, began_us: int) -> Events:
+    """The sign-up and the opens, a minute apart."""
+    n = 1 + len(opens)
+    event_ms = (now_us - np.arange(n)[::-1] * 60_000_000) // 1_000
+    source = Source(
+        user=np.zeros(n, np.int64),
+        hash=message_hash([f"{user_id}-{i}" for i in range(n)]),
+        received_us=event_ms * 1_000,
+        topic=message_hash(["t"] * n),
+        partition=np.full(n, FROM_FILE, np.int64),
+        offset=np.zeros(n, np.int64),
+    )
+    return Events(
+        source,
+        event_ms=event_ms,
+        family=np.array([NOT_COUNTED] + [FAMILIES.index("content_open")] * len(opens), np.int64),
+        weight=np.ones(n, np.int64),
+        content=content_hash(["", *(content for content, _ in opens)]),
+        page=np.zeros(n, np.int64),
+        format=np.array([-1, *(FORMATS.index(f) for _, f in opens)], np.int64),
+        step=np.array([""] * n, object),
+        onboarding_ms=np.array([began_us // 1_000] + [0] * len(opens), np.int64),
+    )
 
 
 def write_progress(client: "redis.Redis", *, n_partitions: int, next_offset: int = 10, received_us: int = 0) -> None:

@@ -8,7 +8,7 @@ from serving_builder import FIELDS, catalogue
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from serving.catalogue import CONTENT, GENERAL, load_catalogue
-from serving.conditions import compile_condition
+from serving.conditions import Compiler
 from serving.documents import Document
 from serving.rules import RuleSet, load_rules
 
@@ -113,7 +113,7 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 def test_condition_holds_when_all_of_it_does(
     condition: dict[str, object], values: dict[str, float], holds: bool
 ) -> None:
-    compiled = compile_condition(Document(Path("r.yaml"), condition, {}), (), condition, FIELDS)
+    compiled = Compiler(Document(Path("r.yaml"), condition, {}), FIELDS).condition((), condition)
     assert compiled.holds({"features": values}) is holds
 
 
