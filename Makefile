@@ -1,5 +1,7 @@
 # make demo | make demo ARGS=--check | make test | make check
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || echo python3)
+# The first that is of a fitting version and really runs: a version manager may put a name on the path that does not.
+FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
@@ -17,7 +19,8 @@ setup: $(STAMP)
 	@$(BIN)/python -m firstmile.local.jars
 
 $(STAMP): pyproject.toml uv.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Firstmile needs Python 3.11 or 3.12, $(PYTHON) is {v[0]}.{v[1]}; make PYTHON=/path/to/python3.12")'
+	@test -n "$(PYTHON)" || { echo "Firstmile needs Python 3.11 or 3.12 and found neither; make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c '$(FITS)' || { echo "Firstmile needs Python 3.11 or 3.12; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv is missing: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
 	$(BIN)/uv sync --frozen --compile-bytecode
