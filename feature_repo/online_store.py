@@ -83,6 +83,15 @@ def time_of(data: bytes | None) -> int:
     return int(stamp.seconds) * 1_000_000 + int(stamp.nanos) // 1_000
 
 
+def plain_value(data: bytes | None) -> Any:
+    """A stored feature as a Python value; None when there is none."""
+    if not data:
+        return None
+    value = ValueProto.FromString(data)
+    kind = value.WhichOneof("val")
+    return getattr(value, kind) if kind else None
+
+
 @dataclass(frozen=True)
 class UserWrite:
     """New fields of one user's hash.

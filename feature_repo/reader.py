@@ -11,30 +11,26 @@ from feature_repo import progress
 from feature_repo.activity import windows
 from feature_repo.distinct import Distinct, contains, content_hash
 from feature_repo.lag import EndOffsets, lag_us, partition_of
-from feature_repo.online_store import connect, feature_field, time_field, time_of, user_key
+from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
 from feature_repo.views import (
     ACTIVITY,
     CONTEXT,
-    CONTEXT_STRINGS,
-    CONTEXT_TIME,
+    CONTEXT_FIELDS,
     PROFILE,
+    PROFILE_FIELDS,
     PROFILE_NUMBERS,
-    PROFILE_STRINGS,
-    PROFILE_TIME,
 )
 from firstmile.clock import SystemClock
 from firstmile.names import EVENT_TOPICS
 from firstmile.settings import Settings
 
-_PROFILE = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
-_CONTEXT = (*CONTEXT_STRINGS, CONTEXT_TIME)
 _FIELDS = [
     feature_field(ACTIVITY, "activity"),
     time_field(ACTIVITY),
-    *(feature_field(PROFILE, name) for name in _PROFILE),
-    *(feature_field(CONTEXT, name) for name in _CONTEXT),
+    *(feature_field(PROFILE, name) for name in PROFILE_FIELDS),
+    *(feature_field(CONTEXT, name) for name in CONTEXT_FIELDS),
 ]
 
 
@@ -115,17 +111,9 @@ def decode(user_id: str, stored: list[bytes | None], now_us: int) -> UserFeature
     values: dict[str, float | None] = {
         name: None if np.isnan(column[0]) else float(column[0]) for name, column in found.items()
     }
-    end = 2 + len(_PROFILE)
-    profile = {name: _plain(value) for name, value in zip(_PROFILE, stored[2:end], strict=True)}
-    context = {name: _plain(value) for name, value in zip(_CONTEXT, stored[end:], strict=True)}
+    end = 2 + len(PROFILE_FIELDS)
+    profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, stored[2:end], strict=True)}
+    context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, stored[end:], strict=True)}
     values.update({name: profile[name] for name in PROFILE_NUMBERS})
     version_us = time_of(stored[1]) or None
     return UserFeatures(user_id, values, profile, context, version_us, str(rows.step[0]), rows.contents)
-
-
-def _plain(data: bytes | None) -> Any:
-    if not data:
-        return None
-    value = ValueProto.FromString(data)
-    kind = value.WhichOneof("val")
-    return getattr(value, kind) if kind else None

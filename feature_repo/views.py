@@ -28,6 +28,8 @@ PROFILE_STRINGS = ("product", "cohort", "plan", "role")
 PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
 CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
+PROFILE_FIELDS = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
+CONTEXT_FIELDS = (*CONTEXT_STRINGS, CONTEXT_TIME)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from feature_repo.online_store import (
     UserWrite,
     compare_and_set,
     feature_field,
+    plain_value,
     time_bytes,
     time_field,
     user_key,
@@ -28,6 +29,7 @@ from feature_repo.views import (
     CONTEXT_STRINGS,
     CONTEXT_TIME,
     PROFILE,
+    PROFILE_FIELDS,
     PROFILE_NUMBERS,
     PROFILE_STRINGS,
     PROFILE_TIME,
@@ -37,13 +39,12 @@ from pipelines.clean import CleanEvents, to_events
 
 _ACTIVITY_FIELD = feature_field(ACTIVITY, "activity")
 _APPLIED_FIELD = feature_field(ACTIVITY, "applied")
-_PROFILE_NAMES = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
 _READ = [
     VERSION_FIELD,
     _ACTIVITY_FIELD,
     _APPLIED_FIELD,
     feature_field(CONTEXT, CONTEXT_TIME),
-    *(feature_field(PROFILE, name) for name in _PROFILE_NAMES),
+    *(feature_field(PROFILE, name) for name in PROFILE_FIELDS),
 ]
 
 
@@ -123,8 +124,8 @@ def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
         np.array([int(r[0] or 0) for r in replies], np.int64),
         [_bytes(r[1]) for r in replies],
         [_bytes(r[2]) for r in replies],
-        np.array([_plain(r[3]) or 0 for r in replies], np.int64),
-        [{n: v for n, d in zip(_PROFILE_NAMES, r[4:], strict=True) if (v := _plain(d)) is not None} for r in replies],
+        np.array([plain_value(r[3]) or 0 for r in replies], np.int64),
+        [_profile(r[4:]) for r in replies],
     )
 
 
@@ -224,13 +225,10 @@ def _counters(rows: Rows) -> Ints:
     )
 
 
+def _profile(stored: Sequence[bytes | None]) -> dict[str, Any]:
+    values = {name: plain_value(data) for name, data in zip(PROFILE_FIELDS, stored, strict=True)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _bytes(data: bytes | None) -> bytes | None:
     return ValueProto.FromString(data).bytes_val if data else None
-
-
-def _plain(data: bytes | None) -> Any:
-    if not data:
-        return None
-    value = ValueProto.FromString(data)
-    kind = value.WhichOneof("val")
-    return getattr(value, kind) if kind else None

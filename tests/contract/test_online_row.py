@@ -1,14 +1,14 @@
 """What every writer of the online row may rely on, on a real Redis: nobody's write is lost, nothing counts twice."""
 
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 import redis
+from running import poll
 
 from feature_repo import progress
 from feature_repo.activity import windows
@@ -160,13 +160,6 @@ def test_versions_rise_with_every_write(client: "redis.Redis") -> None:
         seen.append(version_us(client, name))
     assert seen == sorted(seen)
     assert seen[0] == T0_US + 3 * MINUTE_US + 1_000
-
-
-def poll(condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not within the deadline"
-        threading.Event().wait(0.02)
 
 
 def history_of(settings: Settings, name: str, n: int) -> int:
