@@ -16,10 +16,11 @@ from firstmile.settings import load_settings
 from serving.address import PREFIX
 from serving.api import build_app
 
-PARENT_POLL_S = 1.0
+PARENT_POLL_S = 0.5
 
 settings = load_settings()
 app = build_app()
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to
 
 
 @bentoml.service(
