@@ -100,7 +100,14 @@ def read_decisions(settings: Settings) -> DecisionLog:
         if len(waiting) == BATCH:  # as frames they take a tenth of the memory
             parts.append(frames(waiting))
             waiting = []
-    found = join([*parts, frames(waiting)])
+    return log_of([*parts, frames(waiting)], n_records=n_records, n_unreadable=n_unreadable, n_unread=n_unread)
+
+
+def log_of(
+    parts: Sequence[DecisionFrames], *, n_records: int = 0, n_unreadable: int = 0, n_unread: int = 0
+) -> DecisionLog:
+    """What was read, the first record of each request alone. Raises DataError when an audit attribute was logged."""
+    found = join(parts)
     refuse_audit(found)
     is_first = ~found.answers["request_id"].duplicated().to_numpy()
     return DecisionLog(found.where(is_first), n_records, int((~is_first).sum()), n_unreadable, n_unread)

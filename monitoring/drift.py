@@ -6,6 +6,7 @@ on 20 it calls unchanged predictions drifted (0.9): a long tail is one bin to it
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -151,14 +152,15 @@ def _finite(frame: pd.DataFrame) -> pd.DataFrame:
 def _evidently(sides: Sides, thresholds: Mapping[str, float]) -> tuple[str, bytes]:
     """The report as HTML and JSON."""
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently's telemetry is told so by the environment alone
-    from evidently import DataDefinition, Dataset, Report  # 5 s and more, so not before it is needed
-    from evidently.presets import DataDriftPreset
-
     names = list(thresholds)
-    definition = DataDefinition(numerical_columns=names)
-    preset = DataDriftPreset(columns=names, method=METHOD, per_column_threshold=dict(thresholds))
-    with np.errstate(divide="ignore", invalid="ignore"):  # correlations of constant columns, in the plots alone
-        snapshot = Report([preset]).run(
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of numpy and litestar, about Evidently's own imports
+        warnings.simplefilter("ignore", RuntimeWarning)  # correlations of constant columns, in plots alone
+        from evidently import DataDefinition, Dataset, Report  # 5 s and more, so not before it is needed
+        from evidently.presets import DataDriftPreset
+
+        definition = DataDefinition(numerical_columns=names)
+        snapshot = Report([DataDriftPreset(columns=names, method=METHOD, per_column_threshold=dict(thresholds))]).run(
             Dataset.from_pandas(sides.current, data_definition=definition),
             Dataset.from_pandas(sides.reference, data_definition=definition),
         )

@@ -69,14 +69,18 @@ def list_page(names: Sequence[str]) -> str:
 
 def _model(model: str, found: Document) -> str:
     n, files = found["n_drifted"], found["files"]
-    text = f"{n} of {found['n_columns']} columns drifted ({found['share_drifted']:.0%})" if n else "No column drifted"
+    text = (
+        f"{n} of {found['n_columns']} columns drifted ({found['share_drifted']:.0%})"
+        if n
+        else f"None of {found['n_columns']} columns drifted"
+    )
     answers = "its answers moved" if found["is_prediction_drifted"] else "its answers did not move"
     shown = {c["column"]: c for c in [*found["predictions"], *found["drifted"]]}
     return (
         f"<h2>{escape(model)}, version {escape(found['version'])}</h2>"
         f'<p><span class="{"warn" if n else "good"}">{escape(text)}</span>, {answers}. '
         f"{_count(found['n_current'], 'decision')} of {_count(found['n_users'], 'user')} against "
-        f"{_count(found['n_reference'], 'training row')}; {_count(found['n_columns'], 'column')} compared. "
+        f"{_count(found['n_reference'], 'training row')}. "
         f'<a href="{escape(files["html"])}">Every column with its distribution</a> · '
         f'<a href="{escape(files["json"])}">JSON</a></p>' + _moves(shown.values()) + _notes(found, shown)
     )
@@ -92,7 +96,7 @@ def _notes(found: Document, shown: Container[str]) -> str:
     ]
     if AGE in shown:
         notes.append(
-            f"<p>Onboarding age ({AGE}) is among them: training rows lie on fixed days of an onboarding, and whatever "
+            f"<p>Onboarding age ({AGE}) itself drifted: training rows lie on fixed days of an onboarding, and whatever "
             "grows with age moves along with it.</p>"
         )
     return "".join(notes)
@@ -114,9 +118,8 @@ def _moves(columns: Iterable[Document]) -> str:
         f"<td>{'<span class=warn>drifted</span>' if c['is_drifted'] else 'no'}</td></tr>"
         for c in columns
     )
-    head = (
-        "<th>Column<th class=n>Mean in training<th class=n>Mean now<th class=n>Moved by<th class=n>Threshold<th>Drift"
-    )
+    numbers = ("Mean in training", "Mean now", "Moved by (std)", "Threshold")
+    head = f"<th>Column{''.join(f'<th class=n>{name}' for name in numbers)}<th>Drift"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -126,8 +129,8 @@ def _facts(found: Document) -> str:
     facts = [
         (f"{share:.0%}", "answered by models"),
         (f"{found['n_fallback']:,}", "fallbacks"),
-        (f"{_number(latency['p50'])} ms", "latency, median"),
-        (f"{_number(latency['p99'])} ms", "latency, 99 of 100 within"),
+        (_ms(latency["p50"]), "latency, median"),
+        (_ms(latency["p99"]), "latency, 99 of 100 within"),
     ]
     return f'<div class="facts">{"".join(f"<div><b>{escape(b)}</b>{escape(t)}</div>" for b, t in facts)}</div>'
 
@@ -150,16 +153,21 @@ def _answers(found: Document) -> str:
 
 
 def _tally(counts: dict[str, int]) -> str:
-    return " · ".join(f"{escape(name)} {n:,}" for name, n in counts.items() if n)
+    return " · ".join(f"{escape(name)} ({n:,})" for name, n in counts.items() if n)
 
 
 def _left_out(found: Document) -> str:
     left = [
-        (found["n_repeated"], "repeated records were counted once"),
-        (found["n_unreadable"], "records could not be read"),
-        (found["n_older_unread"], "older records were left unread"),
+        (found["n_repeated"], "repeated"),
+        (found["n_unreadable"], "unreadable"),
+        (found["n_older_unread"], "older than what a run looks at"),
     ]
-    return " ".join(f"{n:,} {text}." for n, text in left if n)
+    texts = [f"{n:,} {text}" for n, text in left if n]
+    return (
+        f"Left out of {_count(found['n_records'] + found['n_older_unread'], 'record')}: {', '.join(texts)}."
+        if texts
+        else ""
+    )
 
 
 def _named(text: str, names: Sequence[str], kind: str) -> str:
@@ -179,6 +187,10 @@ def _when(text: str | None) -> str:
     return escape(f"{day} {clock[:8].replace('-', ':')} UTC" if clock else text)
 
 
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f} ms"
+
+
 def _number(value: float | None) -> str:
     """Three digits, no exponent; a distance from a constant has no upper end worth reading.
 
@@ -190,4 +202,4 @@ def _number(value: float | None) -> str:
     size = abs(value)
     if size >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.3f}".rstrip("0").rstrip(".") or "0"
+    return f"{value:.1f}" if size >= 10 else f"{value:.3f}" if size else "0"

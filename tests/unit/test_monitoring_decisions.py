@@ -6,7 +6,7 @@ from decision_records import NOON_US, decision_record
 
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
-from monitoring.decisions import DecisionLog, frames, join, refuse_audit, refuse_audit_names, require
+from monitoring.decisions import DecisionLog, frames, join, log_of, refuse_audit, refuse_audit_names, require
 
 
 def test_records_become_columns_by_name_and_what_is_not_known_is_missing() -> None:
@@ -72,7 +72,17 @@ def test_an_audit_attribute_in_any_one_record_is_refused_and_our_own_features_ar
     refuse_audit_names([*model_features("skill_level"), "engendered", "regional_n"], where="here")
     parts = [frames([decision_record() for _ in range(5)]), frames([decision_record(features={"region": None})])]
     with pytest.raises(DataError, match="region"):
-        refuse_audit(join(parts))
+        log_of(parts)
+
+
+def test_a_request_counts_once_however_often_it_was_recorded() -> None:
+    first = decision_record(request_id="r", latency_ms=1.0)
+    again = [decision_record(request_id="r", latency_ms=2.0), decision_record(request_id="s")]
+    found = log_of([frames([first]), frames(again)], n_records=3)
+    assert found.decisions.answers["latency_ms"].tolist() == [1.0, 2.0]
+    assert found.decisions.answers["request_id"].tolist() == ["r", "s"]
+    assert len(found.decisions.features) == 2
+    assert (found.n_records, found.n_repeated) == (3, 1)
 
 
 def test_a_record_of_another_schema_is_refused_by_name() -> None:

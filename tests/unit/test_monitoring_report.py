@@ -95,7 +95,7 @@ def test_the_page_says_it_in_words_and_links_the_full_reports() -> None:
         "1 of 2 columns drifted (50%), its answers did not move. 30 decisions of 12 users against 1,000 training"
         in text
     )
-    assert "1 repeated records were counted once. 7 older records were left unread." in text
+    assert "Left out of 12 records: 1 repeated, 7 older than what a run looks at." in text
     assert 'href="drift-activation.html"' in page
     assert 'href="drift-activation.json"' in page
 
