@@ -32,7 +32,8 @@ class Scenario:
 def plan(settings: Settings, scenario: Scenario) -> dict[str, Job]:
     """Every job by name.
 
-    The way to the first model's answer is backfill, train, promote: nothing else may make them wait.
+    The longest way to a model's answer is backfill, train, promote. The backfill uses every core; stream, replay and
+    serve wait for it and then fill the cores that training leaves idle: 20 s less on two cores.
     """
     jobs = [_part_job(settings, part.name) for part in parts_of(settings)]
     jobs += _once_jobs(scenario)
@@ -75,13 +76,18 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
             for m in MODELS
         ),
         Job("replay", _verb("replay", replay), ("topics", "stream"), says=_say_replay),
-        Job("monitor", _verb("monitor", ["monitor", "run"]), PROMOTES),
+        Job("monitor", _verb("monitor", ["monitor", "run"]), PROMOTES, says=_say_monitor),
     ]
 
 
 def _services(settings: Settings) -> list[Job]:
     return [
-        Job("stream", _verb("stream", ["stream"]), ("topics", "redis"), probe=_says_ready(settings, "stream")),
+        Job(
+            "stream",
+            _verb("stream", ["stream"]),
+            ("topics", "redis", "backfill"),
+            probe=_says_ready(settings, "stream"),
+        ),
         Job("archive", _verb("archive", ["archive"]), ("topics",), probe=_says_ready(settings, "archive")),
         Job("collect", _verb("collect", ["collect"]), ("topics",), probe=_says_ready(settings, "collect")),
         serve_job(settings),
@@ -91,7 +97,7 @@ def _services(settings: Settings) -> list[Job]:
 def serve_job(settings: Settings) -> Job:
     """The decision API."""
     url = f"http://{settings.serving.host}:{settings.serving.port}/readyz"
-    return Job("serve", _verb("serve", ["serve"]), ("topics", "redis", "mlflow"), probe=lambda: http_problem(url))
+    return Job("serve", _verb("serve", ["serve"]), ("topics", "redis", "backfill"), probe=lambda: http_problem(url))
 
 
 def features_job(user: str) -> Job:
@@ -140,6 +146,11 @@ def _say_backfill(result: dict[str, Any]) -> str:
 def _say_promote(result: dict[str, Any]) -> str:
     gates = "; ".join(str(v["reason"]) for v in result.get("verdicts", []))
     return f"{result['model']} version {result['version']} is champion: {gates}"
+
+
+def _say_monitor(result: dict[str, Any]) -> str:
+    drifted = ", ".join(f"{name} {m['n_drifted']} of {m['n_columns']}" for name, m in result["models"].items())
+    return f"{result['decisions']['n_scored']} decisions against the training sets; columns that drifted: {drifted}"
 
 
 def _say_replay(result: dict[str, Any]) -> str:

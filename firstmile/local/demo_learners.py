@@ -1,5 +1,7 @@
 """What the demo shows of learners: who they are in the data, how two of them differ, and one who becomes active."""
 
+import math
+import re
 import time
 import uuid
 from collections import Counter
@@ -14,6 +16,7 @@ from firstmile.local.demo_client import Answer, Client, comparable, timed_decide
 N_DIFFERENCES = 8
 N_OPENED = 6
 POLL_S = 0.02
+SHORT_WINDOW = re.compile(r"_(1m|5m|30m|1h)_")
 GIVE_UP_S = 10.0
 IN_TIME_S = 2.0
 
@@ -64,13 +67,16 @@ def ask_all(client: Client, users: list[str]) -> Asked:
 
 
 def differences(left: dict[str, float], right: dict[str, float]) -> dict[str, list[float]]:
-    """The features in which two users differ most, as [left, right]; relative to the greater of the two.
+    """The features in which two users differ most, as [left, right]: by the difference of their logarithms.
 
-    >>> differences({"a": 10.0, "b": 1.0, "c": 2.0}, {"a": 1.0, "b": 1.0})
-    {'c': [2.0, 0.0], 'a': [10.0, 1.0]}
+    Windows under a day are left out: no model reads them.
+
+    >>> differences({"a": 10.0, "b": 1.0, "c": 2.0, "d_5m_count": 9.0}, {"a": 1.0, "b": 1.0})
+    {'a': [10.0, 1.0], 'c': [2.0, 0.0]}
     """
-    pairs = {name: [left.get(name) or 0.0, right.get(name) or 0.0] for name in sorted({*left, *right})}
-    apart = {n: abs(a - b) / max(abs(a), abs(b)) for n, (a, b) in pairs.items() if a != b}
+    names = [name for name in sorted({*left, *right}) if not SHORT_WINDOW.search(name)]
+    pairs = {name: [left.get(name) or 0.0, right.get(name) or 0.0] for name in names}
+    apart = {n: abs(math.log1p(abs(a)) - math.log1p(abs(b))) for n, (a, b) in pairs.items() if a != b}
     return {name: pairs[name] for name in sorted(apart, key=lambda n: (-apart[n], n))[:N_DIFFERENCES]}
 
 

@@ -25,6 +25,7 @@ from firstmile.names import (
 from firstmile.settings import PARTS, Settings
 
 Hop = dict[str, Any]
+BACKFILL_NUMBERS = ("presentations", "n_events", "n_history_rows", "click_events", "click_weight")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Prover:
     def backfill(self) -> Hop:
         """History was folded from files."""
         found = self.runner.results["backfill"]
-        numbers = {key: found[key] for key in ("presentations", "n_events", "n_history_rows", "click_weight")}
+        numbers = {
+            key: found[key] for key in ("presentations", "n_events", "n_history_rows", "click_events", "click_weight")
+        }
         return {"ok": found["n_history_rows"] > 0, **numbers, **self._took("backfill")}
 
     def produced(self) -> Hop:
