@@ -1,5 +1,6 @@
 """`firstmile promote M [--version V]`: move `champion` to a version, if the gates let it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -17,12 +18,32 @@ from training.tracking import aliases, check_models, connect, versions
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="activation, disengagement or skill_level")],
+    models: Annotated[list[str], typer.Argument(help="activation, disengagement, skill_level: one or several")],
     version: Annotated[str | None, typer.Option(help="version to promote; default: the challenger")] = None,
 ) -> None:
     """Move `champion` through the gates, keeping the one before as `previous`."""
-    check_models([model])
-    emit(promote(connect(load_settings()), model, version))
+    check_models(models)
+    if version is not None and len(models) > 1:
+        raise UsageError(f"--version {version} with {len(models)} models: versions are counted per model, name one")
+    outcomes = promote_all(connect(load_settings()), models, version)
+    emit(outcomes[models[0]] if len(models) == 1 else outcomes)
+
+
+def promote_all(client: MlflowClient, models: Sequence[str], version: str | None = None) -> dict[str, dict[str, Any]]:
+    """Promote each model; one that is refused does not hold up the others.
+
+    Raises GateError at the end when any was refused, naming each.
+    """
+    outcomes, refused = {}, []
+    for model in models:
+        try:
+            outcomes[model] = promote(client, model, version)
+        except GateError as error:
+            refused.append(str(error))
+    if refused:
+        promoted = ", ".join(outcomes) or "none"
+        raise GateError(" | ".join(refused) + (f" (promoted: {promoted})" if len(models) > 1 else ""))
+    return outcomes
 
 
 def promote(client: MlflowClient, model: str, version: str | None = None) -> dict[str, Any]:
