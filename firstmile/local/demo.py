@@ -23,10 +23,13 @@ from firstmile.local.demo_runner import BrokenHopError, Runner
 from firstmile.local.demo_story import Story
 from firstmile.local.demo_watch import Watcher
 from firstmile.local.doctor import require_fit
+from firstmile.local.failover import Failover
+from firstmile.local.ports import free_ports
 from firstmile.settings import Settings, load_settings
 
 MINUTES_CHECK = 0.5
 MINUTES_LIVE = 5.0
+COPIES = ("serve", "standby")
 
 
 def run(
@@ -48,19 +51,20 @@ def run(
 
 
 def _run(settings: Settings, scenario: Scenario, *, check: bool) -> None:
-    runner = Runner(settings, plan(settings, scenario))
+    copies = dict(zip(COPIES, free_ports(len(COPIES)), strict=True))
+    runner = Runner(settings, plan(settings, scenario, copies))
     story = Story(runner, scenario)
     is_up = False
     try:
-        story.to_first_answer()
-        story.show()
-        story.report()
-        if check:
-            _finish(story)
-            return
-        is_up = True
-        _say_addresses(story)
-        Watcher(runner, environment_file(settings)).watch(lambda: False)
+        with Failover(settings.serving.host, settings.serving.port, list(copies.values())):
+            story.to_first_answer()
+            story.show()
+            if check:
+                _finish(story)
+                return
+            is_up = True
+            _say_addresses(story)
+            Watcher(runner, environment_file(settings)).watch(lambda: False)
     except KeyboardInterrupt:
         if not is_up:
             sys.exit(130)
@@ -91,17 +95,18 @@ def _finish(story: Story) -> None:
 def _say_addresses(story: Story) -> None:
     settings, client = story.runner.settings, Client(story.runner.settings)
     user = story.hops["two_learners"]["learners"][0]
-    reports = story.hops.get("report", {}).get("html") or sorted(map(str, settings.reports.rglob("*.html")))
     rows = {
         "decision API": client.decision_url,
         "one decision": client.curl(user),
         "collector": f"{client.collector_url}/v1/track",
         "MLflow UI": settings.mlflow_uri,
-        "report": f"file://{reports[-1]}" if reports else f"none yet in {settings.reports}",
+        "report": f"being written; a line says when it is in {settings.reports}",
         "every verb": f". {environment_file(settings)} && firstmile status",
         "logs": str(settings.logs),
     }
-    console.print("\n[bold]Firstmile is up.[/] Ctrl-C stops all of it; kill -9 any process and see what it means.")
+    console.print(
+        "\n[bold]Firstmile is up.[/] Ctrl-C stops it; kill -9 any process and see what it means.", soft_wrap=True
+    )
     for name, value in rows.items():
         console.print(f"  {name:<13} {value}", soft_wrap=True, highlight=False, markup=False)
 

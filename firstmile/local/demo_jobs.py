@@ -1,7 +1,7 @@
 """The demo's plan: which verb or server each hop is, what it needs first, and what it says when done."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,15 +29,15 @@ class Scenario:
     minutes: float
 
 
-def plan(settings: Settings, scenario: Scenario) -> dict[str, Job]:
-    """Every job by name.
+def plan(settings: Settings, scenario: Scenario, copies: Mapping[str, int]) -> dict[str, Job]:
+    """Every job by name; `copies` are those of the decision API, with the port of each.
 
     The longest way to a model's answer is backfill, train, promote. The backfill uses every core; stream, replay and
     serve wait for it and then fill the cores that training leaves idle: 20 s less on two cores.
     """
     jobs = [_part_job(settings, part.name) for part in parts_of(settings)]
     jobs += _once_jobs(scenario)
-    jobs += _services(settings)
+    jobs += _services(settings, copies)
     return {job.name: job for job in jobs}
 
 
@@ -80,24 +80,23 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
     ]
 
 
-def _services(settings: Settings) -> list[Job]:
-    return [
-        Job(
-            "stream",
-            _verb("stream", ["stream"]),
-            ("topics", "redis", "backfill"),
-            probe=_says_ready(settings, "stream"),
-        ),
-        Job("archive", _verb("archive", ["archive"]), ("topics",), probe=_says_ready(settings, "archive")),
-        Job("collect", _verb("collect", ["collect"]), ("topics",), probe=_says_ready(settings, "collect")),
-        serve_job(settings),
-    ]
+def _services(settings: Settings, copies: Mapping[str, int]) -> list[Job]:
+    needs = {"stream": ("topics", "redis", "backfill"), "archive": ("topics",), "collect": ("topics",)}
+    jobs = [Job(name, _verb(name, [name]), need, probe=_says_ready(settings, name)) for name, need in needs.items()]
+    return jobs + [_copy_job(settings, name, port) for name, port in copies.items()]
 
 
-def serve_job(settings: Settings) -> Job:
-    """The decision API."""
-    url = f"http://{settings.serving.host}:{settings.serving.port}/readyz"
-    return Job("serve", _verb("serve", ["serve"]), ("topics", "redis", "backfill"), probe=lambda: http_problem(url))
+def _copy_job(settings: Settings, name: str, port: int) -> Job:
+    """A copy of the decision API, with a home of its own for what BentoML and the copy write."""
+    serving = settings.serving.model_copy(update={"port": port})
+    own = settings.model_copy(update={"home": settings.home / name, "serving": serving})
+
+    def program(given: Settings) -> Program:
+        command = [str(Path(sys.executable).with_name("firstmile")), "serve"]
+        return Program(name, command, log_file(given, name), as_environment(own), ROOT)
+
+    url = f"http://{serving.host}:{port}/readyz"
+    return Job(name, program, ("topics", "redis", "backfill"), probe=lambda: http_problem(url))
 
 
 def features_job(user: str) -> Job:
@@ -150,7 +149,8 @@ def _say_promote(result: dict[str, Any]) -> str:
 
 def _say_monitor(result: dict[str, Any]) -> str:
     drifted = ", ".join(f"{name} {m['n_drifted']} of {m['n_columns']}" for name, m in result["models"].items())
-    return f"{result['decisions']['n_scored']} decisions against the training sets; columns that drifted: {drifted}"
+    n = result["decisions"]["n_scored"]
+    return f"{n} decisions against the training sets, drifted columns: {drifted}; file://{result['index']}"
 
 
 def _say_replay(result: dict[str, Any]) -> str:

@@ -100,9 +100,9 @@ def answer_is_repeated(client: Client, user: str) -> dict[str, Any]:
 
 
 def become_active(client: Client, user: str) -> dict[str, Any]:
-    """Send what a returning learner does, then ask until the answer is another one; seconds from the first byte sent.
+    """Send what a returning learner does, then ask until the models answer otherwise; seconds from the first byte sent.
 
-    The learner opens the home page and what was recommended.
+    The learner opens the home page and what was recommended. An answer from a lower rung is no change.
     """
     before = client.decide(user)
     events = [_event(user, "page", "Page Viewed", {"page": "home"})]
@@ -115,7 +115,7 @@ def become_active(client: Client, user: str) -> dict[str, Any]:
     after, changed_s = before, None
     while changed_s is None and time.monotonic() - began < GIVE_UP_S:
         after = client.decide(user)
-        if in_short(after) != in_short(before):
+        if after["rung"] == before["rung"] == "model" and in_short(after) != in_short(before):
             changed_s = round(time.monotonic() - began, 3)
         else:
             time.sleep(POLL_S)

@@ -112,25 +112,29 @@ class Runner:
 
     def tick(self) -> None:
         """Start what can start, take note of what ended. Raises BrokenHopError."""
-        for name in list(self._wanted):
-            job = self.jobs[name]
-            if all(need in self.took_s for need in job.needs):
-                self._wanted.remove(name)
-                self._start(job)
+        self._start_those_ready()
         for running in list(self._running.values()):
             self._look(running)
         for name, found in self.services.items():
             if not found.is_alive():
                 raise self._broken(self.jobs[name], found, f"it died{how_it_ended(found)}")
 
-    def tick_verbs(self) -> None:
-        """Take note of verbs that ended; one that failed is said, not raised."""
+    def tick_gently(self) -> None:
+        """As `tick`, but a verb that failed is said, not raised, and services are somebody else's to watch."""
+        self._start_those_ready()
         for running in list(self._running.values()):
             try:
                 self._look(running)
             except BrokenHopError as error:
                 del self._running[running.job.name]
                 self.say(running.job.name, f"[bold red]ended[/]: {error}")
+
+    def _start_those_ready(self) -> None:
+        for name in list(self._wanted):
+            job = self.jobs[name]
+            if all(need in self.took_s for need in job.needs):
+                self._wanted.remove(name)
+                self._start(job)
 
     def stop(self) -> None:
         """End everything: verbs and services first, then the parts they use."""

@@ -54,28 +54,26 @@ class Story:
         runner.say("decided", f"[bold green]first personalized answer[/], {busiest}, after {self.first_answer_s} s")
 
     def show(self) -> None:
-        """Ask for everybody, compare two, ask one twice, see one become active."""
+        """Ask for everybody, ask one twice, see one become active, compare two."""
         runner = self.runner
-        runner.want(["collect", "archive", "profiles"])
+        runner.want(["collect"])
         runner.wait_for("folded", self._behind, deadline_s=SETTLE_S)
         asked = learners.ask_all(self.client, sorted(self.expected))
         self.n_asked = len(asked.answers)
         self.hops["decided"] = Prover(runner).decided(asked)
         runner.say("decided", f"{self.n_asked} learners answered: {self.hops['decided']}")
         ranked = asked.by_probability()
-        self._compare(asked, ranked[-1], ranked[0])
         self._repeat(ranked[0])
         runner.until(["collect"])
         self._become_active([user for user in asked.stalled() if user != ranked[0]])
-
-    def report(self) -> None:
-        """The monitoring report over the decisions just made."""
-        self.runner.until(["monitor", "profiles", "archive"])
+        # Only now, so that nothing but the path itself was at work while the seconds were counted.
+        runner.want(["standby", "archive", "profiles", "monitor"])
+        self._compare(asked, ranked[-1], ranked[0])
 
     def prove(self) -> dict[str, Any]:
         """Every hop's numbers, once the replay is through and everything has settled."""
         runner, prover = self.runner, Prover(self.runner)
-        runner.until(["replay"])
+        runner.until(["replay", "monitor", "profiles", "archive"])
         runner.wait_for("folded", partial(self._behind, most=0), deadline_s=SETTLE_S)
         self.pair = self._features(list(self.pair))
         found: dict[str, Hop] = {

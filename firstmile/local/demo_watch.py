@@ -13,7 +13,7 @@ from firstmile.local.demo_runner import Job, Runner, how_it_ended
 from firstmile.local.process import Supervised
 
 WATCH_S = 0.2
-RESTART_S = 60.0
+RESTARTED = ("serve", "standby")
 
 PARTS = "firstmile up"
 MEANING = {
@@ -36,7 +36,8 @@ MEANING = {
     ),
     "archive": ("enriched events wait in Kafka, none reaches the lake; answers are as before", "firstmile archive"),
     "collect": ("clients cannot send events (connection refused); answers go on, blind to them", "firstmile collect"),
-    "serve": ("no page gets an answer until it is back; starting it again now", ""),
+    "serve": ("the standby answers in its place; starting it again now", ""),
+    "standby": ("nothing for now: it answers when serve does not; starting it again now", ""),
     "replay": ("today's events of the replayed learners stop; everything else goes on", ""),
 }
 
@@ -55,20 +56,20 @@ class Watcher:
         while not is_over():
             for name, found in list(self.runner.services.items()):
                 self._look(name, found)
-            self.runner.tick_verbs()
+            self.runner.tick_gently()
             time.sleep(WATCH_S)
 
     def _look(self, name: str, found: Supervised) -> None:
-        if found.is_alive():
+        if name in self._dead:
+            self._look_for_return(name)
+        elif found.is_alive():
             self._look_at_workers(name, found)
-        elif name not in self._dead:
+        else:
             self._dead.add(name)
             self._workers.pop(name, None)
             self._say_died(name, found)
-            if name == "serve":
+            if name in RESTARTED:
                 self._restart(self.runner.jobs[name])
-        else:
-            self._look_for_return(name)
 
     def _say_died(self, name: str, found: Supervised) -> None:
         meaning, verb = MEANING[name]
@@ -88,25 +89,17 @@ class Watcher:
         self._workers[name] = now
 
     def _look_for_return(self, name: str) -> None:
-        """Started again from another shell: a part leaves a record."""
+        """Started again here or from another shell: either leaves a record."""
         found = process.find(self.runner.settings.home / "run", name)
         probe = self.runner.jobs[name].probe
         if found is not None and probe is not None and probe() is None:
-            self._back(name, found)
+            self._dead.discard(name)
+            self.runner.services[name] = found
+            self.runner.say(name, f"[green]is back[/]: pid {found.pid}")
 
     def _restart(self, job: Job) -> None:
-        began = time.monotonic()
         try:
             program = job.program(self.runner.settings)
-            found = process.start(program, self.runner.settings.home / "run", with_parent=True)
-            if job.probe is not None:
-                process.wait_healthy({job.name: (found, job.probe)}, deadline_s=RESTART_S)
+            process.start(program, self.runner.settings.home / "run", with_parent=True)
         except FirstmileError as error:
-            self.runner.say(job.name, f"[bold red]did not come back[/]: {error}")
-            return
-        self._back(job.name, found, f" after {time.monotonic() - began:.1f} s")
-
-    def _back(self, name: str, found: Supervised, after: str = "") -> None:
-        self._dead.discard(name)
-        self.runner.services[name] = found
-        self.runner.say(name, f"[green]is back[/]{after}: pid {found.pid}")
+            self.runner.say(job.name, f"[bold red]did not start again[/]: {error}")

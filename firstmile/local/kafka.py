@@ -31,7 +31,8 @@ def program(settings: Settings) -> Program:
     if not (folder / "log" / "meta.properties").exists():
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = [local.java, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool"]
-        tool += ["format", "--standalone", "--ignore-formatted", "-t", cluster, "-c", str(properties)]
+        # One word with "=": an id that starts with a dash, one in 64, would be read as an option.
+        tool += ["format", "--standalone", "--ignore-formatted", f"--cluster-id={cluster}", "-c", str(properties)]
         command = [*tool, "&&", *command]
     # One shell line, so that formatting runs beside the other parts' start and the pid stays the server's.
     line = " ".join(word if word in ("&&", "exec") else shlex.quote(word) for word in command)
