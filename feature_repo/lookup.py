@@ -8,10 +8,10 @@ import redis
 import typer
 
 from feature_repo.activity import FEATURE_NAMES
+from feature_repo.fields import PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.store import apply
-from feature_repo.views import PROFILE_NUMBERS
 from firstmile.broker import admin, describe_topics
 from firstmile.cli import emit
 from firstmile.clock import SystemClock, iso, to_us

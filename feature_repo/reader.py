@@ -10,18 +10,11 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feature_repo import progress
 from feature_repo.activity import windows
 from feature_repo.distinct import Distinct, contains, content_hash
+from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS, PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets, lag_us, partition_of
 from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
-from feature_repo.views import (
-    ACTIVITY,
-    CONTEXT,
-    CONTEXT_FIELDS,
-    PROFILE,
-    PROFILE_FIELDS,
-    PROFILE_NUMBERS,
-)
 from firstmile.clock import SystemClock
 from firstmile.names import EVENT_TOPICS
 from firstmile.settings import Settings

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from feast import FeatureService
 
-from feature_repo.views import AUDIT, PROFILE_NUMBERS, Views
+from feature_repo.fields import AUDIT, PROFILE_NUMBERS
+from feature_repo.views import Views
 from firstmile.errors import DataError, unknown_name
 from firstmile.names import AUDIT_ATTRIBUTES, MODELS
 

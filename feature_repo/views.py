@@ -12,24 +12,21 @@ from feast.types import Bytes, Float64, Int64, String
 
 from feature_repo.activity import FEATURE_NAMES
 from feature_repo.entities import user
+from feature_repo.fields import (
+    ACTIVITY,
+    AUDIT,
+    CONTEXT,
+    CONTEXT_STRINGS,
+    CONTEXT_TIME,
+    PROFILE,
+    PROFILE_NUMBERS,
+    PROFILE_STRINGS,
+    PROFILE_TIME,
+    WINDOWS,
+)
 from feature_repo.sources import history_source, instant
 from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.settings import Settings
-
-ACTIVITY, PROFILE, CONTEXT, AUDIT, WINDOWS = (
-    "user_activity",
-    "user_profile",
-    "user_context",
-    "user_audit",
-    "activity_windows",
-)
-
-PROFILE_STRINGS = ("product", "cohort", "plan", "role")
-PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
-CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
-PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
-PROFILE_FIELDS = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
-CONTEXT_FIELDS = (*CONTEXT_STRINGS, CONTEXT_TIME)
 
 
 @dataclass(frozen=True)

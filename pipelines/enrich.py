@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.activity import MAX_WEIGHT
-from feature_repo.views import PROFILE_TIME
+from feature_repo.fields import PROFILE_TIME
 from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
 from firstmile.wire import Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents

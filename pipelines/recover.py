@@ -12,10 +12,10 @@ from typing import Any
 import redis
 
 from feature_repo import progress
+from feature_repo.fields import ACTIVITY, CONTEXT, PROFILE
 from feature_repo.online_store import connect
 from feature_repo.progress import Partition, Progress
 from feature_repo.store import apply
-from feature_repo.views import ACTIVITY, CONTEXT, PROFILE
 from firstmile.broker import TopicInfo, admin, describe_topics
 from firstmile.cli import console, emit
 from firstmile.errors import DependencyError

@@ -10,6 +10,17 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 
 from feature_repo.activity import fold
 from feature_repo.applied import pack_applied
+from feature_repo.fields import (
+    ACTIVITY,
+    CONTEXT,
+    CONTEXT_STRINGS,
+    CONTEXT_TIME,
+    PROFILE,
+    PROFILE_FIELDS,
+    PROFILE_NUMBERS,
+    PROFILE_STRINGS,
+    PROFILE_TIME,
+)
 from feature_repo.online_store import (
     MAX_TRIES,
     VERSION_FIELD,
@@ -23,17 +34,6 @@ from feature_repo.online_store import (
 )
 from feature_repo.packing import Ints
 from feature_repo.row import Rows, pack_rows, unpack_rows
-from feature_repo.views import (
-    ACTIVITY,
-    CONTEXT,
-    CONTEXT_STRINGS,
-    CONTEXT_TIME,
-    PROFILE,
-    PROFILE_FIELDS,
-    PROFILE_NUMBERS,
-    PROFILE_STRINGS,
-    PROFILE_TIME,
-)
 from firstmile.errors import ConflictError
 from pipelines.clean import CleanEvents, to_events
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.views import CONTEXT_STRINGS, CONTEXT_TIME, PROFILE_NUMBERS, PROFILE_STRINGS, PROFILE_TIME
+from feature_repo.fields import CONTEXT_STRINGS, CONTEXT_TIME, PROFILE_NUMBERS, PROFILE_STRINGS, PROFILE_TIME
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from feature_repo.distinct import Distinct, contains
-from feature_repo.views import PROFILE, PROFILE_NUMBERS
+from feature_repo.fields import PROFILE, PROFILE_NUMBERS
 from firstmile.clock import MICROS_PER_S
 from firstmile.errors import DataError
 from serving.facts import Facts, Values

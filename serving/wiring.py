@@ -9,10 +9,10 @@ import redis
 from confluent_kafka.admin import AdminClient
 
 from feature_repo.activity import FEATURE_NAMES, windows
+from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
-from feature_repo.views import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import SystemClock
 from firstmile.names import MODELS
 from firstmile.settings import Settings

@@ -11,10 +11,10 @@ from feature_repo import progress
 from feature_repo.activity import NOT_COUNTED, Events, fold
 from feature_repo.applied import FROM_FILE, Source, message_hash, pack_applied
 from feature_repo.distinct import content_hash
+from feature_repo.fields import ACTIVITY, PROFILE
 from feature_repo.online_store import UserWrite, compare_and_set, feature_field, time_bytes, time_field, user_key
 from feature_repo.progress import Progress
 from feature_repo.row import empty_rows, pack_rows
-from feature_repo.views import ACTIVITY, PROFILE
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.names import EVENT_TOPICS, FAMILIES, FORMATS
 

@@ -12,7 +12,7 @@ import xgboost as xgb
 from feature_repo import distinct
 from feature_repo.activity import FEATURE_NAMES
 from feature_repo.distinct import Distinct, content_hash
-from feature_repo.views import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
+from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import FixedClock
 from firstmile.settings import ServingSettings
 from serving.catalogue import Catalogue, load_catalogue

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from feature_repo.fields import ACTIVITY
 from feature_repo.sources import EVENT_TIMESTAMP
-from feature_repo.views import ACTIVITY
 from firstmile.clock import to_datetime
 from firstmile.errors import DataError
 from firstmile.oulad import day_start_us

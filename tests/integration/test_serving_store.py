@@ -20,11 +20,11 @@ from conftest import settings_on_free_ports
 from online_rows import write_progress, write_user
 from serving_builder import booster, model
 
+from feature_repo.fields import ACTIVITY
 from feature_repo.lag import EndOffsets
 from feature_repo.online_store import connect, feature_field, user_key
 from feature_repo.reader import OnlineReader
 from feature_repo.services import model_features
-from feature_repo.views import ACTIVITY
 from firstmile.clock import SystemClock
 from firstmile.local.process import find
 from firstmile.local.stack import Stack

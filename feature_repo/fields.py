@@ -1,0 +1,16 @@
+"""Names of the views and of their fields. Apart from views.py so that who only names them does not load Feast."""
+
+ACTIVITY, PROFILE, CONTEXT, AUDIT, WINDOWS = (
+    "user_activity",
+    "user_profile",
+    "user_context",
+    "user_audit",
+    "activity_windows",
+)
+
+PROFILE_STRINGS = ("product", "cohort", "plan", "role")
+PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
+CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
+PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
+PROFILE_FIELDS = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
+CONTEXT_FIELDS = (*CONTEXT_STRINGS, CONTEXT_TIME)
