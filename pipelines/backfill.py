@@ -33,7 +33,8 @@ from pipelines.oulad_events import oulad_events
 from pipelines.oulad_profiles import TRAITS, oulad_profiles
 from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
-EVENTS_PER_SHARD = 60_000
+MIN_EVENTS_PER_SHARD = 20_000
+"""A shard goes through about a thousand rounds of some ms whatever its size: few and large ones are fastest."""
 MANIFEST = "oulad.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
@@ -100,7 +101,7 @@ def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, work
     folder = history / "user_activity"
     folder.mkdir(parents=True, exist_ok=True)
     n_rows = 0
-    shards = list(_shards(events.drop_columns(["properties"]).to_pandas()))
+    shards = list(_shards(events.drop_columns(["properties"]).to_pandas(), workers))
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=not console.is_terminal) as progress,
@@ -114,10 +115,10 @@ def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, work
     return n_rows
 
 
-def _shards(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Whole users, about EVENTS_PER_SHARD events each, named so that a second run replaces the first."""
+def _shards(frame: pd.DataFrame, workers: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Whole users, one shard of each presentation per worker."""
     for name, part in _by_presentation(frame):
-        n = max(1, round(len(part) / EVENTS_PER_SHARD))
+        n = max(1, min(workers, len(part) // MIN_EVENTS_PER_SHARD))
         shard = message_hash(part["user_id"].to_numpy(object)) % n
         for i in range(n):
             yield f"oulad-{name}-{i}.parquet", part[shard == i]
