@@ -16,7 +16,6 @@ from firstmile.names import MODELS
 from firstmile.settings import ROOT, Settings, as_environment
 
 DATA = ROOT / "data" / "oulad"
-PROMOTES = tuple(f"promote-{model}" for model in MODELS)
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,9 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
             ("backfill", "features", "mlflow"),
             says=lambda r: f"{len(r['models'])} challengers registered in MLflow",
         ),
-        *(
-            Job(f"promote-{m}", _verb(f"promote-{m}", ["promote", m]), ("train",), says=_say_promote, remedy=REFUSED)
-            for m in MODELS
-        ),
+        Job("promote", _verb("promote", ["promote", *MODELS]), ("train",), says=_say_promote, remedy=REFUSED),
         Job("replay", _verb("replay", replay), ("topics", "stream"), says=_say_replay),
-        Job("monitor", _verb("monitor", ["monitor", "run"]), PROMOTES, says=_say_monitor),
+        Job("monitor", _verb("monitor", ["monitor", "run"]), ("promote",), says=_say_monitor),
     ]
 
 
@@ -143,8 +139,8 @@ def _say_backfill(result: dict[str, Any]) -> str:
 
 
 def _say_promote(result: dict[str, Any]) -> str:
-    gates = "; ".join(str(v["reason"]) for v in result.get("verdicts", []))
-    return f"{result['model']} version {result['version']} is champion: {gates}"
+    champions = (f"{model} {r['version']}" for model, r in result.items())
+    return f"through the gates, champions now: {', '.join(champions)}"
 
 
 def _say_monitor(result: dict[str, Any]) -> str:

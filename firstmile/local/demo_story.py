@@ -11,7 +11,7 @@ from firstmile import oulad
 from firstmile.errors import DependencyError
 from firstmile.local import demo_learners as learners
 from firstmile.local.demo_client import Client
-from firstmile.local.demo_jobs import DATA, PROMOTES, Scenario, features_job
+from firstmile.local.demo_jobs import DATA, Scenario, features_job
 from firstmile.local.demo_learners import Asked, Expected
 from firstmile.local.demo_proof import Hop, Prover
 from firstmile.local.demo_runner import Runner
@@ -43,11 +43,11 @@ class Story:
     def to_first_answer(self) -> None:
         """Everything on the way to one learner answered by the models, and nothing that is not."""
         runner = self.runner
-        runner.want(["backfill", "mlflow", "kafka", "registry", "redis", "topics", "features", "train", *PROMOTES])
+        runner.want(["backfill", "mlflow", "kafka", "registry", "redis", "topics", "features", "train", "promote"])
         runner.want(["stream", "serve", "replay"])
         tables = oulad.read(DATA, [self.scenario.live])
         self.expected = learners.expected_clicks(tables, self.scenario.to_day)
-        runner.until(["serve", "stream", *PROMOTES])
+        runner.until(["serve", "stream", "promote"])
         busiest = max(self.expected, key=lambda user: self.expected[user].weight)
         runner.wait_for("decided", partial(self._not_by_models, busiest), deadline_s=FIRST_ANSWER_S)
         self.first_answer_s = round(time.monotonic() - runner.began, 1)

@@ -40,6 +40,7 @@ class Failover:
     port: int
     ports: Sequence[int]
     _suspect_until: dict[int, float] = field(default_factory=dict)
+    _tasks: set["asyncio.Task[None] | None"] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def __enter__(self) -> "Failover":
@@ -70,6 +71,8 @@ class Failover:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._tasks.add(task)  # the loop holds it weakly once the caller has hung up
         try:
             await self._answer(await _read_request(reader), writer)
         except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -77,6 +80,7 @@ class Failover:
         except OSError:
             pass  # the caller hung up
         finally:
+            self._tasks.discard(task)
             writer.close()
 
     async def _answer(self, request: bytes, writer: asyncio.StreamWriter) -> None:
