@@ -25,8 +25,7 @@ def run(
     check_models(models)
     if version is not None and len(models) > 1:
         raise UsageError(f"--version {version} with {len(models)} models: versions are counted per model, name one")
-    outcomes = promote_all(connect(load_settings()), models, version)
-    emit(outcomes[models[0]] if len(models) == 1 else outcomes)
+    emit({"models": promote_all(connect(load_settings()), models, version)})
 
 
 def promote_all(client: MlflowClient, models: Sequence[str], version: str | None = None) -> dict[str, dict[str, Any]]:
