@@ -139,7 +139,7 @@ def _say_backfill(result: dict[str, Any]) -> str:
 
 
 def _say_promote(result: dict[str, Any]) -> str:
-    champions = (f"{model} {r['version']}" for model, r in result.items())
+    champions = (f"{model} {r['version']}" for model, r in result["models"].items())
     return f"through the gates, champions now: {', '.join(champions)}"
 
 
