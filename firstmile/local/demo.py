@@ -54,6 +54,7 @@ def _run(settings: Settings, scenario: Scenario, *, check: bool) -> None:
     copies = dict(zip(COPIES, free_ports(len(COPIES)), strict=True))
     runner = Runner(settings, plan(settings, scenario, copies))
     story = Story(runner, scenario)
+    environment = environment_file(settings)
     is_up = False
     try:
         with Failover(settings.serving.host, settings.serving.port, list(copies.values())):
@@ -64,7 +65,7 @@ def _run(settings: Settings, scenario: Scenario, *, check: bool) -> None:
                 return
             is_up = True
             _say_addresses(story)
-            Watcher(runner, environment_file(settings)).watch(lambda: False)
+            Watcher(runner, environment).watch(lambda: False)
     except KeyboardInterrupt:
         if not is_up:
             sys.exit(130)
@@ -101,7 +102,7 @@ def _say_addresses(story: Story) -> None:
         "collector": f"{client.collector_url}/v1/track",
         "MLflow UI": settings.mlflow_uri,
         "report": f"being written; a line says when it is in {settings.reports}",
-        "every verb": f". {environment_file(settings)} && firstmile status",
+        "every verb": f". {settings.home / 'env'} && firstmile status",
         "logs": str(settings.logs),
     }
     console.print(
