@@ -58,6 +58,12 @@ class Prover:
         }
         return {"ok": found["n_history_rows"] > 0, **numbers, **self._took("backfill")}
 
+    def profiles(self) -> Hop:
+        """The learners' profiles were imported, their audit attributes kept apart."""
+        found = self.runner.results["profiles"]
+        numbers = {key: found[key] for key in ("profiles", "audit_rows", "n_bad")}
+        return {"ok": found["profiles"] > 0 and found["n_bad"] == 0, **numbers, **self._took("profiles")}
+
     def produced(self) -> Hop:
         """Kafka holds, per topic, at least what the replay sent."""
         sent, ends = self.runner.results["replay"]["records"], end_offsets(self.settings, STREAM_TOPICS)

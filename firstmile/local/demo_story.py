@@ -80,6 +80,7 @@ class Story:
             "stack": prover.stack(),
             "topics": prover.topics(),
             "backfill": prover.backfill(),
+            "profiles": prover.profiles(),
             "produced": prover.produced(),
             "decoded": prover.decoded(),
             "enriched": prover.enriched(),
