@@ -126,13 +126,14 @@ def _stop(runner: Runner) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[None]:
-    """SIGTERM as Ctrl-C: both stop the demo cleanly."""
+    """SIGTERM as Ctrl-C: both stop the demo cleanly; SIGINT too where a shell ignores it for its background jobs."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
