@@ -23,7 +23,8 @@ $(STAMP): pyproject.toml uv.lock
 	@$(PYTHON) -c '$(FITS)' || { echo "Firstmile needs Python 3.11 or 3.12; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python's venv is missing: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv sync --frozen --compile-bytecode
+	@echo "$(BIN)/uv sync --frozen" >&2  # stdout is the verb's: one JSON object
+	@$(BIN)/uv sync --frozen --compile-bytecode
 	@touch $@
 
 demo: setup
