@@ -7,11 +7,12 @@ Both are pure and work on the columns of many users at once.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo import distinct, sessions, tiles
+from feature_repo import distinct, recent, sessions, tiles
 from feature_repo.applied import Source, accept
 from feature_repo.packing import Ints
 from feature_repo.row import COMPLETE, OPEN, Rows
@@ -34,6 +35,9 @@ NOT_COUNTED = -1
 
 _OPENS = FAMILIES.index("content_open")
 _COMPLETES = FAMILIES.index("content_complete")
+_STEP_START, _STEP_DONE, _STEP_SKIP = (FAMILIES.index(f"step_{what}") for what in ("start", "complete", "skip"))
+_RECENT = np.full(len(FAMILIES), -1, np.int64)
+_RECENT[[FAMILIES.index(kind) for kind in recent.KINDS]] = np.arange(len(recent.KINDS))
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Events:
         Step name, "" = none; cut to 64 characters.
     onboarding_ms
         Start of the onboarding, where the event says so, else 0.
+    target
+        `distinct.content_hash` of what was clicked or which field was wrong, 0 = none.
     """
 
     source: Source
@@ -67,6 +73,7 @@ class Events:
     format: Ints
     step: NDArray[np.object_]
     onboarding_ms: Ints
+    target: Ints
 
     def where(self, index: NDArray[np.bool_] | Ints) -> "Events":
         """The chosen events."""
@@ -175,9 +182,34 @@ def _count(rows: Rows, events: Events, lateness_ms: int) -> Rows:
             rows.formats, key_of(user[has_format], events.format[has_format], kind), events.weight[has_format]
         ),
         sessions=sessions.add(rows.sessions, user, event_ms, last_ms=last_ms, lateness_ms=lateness_ms),
+        recent=_recent(rows, events, last_ms),
+        **_steps(rows, events),
         contents=distinct.add(rows.contents, user, events.content, n_rows=n),
         pages=distinct.add(rows.pages, user, events.page, n_rows=n),
     )
+
+
+def _recent(rows: Rows, events: Events, last_ms: Ints) -> recent.Recent:
+    kind = _RECENT[events.family]
+    of = np.flatnonzero(kind >= 0)
+    added = recent.Recent(events.source.user[of], kind[of], events.event_ms[of], events.target[of])
+    return recent.add(rows.recent, added, last_ms)
+
+
+def _steps(rows: Rows, events: Events) -> dict[str, Any]:
+    """Which steps are done and skipped, and when one was last begun and ended."""
+    if not np.isin(events.family, (_STEP_START, _STEP_DONE, _STEP_SKIP)).any():
+        return {}
+    out: dict[str, Any] = {"step_start_ms": rows.step_start_ms.copy(), "step_end_ms": rows.step_end_ms.copy()}
+    for family, field in ((_STEP_START, "step_start_ms"), (_STEP_DONE, "step_end_ms"), (_STEP_SKIP, "step_end_ms")):
+        of = events.family == family
+        np.maximum.at(out[field], events.source.user[of], events.event_ms[of])
+    for family, field in ((_STEP_DONE, "steps_done"), (_STEP_SKIP, "steps_skipped")):
+        of = events.family == family
+        names = np.array([_step_name(step) for step in events.step[of]], object)
+        hashes = distinct.content_hash(names)
+        out[field] = distinct.add(getattr(rows, field), events.source.user[of], hashes, n_rows=rows.n_rows)
+    return out
 
 
 def _greatest_before(last_ms: Ints, user: Ints, event_ms: Ints) -> Ints:

@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo import applied as applied_state
-from feature_repo import distinct, sessions, tiles
+from feature_repo import distinct, recent, sessions, tiles
 from feature_repo.applied import Applied
 from feature_repo.distinct import Distinct
 from feature_repo.packing import Ints, Section, pack, row_starts, unpack
+from feature_repo.recent import Recent
 from feature_repo.sessions import Sessions
 from feature_repo.tiles import LEVELS, Tiles
 
-LAYOUT = 1
-# minute, hour, day, lifetime, format tiles · sessions · contents, pages (exact and filter each) · step text
-WIDTHS = (3, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1)
-N_FIXED = 7
+LAYOUT = 2
+SETS = ("contents", "pages", "steps_done", "steps_skipped")
+# minute, hour, day tiles (runs, sums each) · lifetime, format tiles · sessions · newest clicks and errors · step text ·
+# SETS (exact, filter each)
+WIDTHS = (*(2, 2) * len(LEVELS), 3, 3, 2, 2, 1, *(1, 1) * len(SETS))
+N_FIXED = 9
 OPEN, COMPLETE = 0, 1
 
 
@@ -35,6 +38,8 @@ class Rows:
         Shape (n,): when the onboarding began, 0 = not said.
     step, step_ms
         Shape (n,): latest step by event time, and that time.
+    step_start_ms, step_end_ms
+        Shape (n,): newest time a step was started, and one was completed or skipped.
     n_too_late, n_late
         Shape (n,): events older than every tile, and older than the lateness bound, on arrival.
     levels
@@ -43,6 +48,10 @@ class Rows:
         Lifetime sums per family (tile number 0).
     formats
         Opens and completions per format: the "family" is the format's code, the tile number OPEN or COMPLETE.
+    recent
+        The newest clicks and form errors.
+    contents, pages, steps_done, steps_skipped
+        Distinct ones.
     """
 
     version_us: Ints
@@ -51,14 +60,19 @@ class Rows:
     onboarding_ms: Ints
     step: NDArray[np.object_]
     step_ms: Ints
+    step_start_ms: Ints
+    step_end_ms: Ints
     n_too_late: Ints
     n_late: Ints
     levels: tuple[Tiles, ...]
     life: Tiles
     formats: Tiles
     sessions: Sessions
+    recent: Recent
     contents: Distinct
     pages: Distinct
+    steps_done: Distinct
+    steps_skipped: Distinct
     applied: Applied
 
     @property
@@ -81,14 +95,16 @@ def first_rows(rows: Rows, n: int) -> Rows:
         onboarding_ms=rows.onboarding_ms[:n],
         step=rows.step[:n],
         step_ms=rows.step_ms[:n],
+        step_start_ms=rows.step_start_ms[:n],
+        step_end_ms=rows.step_end_ms[:n],
         n_too_late=rows.n_too_late[:n],
         n_late=rows.n_late[:n],
         levels=tuple(cut(level) for level in rows.levels),
         life=cut(rows.life),
         formats=cut(rows.formats),
         sessions=sessions.first(rows.sessions, n),
-        contents=distinct.first(rows.contents, n),
-        pages=distinct.first(rows.pages, n),
+        recent=recent.first(rows.recent, n),
+        **{name: distinct.first(getattr(rows, name), n) for name in SETS},
         applied=applied_state.first(rows.applied, n),
     )
 
@@ -103,14 +119,16 @@ def empty_rows(n: int) -> Rows:
         onboarding_ms=zeros,
         step=np.full(n, "", object),
         step_ms=zeros,
+        step_start_ms=zeros,
+        step_end_ms=zeros,
         n_too_late=zeros,
         n_late=zeros,
         levels=tuple(tiles.empty() for _ in LEVELS),
         life=tiles.empty(),
         formats=tiles.empty(),
         sessions=sessions.empty(n),
-        contents=distinct.empty(),
-        pages=distinct.empty(),
+        recent=recent.empty(),
+        **{name: distinct.empty() for name in SETS},
         applied=applied_state.empty(n),
     )
 
@@ -123,6 +141,8 @@ def pack_rows(rows: Rows) -> list[bytes]:
             rows.last_ms - rows.first_ms,
             rows.onboarding_ms,
             rows.step_ms,
+            rows.step_start_ms,
+            rows.step_end_ms,
             rows.n_too_late,
             rows.n_late,
             rows.sessions.n_dropped,
@@ -131,15 +151,16 @@ def pack_rows(rows: Rows) -> list[bytes]:
     ones = np.ones(rows.n_rows, np.int64)
     sections = [
         *(
-            tiles.to_section(level_tiles, rows.last_ms // level.width_ms)
+            section
             for level, level_tiles in zip(LEVELS, rows.levels, strict=True)
+            for section in tiles.to_runs(level_tiles, rows.last_ms // level.width_ms)
         ),
         tiles.to_section(rows.life, ones),
         tiles.to_section(rows.formats, ones),
         sessions.to_section(rows.sessions, rows.last_ms),
-        *distinct.to_sections(rows.contents),
-        *distinct.to_sections(rows.pages),
+        recent.to_section(rows.recent, rows.last_ms),
         _text_section(rows.step),
+        *(section for name in SETS for section in distinct.to_sections(getattr(rows, name))),
     ]
     return pack(LAYOUT, fixed, sections)
 
@@ -157,7 +178,7 @@ def unpack_rows(
     n = len(activity)
     blank = _blank_activity()
     fixed, found = unpack([a or blank for a in activity], layout=LAYOUT, n_fixed=N_FIXED, widths=WIDTHS)
-    last_ms, span_ms, onboarding_ms, step_ms, n_too_late, n_late, n_dropped = fixed.T
+    last_ms, span_ms, onboarding_ms, step_ms, step_start_ms, step_end_ms, n_too_late, n_late, n_dropped = fixed.T
     ones = np.ones(n, np.int64)
     no_state = _blank_applied()
     return Rows(
@@ -167,14 +188,18 @@ def unpack_rows(
         onboarding_ms=onboarding_ms,
         step=_texts(found[10], n),
         step_ms=step_ms,
+        step_start_ms=step_start_ms,
+        step_end_ms=step_end_ms,
         n_too_late=n_too_late,
         n_late=n_late,
-        levels=tuple(tiles.from_section(found[i], last_ms // level.width_ms) for i, level in enumerate(LEVELS)),
-        life=tiles.from_section(found[3], ones),
-        formats=tiles.from_section(found[4], ones),
-        sessions=sessions.from_section(found[5], last_ms, n_dropped),
-        contents=distinct.from_sections(found[6], found[7]),
-        pages=distinct.from_sections(found[8], found[9]),
+        levels=tuple(
+            tiles.from_runs(found[2 * i], found[2 * i + 1], last_ms // level.width_ms) for i, level in enumerate(LEVELS)
+        ),
+        life=tiles.from_section(found[6], ones),
+        formats=tiles.from_section(found[7], ones),
+        sessions=sessions.from_section(found[8], last_ms, n_dropped),
+        recent=recent.from_section(found[9], last_ms),
+        **{name: distinct.from_sections(found[11 + 2 * i], found[12 + 2 * i]) for i, name in enumerate(SETS)},
         applied=applied_state.empty(n)
         if applied is None
         else applied_state.unpack_applied([a or no_state for a in applied]),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.packing import Ints, Section, deltas, undeltas, unzigzag, zigzag
+from firstmile.errors import DataError
 from firstmile.names import FAMILIES
 
 MINUTE_MS = 60_000
@@ -101,23 +102,63 @@ def evict(tiles: Tiles, level: Level, last_ms: Ints) -> Tiles:
 
 
 def to_section(tiles: Tiles, reference: Ints) -> Section:
-    """Packed form: key deltas, counts, weight minus count.
+    """Packed form of tiles that rarely lie side by side: key deltas, counts, weight minus count.
 
     reference
         Shape (n_rows,): newest tile number per row; ages are counted back from it.
     """
-    user = tiles.user
-    age = reference[user] - tiles.tile
-    order = np.lexsort((age, tiles.family, user))
-    code = (tiles.family * AGE_SPAN + age)[order]
-    row, count = user[order], tiles.count[order]
-    return Section(row, (deltas(row, code), count, zigzag(tiles.weight[order] - count)))
+    code, order = _codes(tiles, reference)
+    row = tiles.user[order]
+    return Section(row, (deltas(row, code), *_sums(tiles, order)))
 
 
 def from_section(section: Section, reference: Ints) -> Tiles:
     """Inverse of to_section."""
     step, count, excess = section.columns
-    code = undeltas(section.row, step)
-    key = key_of(section.row, code // AGE_SPAN, reference[section.row] - code % AGE_SPAN)
+    return _tiles(section.row, undeltas(section.row, step), count, excess, reference)
+
+
+def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
+    """Packed form of tiles that often do: runs of consecutive ones (distance from the run before, length), and sums."""
+    code, order = _codes(tiles, reference)
+    row = tiles.user[order]
+    opens = np.ones(len(row), bool)
+    opens[1:] = (row[1:] != row[:-1]) | (np.diff(code) != 1)
+    start = np.flatnonzero(opens)
+    length = np.diff(np.append(start, len(row)))
+    first, last = code[start], code[start + length - 1]
+    distance = first.copy()
+    same = row[start][1:] == row[start][:-1]
+    distance[1:][same] -= last[:-1][same]
+    return Section(row[start], (distance, length)), Section(row, _sums(tiles, order))
+
+
+def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
+    """Inverse of to_runs. Raises DataError when the two disagree."""
+    distance, length = runs.columns
+    step = distance.copy()
+    same = runs.row[1:] == runs.row[:-1]
+    step[1:][same] += length[:-1][same] - 1
+    row = np.repeat(runs.row, length)
+    if not np.array_equal(row, sums.row):
+        raise DataError("a packed row's runs disagree with its tiles: its bytes are damaged")
+    within = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+    count, excess = sums.columns
+    return _tiles(row, np.repeat(undeltas(runs.row, step), length) + within, count, excess, reference)
+
+
+def _codes(tiles: Tiles, reference: Ints) -> tuple[Ints, Ints]:
+    """Family and age in one number, ascending within each row, and the order of the tiles it stands in."""
+    age = reference[tiles.user] - tiles.tile
+    order = np.lexsort((age, tiles.family, tiles.user))
+    return (tiles.family * AGE_SPAN + age)[order], order
+
+
+def _sums(tiles: Tiles, order: Ints) -> tuple[Ints, Ints]:
+    return tiles.count[order], zigzag(tiles.weight[order] - tiles.count[order])
+
+
+def _tiles(row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints) -> Tiles:
+    key = key_of(row, code // AGE_SPAN, reference[row] - code % AGE_SPAN)
     order = np.argsort(key, kind="stable")
     return Tiles(key[order], count[order], (unzigzag(excess) + count)[order])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo import distinct
+from feature_repo import distinct, recent
 from feature_repo.packing import Ints
-from feature_repo.row import COMPLETE, OPEN, Rows, empty_rows
+from feature_repo.row import COMPLETE, OPEN, SETS, Rows, empty_rows
 from feature_repo.sessions import GAP_MS
 from feature_repo.tiles import DAY_MS, DAYS, HOUR_MS, HOURS, LEVELS, MINUTE_MS, MINUTES, N_FAMILIES, Level, Tiles
 from firstmile.names import FAMILIES, FORMATS
@@ -38,6 +38,12 @@ WINDOWS = (
     Window("30d", 30 * DAY_MS, DAYS),
 )
 CLICKS = ("page_view", "content_open")
+ERRORS = ("form_error", "error")
+PAUSE_MINUTES = 2
+"""A hesitation: so many or more whole minutes without an event, and fewer than the 30 that end a session."""
+ACTIVE = {"1h": "minute", "24h": "hour", "7d": "day", "30d": "day"}
+"""Windows whose active tiles are counted."""
+RATED = ("1h", "24h", "7d", "total")
 
 
 def windows(rows: Rows, now_us: Ints) -> dict[str, Floats]:
@@ -51,22 +57,28 @@ def windows(rows: Rows, now_us: Ints) -> dict[str, Floats]:
     out: dict[str, Floats] = {}
     for window in WINDOWS:
         level_tiles = rows.levels[LEVELS.index(window.level)]
-        start_ms = level_tiles.tile * window.level.width_ms
-        now = now_ms[level_tiles.user]
-        inside = (start_ms > now - window.width_ms - window.level.width_ms) & (start_ms <= now)
-        chosen = level_tiles.where(inside)
+        chosen = level_tiles.where(_inside(window, now_ms[level_tiles.user], level_tiles.tile))
         _sums(out, chosen, n, window.name)
-        if window.level is DAYS:
-            days = np.unique((chosen.user << 32) | chosen.tile) >> 32
-            out[f"active_days_{window.name}"] = np.bincount(days, minlength=n).astype(np.float64)
+        if window.name in ACTIVE:
+            active = np.unique((chosen.user << 32) | chosen.tile)
+            _pace(out, active >> 32, window.name, n)
+            if window.level is MINUTES:
+                _hesitation(out, active >> 32, active & 0xFFFFFFFF, window.name, n)
     _sums(out, rows.life, n, "total")
+    _error_rates(out)
+    _friction(out, rows, now_ms)
     for kind in ("count", "weight"):
         out[f"clicks_total_{kind}"] = sum((out[f"{f}_total_{kind}"] for f in CLICKS), np.zeros(n))
     _formats(out, rows)
-    out["n_contents"] = distinct.count(rows.contents, n)
-    out["n_pages"] = distinct.count(rows.pages, n)
+    for name in SETS:
+        out[f"n_{name}"] = distinct.count(getattr(rows, name), n)
     _times(out, rows, now_ms)
     return out
+
+
+def _inside(window: Window, now_ms: Ints, tile: Ints) -> NDArray[np.bool_]:
+    start_ms = tile * window.level.width_ms
+    return np.asarray((start_ms > now_ms - window.width_ms - window.level.width_ms) & (start_ms <= now_ms), bool)
 
 
 def _sums(out: dict[str, Floats], chosen: Tiles, n: int, name: str) -> None:
@@ -78,6 +90,43 @@ def _sums(out: dict[str, Floats], chosen: Tiles, n: int, name: str) -> None:
             out[f"{family}_{name}_{kind}"] = table[:, code]
         if kind == "count":
             out[f"events_{name}_count"] = table.sum(axis=1)
+
+
+def _pace(out: dict[str, Floats], user: Ints, name: str, n: int) -> None:
+    """Tiles with an event, and events per such tile (NaN without one); `user` has an entry per active tile."""
+    unit = ACTIVE[name]
+    n_active = np.bincount(user, minlength=n).astype(np.float64)
+    out[f"active_{unit}s_{name}"] = n_active
+    out[f"events_per_active_{unit}_{name}"] = _ratio(out[f"events_{name}_count"], n_active)
+
+
+def _hesitation(out: dict[str, Floats], user: Ints, minute: Ints, name: str, n: int) -> None:
+    """How many pauses, and their silent minutes; `user`, `minute`: a sorted pair per active minute."""
+    silent = np.diff(minute) - 1
+    is_pause = (np.diff(user) == 0) & (silent >= PAUSE_MINUTES) & (silent < GAP_MS // MINUTE_MS)
+    of = user[1:][is_pause]
+    out[f"hesitations_{name}"] = np.bincount(of, minlength=n).astype(np.float64)
+    out[f"hesitation_minutes_{name}"] = np.bincount(of, weights=silent[is_pause], minlength=n).astype(np.float64)
+
+
+def _error_rates(out: dict[str, Floats]) -> None:
+    """Share of the events that were errors, NaN without an event."""
+    for name in RATED:
+        errors = sum((out[f"{family}_{name}_count"] for family in ERRORS), np.zeros(1))
+        out[f"error_rate_{name}"] = _ratio(errors, out[f"events_{name}_count"])
+
+
+def _friction(out: dict[str, Floats], rows: Rows, now_ms: Ints) -> None:
+    hour = next(window for window in WINDOWS if window.name == "1h")
+    newest = rows.recent.where(_inside(hour, now_ms[rows.recent.user], rows.recent.at_ms // MINUTE_MS))
+    out["rage_clicks_1h"] = recent.rage_clicks(newest, rows.n_rows)
+    out["errors_on_one_field_1h"] = recent.errors_on_one_field(newest, rows.n_rows)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    out: Floats = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
 
 
 def _formats(out: dict[str, Floats], rows: Rows) -> None:
@@ -107,6 +156,9 @@ def _times(out: dict[str, Floats], rows: Rows, now_ms: Ints) -> None:
     # Whole UTC days: a model that must not see the time of day can use them.
     out["days_since_last_event"] = np.where(seen, now_ms // DAY_MS - rows.last_ms // DAY_MS, np.nan)
     out["days_since_first_event"] = np.where(seen, now_ms // DAY_MS - rows.first_ms // DAY_MS, np.nan)
+    on_step = rows.step_start_ms > rows.step_end_ms
+    step_s = np.where(on_step, np.maximum(now_ms - rows.step_start_ms, 0) / 1_000, 0.0)
+    out["step_s"] = np.where(rows.step_start_ms > 0, step_s, np.nan)
     began = np.where(rows.onboarding_ms > 0, rows.onboarding_ms, rows.first_ms)
     out["onboarding_age_days"] = np.where(began > 0, (now_ms - began) / DAY_MS, np.nan)
 

@@ -21,6 +21,7 @@ from firstmile.names import FAMILIES, FORMATS
 
 NONE = "none"
 UNKNOWN = FAMILIES.index("unknown")
+FORM_ERROR = FAMILIES.index("form_error")
 OTHER_FORMAT = FORMATS.index("other")
 
 
@@ -111,4 +112,12 @@ def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:
         format=np.asarray(formats.fillna(-1).mask(is_odd, OTHER_FORMAT), np.int64),
         step=frame["step"].fillna("").to_numpy(object),
         onboarding_ms=ints("onboarding_us", 0) // 1_000,
+        target=content_hash(_targets(frame, events.family)),
     )
+
+
+def _targets(frame: pd.DataFrame, family: NDArray[np.int64]) -> NDArray[np.object_]:
+    """What an event was about: the field of a form error, else what was clicked; None where nothing says it."""
+    none = np.full(len(frame), None, object)
+    field, target = (frame[c].to_numpy(object) if c in frame else none for c in ("field", "target"))
+    return np.where(family == FORM_ERROR, field, target)

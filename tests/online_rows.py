@@ -67,6 +67,7 @@ def _events(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, bega
         format=np.array([-1, *(FORMATS.index(f) for _, f in opens)], np.int64),
         step=np.array([""] * n, object),
         onboarding_ms=np.array([began_us // 1_000] + [0] * len(opens), np.int64),
+        target=np.zeros(n, np.int64),
     )
 
 

@@ -34,6 +34,7 @@ class Event:
     format: str | None = None
     step: str = ""
     onboarding_ms: int = 0
+    target: str = ""
     message_id: str = ""
     received_us: int | None = None
     topic: str = "a"
@@ -75,6 +76,7 @@ def batch(events: Sequence[Event]) -> Events:
         format=ints([-1 if e.format is None else FORMATS.index(e.format) for e in events]),
         step=np.array([e.step for e in events], object),
         onboarding_ms=ints([e.onboarding_ms for e in events]),
+        target=content_hash([e.target for e in events]),
     )
 
 
@@ -102,10 +104,30 @@ def examples(n: int) -> settings:
 
 
 # The gaps are where rules change: tile widths, the session gap, the lateness bound, the spans kept.
-GAPS_MS = (0, 1, SECOND, MINUTE - 1, MINUTE, 29 * MINUTE, 30 * MINUTE, 30 * MINUTE + 1, HOUR, 2 * HOUR, 5 * HOUR)
+GAPS_MS = (
+    0,
+    1,
+    SECOND,
+    2 * SECOND,
+    MINUTE - 1,
+    3 * MINUTE,
+    MINUTE,
+    29 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE + 1,
+    HOUR,
+    2 * HOUR,
+    5 * HOUR,
+)
 LONG_GAPS_MS = (*GAPS_MS, DAY, 2 * DAY, 8 * DAY, 31 * DAY, 400 * DAY)
 DELAYS_MS = (0, 1, MINUTE, HOUR, LATENESS_MS - 1, LATENESS_MS)
 AGAIN_MS = (0, SECOND, HOUR, 5 * HOUR, ID_WINDOW_MS - 1)
+
+
+KINDS = (
+    *("content_open", "content_complete", "page_view", "error", "unknown", None),
+    *("click", "click", "click", "form_error", "form_error", "step_start", "step_complete", "step_skip"),
+)
 
 
 @st.composite
@@ -113,21 +135,23 @@ def histories(draw: st.DrawFn, *, max_size: int = 30, n_users: int = 1) -> list[
     """Events of n users in the order they happened, each with its own message id."""
     kinds = st.tuples(
         st.sampled_from(LONG_GAPS_MS),
-        st.sampled_from(("content_open", "content_complete", "page_view", "error", "unknown", None)),
+        st.sampled_from(KINDS),
         st.sampled_from((0, 1, 1, 2, 300, 2**40)),
         st.sampled_from(("", "c1", "c2", "c3")),
         st.sampled_from((None, *FORMATS[:3])),
         st.sampled_from(("", "", "sign_up", "invité", "z" * 70)),
         st.sampled_from((0, 0, T0 - DAY, T0 + 1)),
+        st.sampled_from(("", "save", "save", "e-mail")),
         st.integers(0, n_users - 1),
     )
     at_ms = T0 + draw(st.sampled_from((0, 1, MINUTE - 1, 13 * HOUR + 7)))
     events = []
-    for gap, family, weight, name, form, step, onboarding, user in draw(st.lists(kinds, min_size=1, max_size=max_size)):
+    drawn = draw(st.lists(kinds, min_size=1, max_size=max_size))
+    for gap, family, weight, name, form, step, onboarding, target, user in drawn:
         at_ms += gap
         thing = {"content": name} if family != "page_view" else {"page": name}
-        event = Event(at_ms, user, family, weight, format=form, step=step, onboarding_ms=onboarding, **thing)
-        events.append(event)
+        about = {"onboarding_ms": onboarding, "target": target}
+        events.append(Event(at_ms, user, family, weight, format=form, step=step, **about, **thing))
     return with_ids(events)
 
 

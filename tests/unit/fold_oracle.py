@@ -7,6 +7,7 @@ greatest event time).
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from events_builder import Event
 
@@ -23,6 +24,8 @@ WINDOWS = {  # width, width of the tiles, tiles kept
     "30d": (30 * DAY, DAY, 31),
 }
 SESSION_GAP = 30 * MINUTE
+ACTIVE = {"1h": ("minute", MINUTE), "24h": ("hour", HOUR), "7d": ("day", DAY), "30d": ("day", DAY)}
+NEWEST = 64
 
 
 def oracle(events: Sequence[Event], now_ms: int) -> dict[str, float]:
@@ -38,9 +41,18 @@ def oracle(events: Sequence[Event], now_ms: int) -> dict[str, float]:
             if is_kept and now_ms - width - tile < start <= now_ms:
                 inside.append(e)
         out |= _sums(inside, name)
-        if tile == DAY:
-            out[f"active_days_{name}"] = len({e.at_ms // DAY for e in inside})
+        if name in ACTIVE:
+            unit, span = ACTIVE[name]
+            active = len({e.at_ms // span for e in inside})
+            out[f"active_{unit}s_{name}"] = active
+            out[f"events_per_active_{unit}_{name}"] = len(inside) / active if active else math.nan
+        if name in ("1h", "24h", "7d"):
+            out[f"error_rate_{name}"] = _error_rate(inside)
+        if name == "1h":
+            out |= _friction(inside, [e for e in counted if e.at_ms // MINUTE > last // MINUTE - 61])
     out |= _sums(counted, "total")
+    out["error_rate_total"] = _error_rate(counted)
+    out |= _steps(counted, now_ms)
     for kind in ("count", "weight"):
         out[f"clicks_total_{kind}"] = out[f"page_view_total_{kind}"] + out[f"content_open_total_{kind}"]
     for family, name in (("content_open", "opens"), ("content_complete", "completes")):
@@ -49,6 +61,46 @@ def oracle(events: Sequence[Event], now_ms: int) -> dict[str, float]:
     out["n_contents"] = len({e.content for e in counted} - {""})
     out["n_pages"] = len({e.page for e in counted} - {""})
     return out | _times(events, counted, now_ms)
+
+
+def _error_rate(events: Sequence[Event]) -> float:
+    wrong = [e for e in events if e.family in ("form_error", "error")]
+    return len(wrong) / len(events) if events else math.nan
+
+
+def _friction(hour: Sequence[Event], kept: Sequence[Event]) -> dict[str, float]:
+    """Of the events of the last hour; clicks and form errors among the newest 64 kept of each alone."""
+    minutes = sorted({e.at_ms // MINUTE for e in hour})
+    pauses = [b - a - 1 for a, b in pairwise(minutes) if 2 <= b - a - 1 < 30]
+    clicks, errors = (_newest(kept, family) for family in ("click", "form_error"))
+    clicks, errors = [e for e in clicks if e in hour], [e for e in errors if e in hour]
+    rage = 0
+    for name in {e.target for e in clicks}:
+        times = sorted(e.at_ms for e in clicks if e.target == name)
+        rage += sum(times[i] - times[i - 2] <= 2_000 for i in range(2, len(times)))
+    fields = [e.target for e in errors]
+    return {
+        "hesitations_1h": len(pauses),
+        "hesitation_minutes_1h": sum(pauses),
+        "rage_clicks_1h": rage,
+        "errors_on_one_field_1h": max((fields.count(name) for name in fields), default=0),
+    }
+
+
+def _newest(events: Sequence[Event], family: str) -> list[Event]:
+    of = [e for e in events if e.family == family and e.target]
+    return sorted(of, key=lambda e: e.at_ms)[-NEWEST:]
+
+
+def _steps(counted: Sequence[Event], now_ms: int) -> dict[str, float]:
+    begun = max((e.at_ms for e in counted if e.family == "step_start"), default=0)
+    ended = max((e.at_ms for e in counted if e.family in ("step_complete", "step_skip")), default=0)
+    on_step_s = max(now_ms - begun, 0) / 1000 if begun > ended else 0.0
+    return {
+        "n_steps_done": len({e.step[:64] for e in counted if e.family == "step_complete"} - {""}),
+        "n_steps_skipped": len({e.step[:64] for e in counted if e.family == "step_skip"} - {""}),
+        "step_s": on_step_s if begun else math.nan,
+    }
 
 
 def sessions(times: Sequence[int]) -> list[tuple[int, int]]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from feature_repo.activity import MAX_STEP_CHARS, Events, fold
 from feature_repo.applied import message_hash
 from feature_repo.distinct import EXACT, N_WORDS, content_hash
-from feature_repo.row import N_FIXED, WIDTHS, Rows, empty_rows, pack_rows
+from feature_repo.recent import KEPT, KINDS
+from feature_repo.row import N_FIXED, SETS, WIDTHS, Rows, empty_rows, pack_rows
 from feature_repo.sessions import Sessions
 from feature_repo.tiles import LEVELS, Tiles
 from firstmile.names import FAMILIES, FORMATS
@@ -34,8 +35,16 @@ def full_row(*, n_contents: int, step: str) -> Rows:
         for f in ("content_open", "content_complete")
         for form in FORMATS
     ]
+    steps = [
+        Event(LAST - 1, family=f, step=f"step-{i}")
+        for f in ("step_start", "step_complete", "step_skip")
+        for i in range(n_contents - 1)  # and the step of all others
+    ]
+    friction = [
+        Event(LAST - i * 50_000, family=f, target=f"target-{i}") for f in ("click", "form_error") for i in range(70)
+    ]
     # The last 300 are older than every tile: the counters take their bytes, too.
-    rows = fold_one(with_ids([*events, *named, *shapes, *[Event(T0 + i) for i in range(300)]]))
+    rows = fold_one(with_ids([*events, *steps, *named, *shapes, *friction, *[Event(T0 + i) for i in range(300)]]))
     return replace(
         rows,
         levels=tuple(
@@ -56,15 +65,17 @@ def test_a_row_with_everything_full_fits(n_contents: int, character: str) -> Non
     assert len(rows.formats.key) == 2 * len(FORMATS)
     assert len(rows.sessions.user) == 14
     assert len(rows.step[0]) == MAX_STEP_CHARS
-    assert len(rows.contents.user) == (EXACT if n_contents == EXACT else 0)
-    assert len(rows.pages.sketched) == (n_contents > EXACT)
+    for distinct in (rows.contents, rows.pages, rows.steps_done, rows.steps_skipped):
+        assert (len(distinct.user), len(distinct.sketched)) == ((EXACT, 0) if n_contents == EXACT else (0, 1))
+    assert len(rows.recent.user) == len(KINDS) * KEPT
     assert len(pack_rows(rows)[0]) <= MAX_BYTES
 
 
 def test_a_full_filter_takes_one_byte_a_word() -> None:
     rows = full_row(n_contents=400, step="s")
     brim = replace(rows.contents, words=np.full((1, N_WORDS), 127, np.int64))
-    assert len(pack_rows(replace(rows, contents=brim, pages=brim))[0]) <= MAX_BYTES
+    brims = dict.fromkeys(SETS, brim)
+    assert len(pack_rows(replace(rows, **brims))[0]) <= MAX_BYTES
 
 
 def test_a_row_does_not_grow_with_the_number_of_events() -> None:
@@ -85,7 +96,7 @@ def test_a_short_visit_takes_few_bytes() -> None:
     visits = [T0 + d * DAY + m * MINUTE for d in (0, 1, 3) for m in (0, 2, 9, 14, 21)]
     rows = fold_batches([with_ids([Event(t, family="content_open", content=str(t % 7)) for t in visits])])
     assert len(pack_rows(rows)[0]) < 300
-    assert len(pack_rows(empty_rows(1))[0]) < 30
+    assert len(pack_rows(empty_rows(1))[0]) < 40
 
 
 def test_what_a_row_holds_is_what_was_weighed() -> None:
@@ -98,18 +109,23 @@ def test_what_a_row_holds_is_what_was_weighed() -> None:
             "onboarding_ms",
             "step",
             "step_ms",
+            "step_start_ms",
+            "step_end_ms",
             "n_too_late",
             "n_late",
             "levels",
             "life",
             "formats",
             "sessions",
+            "recent",
             "contents",
             "pages",
+            "steps_done",
+            "steps_skipped",
             "applied",
         ]
     )
-    assert (len(WIDTHS), sum(WIDTHS), N_FIXED) == (11, 22, 7)
+    assert (len(WIDTHS), sum(WIDTHS), N_FIXED) == (19, 31, 9)
     assert [level.kept for level in LEVELS] == [61, 49, 31]
 
 
