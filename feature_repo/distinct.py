@@ -67,7 +67,7 @@ def add(distinct: Distinct, user: Ints, value: Ints, *, n_rows: int) -> Distinct
     is_sketched = np.zeros(n_rows, bool)
     is_sketched[distinct.sketched] = True
     late = is_sketched[user]
-    both = np.unique(np.concatenate(((distinct.user << 32) | distinct.value, (user[~late] << 32) | value[~late])))
+    both = _merged((distinct.user << 32) | distinct.value, np.unique((user[~late] << 32) | value[~late]))
     users, values = both >> 32, both & 0xFFFFFFFF
     over = np.bincount(users, minlength=n_rows) > EXACT
     if not over.any() and not late.any():
@@ -111,6 +111,14 @@ def from_sections(exact: Section, sketch: Section) -> Distinct:
     """Inverse of to_sections."""
     rows = sketch.row[::N_WORDS]
     return Distinct(exact.row, undeltas(exact.row, exact.columns[0]), rows, sketch.columns[0].reshape(-1, N_WORDS))
+
+
+def _merged(old: Ints, new: Ints) -> Ints:
+    """Both sorted sets as one; a handful is put among many without sorting the many."""
+    at = np.searchsorted(old, new)
+    known = at < len(old)
+    known[known] = old[at[known]] == new[known]
+    return np.insert(old, at[~known], new[~known])
 
 
 def _probe(value: Ints) -> tuple[Ints, Ints]:

@@ -142,21 +142,30 @@ def _checked(blobs: Sequence[bytes], layout: int) -> list[bytes]:
 def _varints(flat: Ints, starts: Ints) -> list[bytes]:
     if len(flat) and flat.min() < 0:
         raise DataError(f"cannot pack the negative value {int(flat.min())}")
-    words = flat.astype(np.uint64)
-    n_bytes = np.ones(len(words), np.int64)
-    for k in range(1, MAX_VARINT_BYTES - 1):
-        n_bytes += words >= np.uint64(1 << (7 * k))
+    # Most values take one byte: each further byte is looked at for those alone that have it.
+    n_bytes = np.ones(len(flat), np.int64)
+    some = np.flatnonzero(flat > 0x7F)
+    further = []
+    rest = flat[some] >> 7
+    while len(some):
+        n_bytes[some] += 1
+        further.append((some, rest))
+        more = rest > 0x7F
+        some, rest = some[more], rest[more] >> 7
     ends = np.cumsum(n_bytes)
     out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     begin = ends - n_bytes
-    for k in range(int(n_bytes.max(initial=0))):
-        some = np.flatnonzero(n_bytes > k)
-        piece = (words[some] >> np.uint64(7 * k)) & np.uint64(0x7F)
-        more = (n_bytes[some] > k + 1).astype(np.uint64) << np.uint64(7)
-        out[begin[some] + k] = (piece | more).astype(np.uint8)
+    out[begin] = _seven_bits(flat)
+    for k, (some, rest) in enumerate(further, start=1):
+        out[begin[some] + k] = _seven_bits(rest)
     edges = np.concatenate(([0], ends))[starts].tolist()
     data = out.tobytes()
     return [data[a:b] for a, b in pairwise(edges)]
+
+
+def _seven_bits(values: Ints) -> NDArray[np.uint8]:
+    """The next byte of a varint: seven bits, and the eighth when more follow."""
+    return ((values & 0x7F) | ((values > 0x7F) << 7)).astype(np.uint8)
 
 
 def _integers(blobs: Sequence[bytes]) -> tuple[Ints, Ints]:

@@ -149,9 +149,19 @@ def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
 
 def _codes(tiles: Tiles, reference: Ints) -> tuple[Ints, Ints]:
     """Family and age in one number, ascending within each row, and the order of the tiles it stands in."""
-    age = reference[tiles.user] - tiles.tile
-    order = np.lexsort((age, tiles.family, tiles.user))
-    return (tiles.family * AGE_SPAN + age)[order], order
+    user, family = tiles.user, tiles.family
+    order = _newest_first(user, family)
+    return (family * AGE_SPAN + reference[user] - tiles.tile)[order], order
+
+
+def _newest_first(user: Ints, family: Ints) -> Ints:
+    """Order that turns round the tiles of each (user, family), which stand together."""
+    n = len(user)
+    opens = np.ones(n, bool)
+    opens[1:] = (user[1:] != user[:-1]) | (family[1:] != family[:-1])
+    start = np.flatnonzero(opens)
+    size = np.diff(np.append(start, n))
+    return np.repeat(2 * start + size - 1, size) - np.arange(n)
 
 
 def _sums(tiles: Tiles, order: Ints) -> tuple[Ints, Ints]:
@@ -159,6 +169,7 @@ def _sums(tiles: Tiles, order: Ints) -> tuple[Ints, Ints]:
 
 
 def _tiles(row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints) -> Tiles:
-    key = key_of(row, code // AGE_SPAN, reference[row] - code % AGE_SPAN)
-    order = np.argsort(key, kind="stable")
+    family = code // AGE_SPAN
+    key = key_of(row, family, reference[row] - code % AGE_SPAN)
+    order = _newest_first(row, family)
     return Tiles(key[order], count[order], (unzigzag(excess) + count)[order])
