@@ -10,10 +10,11 @@ changed since:
 so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, TypeVar
 
 import redis
 import redis.asyncio
@@ -25,7 +26,6 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.utils import make_tzaware
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from firstmile.clock import to_us
@@ -36,13 +36,30 @@ from firstmile.settings import load_settings
 VERSION_FIELD = b"_v"
 MAX_TRIES = 50
 
+CHUNK = 256
+"""Users per call: Redis answers nobody else meanwhile, one to two ms."""
+
+# Per user: expected version, new version, number of names and values, names and values.
 _COMPARE_AND_SET = """
-local version = redis.call('HGET', KEYS[1], '_v')
-if (version or '') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], '_v', ARGV[2], unpack(ARGV, 3))
-return 1
+local at, done = 1, {}
+for i, key in ipairs(KEYS) do
+  local n = tonumber(ARGV[at + 2])
+  local same = (redis.call('HGET', key, '_v') or '') == ARGV[at]
+  if same then redis.call('HSET', key, '_v', ARGV[at + 1], unpack(ARGV, at + 3, at + 2 + n)) end
+  done[i] = same and 1 or 0
+  at = at + 3 + n
+end
+return done
 """
 
+# One call for many users: a command each costs the client three times as much.
+_READ = """
+local found = {}
+for i, key in ipairs(KEYS) do found[i] = redis.call('HMGET', key, unpack(ARGV)) end
+return found
+"""
+
+T = TypeVar("T")
 Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 
 
@@ -55,8 +72,21 @@ def connect(url: str, *, timeout_s: float) -> "redis.Redis":
 
 def user_key(user_id: str) -> bytes:
     """Redis key of a user's hash, in Feast's layout."""
-    entity = EntityKeyProto(join_keys=["user_id"], entity_values=[ValueProto(string_val=user_id)])
-    return bytes(_redis_key(PROJECT, entity, entity_key_serialization_version=3))
+    head, tail = _around_user()
+    text = user_id.encode()
+    return head + len(text).to_bytes(4, "little") + text + tail
+
+
+@cache
+def _around_user() -> tuple[bytes, bytes]:
+    """What stands before a user id's length and after the id in Feast's key; its own serialization takes 40 µs."""
+    entity = EntityKeyProto(join_keys=["user_id"], entity_values=[ValueProto(string_val=_PROBE)])
+    key = bytes(_redis_key(PROJECT, entity, entity_key_serialization_version=3))
+    head, tail = key.split(len(_PROBE).to_bytes(4, "little") + _PROBE.encode())
+    return head, tail
+
+
+_PROBE = "a user id that stands nowhere else in its key"
 
 
 def feature_field(view: str, feature: str) -> bytes:
@@ -109,26 +139,32 @@ class UserWrite:
 
 
 def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite]) -> list[bool]:
-    """Write each user whose version is still the expected one; which were written. One round trip."""
-    if not writes:
-        return []
+    """Write each user whose version is still the expected one; which were written."""
     script = client.register_script(_COMPARE_AND_SET)
-    for _ in range(2):
-        with client.pipeline(transaction=False) as pipe:
-            for write in writes:
-                expected = str(write.expected_us) if write.expected_us else ""
-                flat = [part for pair in write.fields.items() for part in pair]
-                pipe.evalsha(script.sha, 1, write.key, expected, write.version_us, *flat)
-            replies = pipe.execute(raise_on_error=False)
-        if not any(isinstance(reply, NoScriptError) for reply in replies):
-            break
-        # A fresh or restarted Redis. Running the batch again is safe: a write that went through is refused now,
-        # so its first answer counts.
-        client.script_load(_COMPARE_AND_SET)
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return [bool(reply) for reply in replies]
+    done: list[int] = []
+    for some in batched(writes, CHUNK):
+        values: list[bytes | str | int] = []
+        for write in some:
+            values += [str(write.expected_us) if write.expected_us else "", write.version_us, 2 * len(write.fields)]
+            for pair in write.fields.items():
+                values += pair
+        done += script(keys=[write.key for write in some], args=values)
+    return [bool(written) for written in done]
+
+
+def read_fields(client: "redis.Redis", keys: Sequence[bytes], fields: Sequence[bytes]) -> list[list[bytes | None]]:
+    """The fields of each hash, None where there is none."""
+    script = client.register_script(_READ)
+    return [found for some in batched(keys, CHUNK) for found in script(keys=list(some), args=list(fields))]
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Consecutive pieces.
+
+    >>> list(batched([1, 2, 3], 2))
+    [[1, 2], [3]]
+    """
+    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 class FencedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
@@ -205,10 +241,7 @@ def _newest(config: RepoConfig, data: Iterable[Row]) -> dict[bytes, tuple[int, d
 def _writes(
     client: "redis.Redis", view: str, pending: Mapping[bytes, tuple[int, dict[str, ValueProto]]]
 ) -> Iterable[UserWrite]:
-    with client.pipeline(transaction=False) as pipe:
-        for key in pending:
-            pipe.hmget(key, [VERSION_FIELD, time_field(view)])  # type: ignore[arg-type]
-        stored = pipe.execute()
+    stored = read_fields(client, list(pending), [VERSION_FIELD, time_field(view)])
     for (key, (us, values)), (version, view_time) in zip(pending.items(), stored, strict=True):
         if us <= time_of(view_time):
             continue

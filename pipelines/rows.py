@@ -28,6 +28,7 @@ from feature_repo.online_store import (
     compare_and_set,
     feature_field,
     plain_value,
+    read_fields,
     time_bytes,
     time_field,
     user_key,
@@ -114,11 +115,8 @@ _COUNTERS = ("n_events_folded", "n_duplicates", "n_in_history", "n_late", "n_too
 
 
 def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
-    """Rows, versions and profiles of users; one round trip."""
-    with client.pipeline(transaction=False) as pipe:
-        for user_id in user_ids:
-            pipe.hmget(user_key(user_id), _READ)  # type: ignore[arg-type]
-        replies = pipe.execute()
+    """Rows, versions and profiles of users."""
+    replies = read_fields(client, [user_key(user_id) for user_id in user_ids], _READ)
     return Stored(
         user_ids,
         np.array([int(r[0] or 0) for r in replies], np.int64),
