@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo import distinct, recent, sessions, tiles
@@ -129,8 +130,8 @@ def _mark(rows: Rows, events: Events) -> Rows:
     onboarding[onboarding == 0] = never
     np.minimum.at(onboarding, events.source.user[says], events.onboarding_ms[says])
     onboarding[onboarding == never] = 0
-    steps = np.array([_step_name(s) if s else "" for s in events.step], object)
-    has_step = steps.astype(bool)
+    steps = _step_names(events.step)
+    has_step = np.asarray(steps != "", bool)
     if not has_step.any():
         return replace(rows, onboarding_ms=onboarding)
     names = steps[has_step]
@@ -146,12 +147,12 @@ def _mark(rows: Rows, events: Events) -> Rows:
     return replace(rows, onboarding_ms=onboarding, step=step, step_ms=step_ms)
 
 
-def _step_name(text: str) -> str:
-    """As it is stored and compared: names that differ only in a NUL tie in numpy's order, and a lone surrogate has no
-    UTF-8."""
-    if text.isascii() and len(text) <= MAX_STEP_CHARS and "\0" not in text:
-        return text
-    return text.replace("\0", "")[:MAX_STEP_CHARS].encode(errors="replace").decode()
+def _step_names(steps: NDArray[np.object_]) -> NDArray[np.object_]:
+    """As they are stored and compared: names that differ only in a NUL tie in numpy's order, and a lone surrogate has
+    no UTF-8."""
+    code, names = pd.factorize(steps)  # many events, few steps
+    kept = [n.replace("\0", "")[:MAX_STEP_CHARS].encode(errors="replace").decode() for n in names]
+    return np.array(kept, object)[code] if len(kept) else steps
 
 
 def _count(rows: Rows, events: Events, lateness_ms: int) -> Rows:
@@ -206,8 +207,7 @@ def _steps(rows: Rows, events: Events) -> dict[str, Any]:
         np.maximum.at(out[field], events.source.user[of], events.event_ms[of])
     for family, field in ((_STEP_DONE, "steps_done"), (_STEP_SKIP, "steps_skipped")):
         of = events.family == family
-        names = np.array([_step_name(step) for step in events.step[of]], object)
-        hashes = distinct.content_hash(names)
+        hashes = distinct.content_hash(_step_names(events.step[of]))
         out[field] = distinct.add(getattr(rows, field), events.source.user[of], hashes, n_rows=rows.n_rows)
     return out
 

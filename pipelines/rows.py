@@ -224,6 +224,8 @@ def _counters(rows: Rows) -> Ints:
 
 
 def _profile(stored: Sequence[bytes | None]) -> dict[str, Any]:
+    if not any(stored):
+        return {}
     values = {name: plain_value(data) for name, data in zip(PROFILE_FIELDS, stored, strict=True)}
     return {name: value for name, value in values.items() if value is not None}
 
