@@ -1,4 +1,4 @@
-"""YAML files people write (rules, content), read so that every complaint can name the line."""
+"""YAML files people write (rules, content, event names), read so that every complaint can name the line."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
