@@ -91,6 +91,13 @@ class StreamSettings(_Section):
     max_offsets_per_trigger: int = Field(50_000, ge=1)
     metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")
     archive_interval_s: float = Field(60.0, gt=0)
+    events: Path = Field(ROOT / "pipelines" / "events.yaml", description="a product's own event and property names")
+    rules: Path = Field(ROOT / "pipelines" / "rules.yaml", description="whose events are left out, and consent")
+
+    @field_validator("events", "rules")
+    @classmethod
+    def _absolute(cls, file: Path) -> Path:
+        return file.expanduser().absolute()
 
 
 class ServingSettings(_Section):

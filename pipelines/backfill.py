@@ -29,8 +29,10 @@ from firstmile.settings import ROOT, Settings, load_settings
 from pipelines.backfill_lake import backfill_lake, grouped
 from pipelines.clean import clean, read_mapping
 from pipelines.history import SCHEMA, activity_history
+from pipelines.mapping import EventMapping
 from pipelines.oulad_events import oulad_events
 from pipelines.oulad_profiles import TRAITS, oulad_profiles
+from pipelines.rules import REASONS, Rules, read_rules
 from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
 MIN_EVENTS_PER_SHARD = 20_000
@@ -73,23 +75,29 @@ def backfill_oulad(
     Raises DataError when the range holds no event.
     """
     started = time.monotonic()
-    events = oulad_events(tables, from_day=days[0], to_day=days[1])
+    mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+    events, dropped = _kept(oulad_events(tables, from_day=days[0], to_day=days[1]), rules)
     if not events.num_rows:
-        raise DataError(f"no events in days {days[0]} … {days[1]}; courses run from about -25 to 269")
+        raise DataError(
+            f"no events in days {days[0]} … {days[1]} ({sum(dropped.values())} left out by {settings.stream.rules}); "
+            "courses run from about -25 to 269"
+        )
     names = sorted(set(tables.info["presentation"].to_pylist()))
     history_to_us = int(pc.max(events["received_us"]).as_py())
     _forget(settings.history, names)
-    n_rows = _write_activity(settings.history, events, history_to_us=history_to_us, workers=workers)
-    profiles = oulad_profiles(tables, to_day=days[1])
+    n_rows = _write_activity(settings.history, events, mapping, history_to_us=history_to_us, workers=workers)
+    profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
+    profiles = profiles[~rules.internal.among(profiles)]
     _write_views(settings.history, profiles, events.filter(pc.equal(events["topic"], CONTEXT)))
     clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
     _note(settings.history, names, days, history_to_us)
     return {
         "presentations": names,
         "n_events": events.num_rows,
+        **dropped,
         "n_users": pc.count_distinct(events["user_id"]).as_py(),
         "n_history_rows": n_rows,
-        "n_profiles": profiles.num_rows,
+        "n_profiles": len(profiles),
         "click_events": clicks.num_rows,
         "click_weight": pc.sum(clicks["weight"]).as_py(),
         "history_to_us": history_to_us,
@@ -97,7 +105,14 @@ def backfill_oulad(
     }
 
 
-def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, workers: int) -> int:
+def _kept(events: pa.Table, rules: Rules) -> tuple[pa.Table, dict[str, int]]:
+    """The events the rules keep, and how many they leave out by reason: here, while properties are still there."""
+    reason = rules.left_out(events.select(["user_id", "properties"]).to_pandas())
+    dropped = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
+    return events.filter(pa.array(reason < 0)) if any(dropped.values()) else events, dropped
+
+
+def _write_activity(history: Path, events: pa.Table, mapping: EventMapping, *, history_to_us: int, workers: int) -> int:
     folder = history / "user_activity"
     folder.mkdir(parents=True, exist_ok=True)
     n_rows = 0
@@ -108,7 +123,9 @@ def _write_activity(history: Path, events: pa.Table, *, history_to_us: int, work
         ProcessPoolExecutor(min(workers, len(shards)), mp_context=get_context("spawn")) as pool,
     ):
         bar = progress.add_task("backfill", total=events.num_rows)
-        jobs = {pool.submit(_fold_shard, frame, folder / name, history_to_us): len(frame) for name, frame in shards}
+        jobs = {
+            pool.submit(_fold_shard, frame, folder / name, mapping, history_to_us): len(frame) for name, frame in shards
+        }
         for job in as_completed(jobs):
             n_rows += job.result()
             progress.advance(bar, jobs[job])
@@ -124,17 +141,22 @@ def _shards(frame: pd.DataFrame, workers: int) -> Iterator[tuple[str, pd.DataFra
             yield f"oulad-{name}-{i}.parquet", part[shard == i]
 
 
-def _fold_shard(frame: pd.DataFrame, path: Path, history_to_us: int) -> int:
-    """Fold one shard into one file, put in place when it is whole; returns its number of rows."""
+def _fold_shard(frame: pd.DataFrame, path: Path, mapping: EventMapping, history_to_us: int) -> int:
+    """Fold one shard into one file, put in place when it is whole; returns its number of rows.
+
+    frame
+        Events the rules keep.
+    """
+    events = clean(frame, mapping, Rules())
     with ReplacedFile(path, SCHEMA) as file:
-        for table in grouped(activity_history(clean(frame, read_mapping()), history_to_us=history_to_us)):
+        for table in grouped(activity_history(events, history_to_us=history_to_us)):
             file.write(table)
     return file.n_rows
 
 
-def _write_views(history: Path, profiles: pa.Table, observed: pa.Table) -> None:
+def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> None:
     """One file per presentation of what CRM and client said."""
-    for name, part in _by_presentation(profiles.to_pandas()):
+    for name, part in _by_presentation(profiles):
         said = Said(
             part["user_id"].tolist(),
             part["updated_us"].tolist(),

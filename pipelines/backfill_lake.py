@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from firstmile.settings import Settings
 from pipelines.clean import clean, read_mapping
 from pipelines.history import ROWS_PER_GROUP, SCHEMA, Base, activity_history
 from pipelines.lake import Lake
+from pipelines.rules import read_rules
+from pipelines.unknown_names import MAX_NAMES
 from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
 FILE = "lake.parquet"
@@ -32,8 +35,13 @@ def backfill_lake(settings: Settings) -> dict[str, Any]:
     """
     started = time.monotonic()
     frame = Lake(settings.lake).read().to_pandas().rename(columns=_AS_DECODED)
-    frame["onboarding_us"] = [_onboarding_us(dict(p)) for p in frame["properties"]]
-    events = clean(frame, read_mapping())
+    mapping = read_mapping(settings.stream.events)
+    said = [dict(p) for p in frame["properties"]]
+    frame["onboarding_us"] = [_onboarding_us(p) for p in said]
+    for column, names in mapping.fields.items():  # as the mapping says now, not when the event came
+        frame[column] = [next((p[name] for name in names if name in p), None) for p in said]
+    events = clean(frame, mapping, read_rules(settings.stream.rules))
+    frame = events.frame
     base = _base(settings.history / "user_activity", frame["user_id"].unique())
     with ReplacedFile(settings.history / "user_activity" / FILE, SCHEMA) as file:
         for table in grouped(activity_history(events, base=base)):
@@ -44,6 +52,8 @@ def backfill_lake(settings: Settings) -> dict[str, Any]:
         "n_events": len(frame),
         "n_users": int(frame["user_id"].nunique()),
         "n_history_rows": file.n_rows,
+        **events.counts,
+        "unknown_names": dict(islice(events.unknown_names().items(), MAX_NAMES)),
         "seconds": round(time.monotonic() - started, 2),
     }
 

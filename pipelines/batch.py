@@ -21,10 +21,12 @@ from firstmile.broker import AcknowledgedProducer
 from firstmile.clock import iso
 from firstmile.errors import DependencyError, StoreLossError
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
-from pipelines.clean import CleanEvents, EventMapping, clean
+from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles
 from pipelines.decode import TOMBSTONE
 from pipelines.enrich import SideOutputs
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
+from pipelines.rules import Rules, read_rules
+from pipelines.unknown_names import UnknownNames
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class BatchWriter:
     topic_ids: Mapping[str, str]
     after: Callable[[str], None] = lambda _: None
     totals: dict[str, int] = field(default_factory=dict)
+    rules: Rules = field(default_factory=read_rules)
+    unknown: UnknownNames = field(default_factory=UnknownNames)
 
     def check(self, start: Offsets) -> dict[Partition, Progress]:
         """Progress records, if the store holds everything before a batch's start.
@@ -83,7 +87,7 @@ class BatchWriter:
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
-        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self.mapping, self.topic_ids)
+        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self)
         stored = read_users(self.client, changes.users())
         self._send(changes.events, stored, dead)
         self.after("side_outputs")
@@ -91,7 +95,9 @@ class BatchWriter:
         self.after("rows")
         progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids))
         self.after("progress")
-        counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **vars(written)}
+        counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **changes.events.counts}
+        counts |= vars(written)
+        self.unknown.add(changes.events.unknown_names())
         for name, n in counts.items():
             self.totals[name] = self.totals.get(name, 0) + n
         return counts
@@ -112,11 +118,14 @@ class BatchWriter:
             log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))
 
 
-def _changes(good: pa.Table, tombstones: pa.Table, mapping: EventMapping, topic_ids: Mapping[str, str]) -> Changes:
+def _changes(good: pa.Table, tombstones: pa.Table, by: BatchWriter) -> Changes:
     is_profile = pc.equal(good["topic"], PROFILES)
     frame = good.filter(pc.invert(is_profile)).to_pandas()
-    events = clean(frame.assign(topic_id=frame["topic"].map(dict(topic_ids))), mapping)
-    profiles = _latest(good.filter(is_profile).to_pandas(), "updated_us")
+    events = clean(frame.assign(topic_id=frame["topic"].map(dict(by.topic_ids))), by.mapping, by.rules)
+    said = good.filter(is_profile).to_pandas()
+    kept = clean_profiles(said, by.rules)
+    events = events.counting(n_dropped_internal=len(said) - len(kept))
+    profiles = _latest(kept, "updated_us")
     for row in tombstones.to_pylist():
         user_id = row["key"].decode(errors="replace")
         profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)

@@ -1,57 +1,28 @@
-"""Cleaned events: names mapped to action families, formats to the closed list, times made possible.
+"""Cleaned events: robots, internal users and refusals left out, names mapped to action families, formats to the closed
+list, times made possible.
 
 Pure and vectorized over an Arrow table of decoded events; the stream and the backfill both call it.
 """
 
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import yaml
 from numpy.typing import NDArray
 
-from feature_repo.activity import NOT_COUNTED, Events
+from feature_repo.activity import Events
 from feature_repo.applied import FROM_FILE, Source, message_hash
 from feature_repo.distinct import content_hash
-from firstmile.errors import DataError, unknown_name
 from firstmile.names import FAMILIES, FORMATS
+from pipelines.mapping import UNKNOWN, EventMapping, read_mapping
+from pipelines.rules import REASONS, Rules, read_rules
 
-NONE = "none"
-UNKNOWN = FAMILIES.index("unknown")
+__all__ = ["CleanEvents", "EventMapping", "clean", "clean_profiles", "read_mapping", "to_events"]
+
 FORM_ERROR = FAMILIES.index("form_error")
 OTHER_FORMAT = FORMATS.index("other")
-
-
-@dataclass(frozen=True)
-class EventMapping:
-    """Event name → index into FAMILIES, or NOT_COUNTED."""
-
-    code_by_name: dict[str, int]
-
-    def codes(self, names: pd.Series) -> NDArray[np.int64]:
-        """Family code of each name, shape (n,); a name nobody mapped is `unknown`."""
-        return np.asarray(names.map(self.code_by_name).fillna(UNKNOWN), np.int64)
-
-
-def read_mapping(text: str | None = None) -> EventMapping:
-    """The mapping of pipelines/events.yaml, or of another file's text.
-
-    Raises DataError for an unknown family or a name listed twice.
-    """
-    text = text or files("pipelines").joinpath("events.yaml").read_text(encoding="utf-8")
-    document: dict[str, Any] = yaml.safe_load(text)
-    codes: dict[str, int] = {}
-    for family, names in document["families"].items():
-        if family != NONE and family not in FAMILIES:
-            raise DataError("events.yaml: " + unknown_name("family", family, (*FAMILIES, NONE)))
-        for name in names:
-            if name in codes:
-                raise DataError(f"events.yaml: {name!r} stands under two families")
-            codes[name] = NOT_COUNTED if family == NONE else FAMILIES.index(family)
-    return EventMapping(codes)
 
 
 @dataclass(frozen=True)
@@ -59,21 +30,57 @@ class CleanEvents:
     """Events of one batch in order of arrival, with the columns the fold needs.
 
     frame
-        One row per event: user_id, message_id, name, event_us, received_us, weight, content_id, format, page, step,
-        onboarding_us and, from Kafka, topic_id, partition, offset.
+        One row per event: user_id, message_id, name, event_us, received_us, is_clamped, weight, content_id, format,
+        page, step, onboarding_us and, from Kafka, topic_id, partition, offset.
     family
         Shape (n_events,), index into FAMILIES or NOT_COUNTED.
+    counts
+        n_dropped_bot, n_dropped_internal, n_dropped_consent: events left out. Of those that are here: n_clamped, whose
+        time lay in the future, and n_unknown, whose name nobody mapped.
     """
 
     frame: pd.DataFrame
     family: NDArray[np.int64]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def unknown_names(self) -> dict[str, int]:
+        """How often each name occurs that nobody mapped."""
+        found = self.frame["name"][self.family == UNKNOWN].value_counts()
+        return {str(name): int(n) for name, n in found.items()}
+
+    def counting(self, **more: int) -> "CleanEvents":
+        """The same events, with counts added."""
+        return replace(self, counts={**self.counts, **{name: self.counts.get(name, 0) + n for name, n in more.items()}})
 
 
-def clean(table: pa.Table | pd.DataFrame, mapping: EventMapping) -> CleanEvents:
-    """Map names and put impossible futures right: an event cannot happen after it was received."""
+def clean(table: pa.Table | pd.DataFrame, mapping: EventMapping, rules: Rules | None = None) -> CleanEvents:
+    """Leave out whom the rules leave out, map names and formats, put impossible futures right: an event cannot happen
+    after it was received.
+
+    rules
+        None: those of pipelines/rules.yaml.
+    """
     frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
-    frame = frame.assign(event_us=np.minimum(frame["event_us"], frame["received_us"]))
-    return CleanEvents(frame, mapping.codes(frame["name"]))
+    reason = (read_rules() if rules is None else rules).left_out(frame)
+    if (reason >= 0).any():
+        frame = frame[reason < 0]
+    is_clamped = frame["event_us"] > frame["received_us"]
+    if "is_clamped" in frame:  # the collector has done it before
+        is_clamped |= frame["is_clamped"].eq(True)
+    frame = frame.assign(
+        event_us=np.minimum(frame["event_us"], frame["received_us"]),
+        is_clamped=is_clamped,
+        format=mapping.formats_of(frame["format"]),
+    )
+    family = mapping.codes(frame["name"])
+    counts = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
+    counts |= {"n_clamped": int(is_clamped.sum()), "n_unknown": int((family == UNKNOWN).sum())}
+    return CleanEvents(frame, family, counts)
+
+
+def clean_profiles(frame: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Profiles without internal users'; what a CRM says is not asked for consent of tracking."""
+    return frame[~rules.internal.among(frame)]
 
 
 def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:

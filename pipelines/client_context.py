@@ -6,22 +6,28 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import ua_parser
+
 FACTS: Final = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 
-# The first that matches; most browsers name their ancestors too, so the order matters.
-_SYSTEMS = (
-    ("ios", r"iPhone|iPad|iPod"),
-    ("android", r"Android"),
-    ("windows", r"Windows"),
-    ("macos", r"Mac OS X|Macintosh"),
-    ("linux", r"Linux|CrOS"),
+# ua-parser's families → ours. The first that the family begins with; versions and systems follow it in its names.
+_BROWSERS: Final = (
+    ("Edge", "edge"),
+    ("Opera", "opera"),
+    ("Firefox", "firefox"),
+    ("Chrome", "chrome"),
+    ("Chromium", "chrome"),
+    ("HeadlessChrome", "chrome"),
+    ("Samsung Internet", "chrome"),
+    ("Mobile Safari", "safari"),
+    ("Safari", "safari"),
 )
-_BROWSERS = (
-    ("edge", r"Edg(e|A|iOS)?/"),
-    ("opera", r"OPR/|Opera"),
-    ("firefox", r"Firefox/|FxiOS/"),
-    ("chrome", r"Chrome/|CriOS/|Chromium/"),
-    ("safari", r"Safari/"),
+_SYSTEMS: Final = (
+    ("iOS", "ios"),
+    ("Android", "android"),
+    ("Windows", "windows"),
+    ("Mac OS X", "macos"),
+    *((name, "linux") for name in ("Linux", "Chrome OS", "Ubuntu", "Debian", "Fedora", "Red Hat", "SUSE", "Mint")),
 )
 
 
@@ -32,11 +38,12 @@ def context_facts(context: Mapping[str, Any]) -> dict[str, str]:
     {'device': 'mobile', 'locale': 'en-GB', 'connection': 'wifi'}
     """
     agent = _said(context, "userAgent")
+    browser, system = _families(agent) if agent else ("", "")
     campaign = context.get("campaign")
     found = {
-        "device": _said(context, "device", "type").lower() or _device(agent),
-        "os": _said(context, "os", "name").lower() or _first(_SYSTEMS, agent),
-        "browser": _said(context, "browser", "name").lower() or _first(_BROWSERS, agent),
+        "device": _said(context, "device", "type").lower() or _device(agent, system),
+        "os": _said(context, "os", "name").lower() or system,
+        "browser": _said(context, "browser", "name").lower() or browser,
         "locale": _said(context, "locale"),
         "country": _said(context, "location", "country"),
         "campaign": campaign if isinstance(campaign, str) else _said(context, "campaign", "name"),
@@ -55,16 +62,26 @@ def _said(context: Mapping[str, Any], *path: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _device(agent: str) -> str:
+def _families(agent: str) -> tuple[str, str]:
+    """Browser and system, of our words."""
+    found = ua_parser.parse(agent)
+    return (
+        _word(_BROWSERS, found.user_agent.family if found.user_agent else ""),
+        _word(_SYSTEMS, found.os.family if found.os else ""),
+    )
+
+
+def _word(known: tuple[tuple[str, str], ...], family: str) -> str:
+    return next((word for beginning, word in known if family.startswith(beginning)), "")
+
+
+def _device(agent: str, system: str) -> str:
+    """What kind: ua-parser names brand and model, which do not tell."""
     if re.search(r"iPad|Tablet|Android(?!.*Mobile)", agent):
         return "tablet"
     if re.search(r"Mobi|iPhone|iPod", agent):
         return "mobile"
-    return "desktop" if _first(_SYSTEMS, agent) else ""
-
-
-def _first(known: tuple[tuple[str, str], ...], agent: str) -> str:
-    return next((name for name, pattern in known if re.search(pattern, agent)), "")
+    return "desktop" if system else ""
 
 
 def _referrer(url: str) -> str:

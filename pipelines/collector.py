@@ -16,6 +16,7 @@ from firstmile.settings import CollectorSettings, Settings, load_settings
 from firstmile.wire import Registry
 from pipelines.collector_app import Collector, build_app
 from pipelines.delivery import Delivery
+from pipelines.rules import read_rules
 from pipelines.topics import ensure_topics, record_writers
 
 
@@ -36,9 +37,11 @@ def run() -> None:
 
 def collect(settings: Settings) -> None:
     """Serve until told to stop. Raises DependencyError when Kafka, the registry or the port is not to be had."""
+    rules = read_rules(settings.stream.rules)
     ensure_topics(settings)
     registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
-    collector = Collector(settings.collector, record_writers(registry), SystemClock(), lambda: Delivery(settings))
+    writers = record_writers(registry)
+    collector = Collector(settings.collector, writers, SystemClock(), lambda: Delivery(settings), rules)
     listening = _listen(settings.collector)
     config = uvicorn.Config(
         build_app(collector),

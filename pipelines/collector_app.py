@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -29,6 +29,7 @@ from firstmile.wire import RecordWriter
 from pipelines.call_fields import CallError, object_of
 from pipelines.collector_requests import RefusedError, batch_calls, read_body
 from pipelines.delivery import Delivery
+from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, map_call, without_repeats
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Collector:
     writers: Mapping[str, RecordWriter]
     clock: Clock
     open_delivery: Callable[[], Delivery]
+    rules: Rules = field(default_factory=Rules)
     _delivery: Delivery | None = None
 
     @asynccontextmanager
@@ -73,7 +75,8 @@ class Collector:
             common = object_of(body, "context") if kind is None else None
         except CallError as error:
             raise RefusedError(400, error) from None
-        mapped, errors = _map_all(calls, Arrival(received_us, body.get("sentAt"), common))
+        agent = request.headers.get("user-agent")
+        mapped, errors = _map_all(calls, Arrival(received_us, body.get("sentAt"), common, agent, self.rules))
         if not mapped:
             listed = {"errors": [_listed(*e) for e in errors]} if kind is None else {}
             raise RefusedError(400, errors[0][1], **listed)

@@ -3,7 +3,7 @@
 A record nobody can use keeps its bytes and gets a reason; it goes to the dead letters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -17,6 +17,7 @@ from feature_repo.activity import MAX_EVENT_MS, MAX_WEIGHT
 from firstmile.errors import WireError
 from firstmile.names import EVENT_TOPICS, PROFILES, STREAM_TOPICS
 from firstmile.wire import HEADER, MAGIC, Registry
+from pipelines.mapping import FIELDS, OWN_FIELDS
 from pipelines.topics import schema_text
 
 MAX_RECORD_BYTES = 65_536
@@ -28,8 +29,8 @@ MAX_AHEAD_US = 86_400_000_000
 TOMBSTONE = "tombstone"
 NEEDS_SCHEMA = "unknown_schema"
 
-# Column of the flat table ← property of the record.
-_PROPERTIES = {"content_id": "content_id", "format": "format", "page": "page", "step": "step"}
+Fields = Mapping[str, Sequence[str]]
+"""For each of mapping.FIELDS the properties it is read from; the first that is present wins."""
 
 
 @dataclass
@@ -68,23 +69,24 @@ def _is_readable(writer: str, reader: str) -> bool:
     return needed <= given
 
 
-def decode(batch: DataFrame, schemas: WriterSchemas) -> pa.Table:
+def decode(batch: DataFrame, schemas: WriterSchemas, fields: Fields = OWN_FIELDS) -> pa.Table:
     """The batch as one Arrow table, ordered by arrival.
 
     Columns: topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason and
     detail (null = good), message_id, user_id, anonymous_id, type, name, event_us, sent_us, received_us, weight,
-    content_id, format, page, step, onboarding_us, properties; for profiles updated_us and traits in properties.
+    user_agent, consent, is_clamped, content_id, format, page, step, field, target, onboarding_us, properties; for
+    profiles updated_us and traits in properties.
     """
-    table = _select(batch, schemas.text_by_id).toArrow()
+    table = _select(batch, schemas.text_by_id, fields).toArrow()
     strange = table.filter(pc.equal(table["reason"], NEEDS_SCHEMA))
     unknown = set(zip(strange["topic"].to_pylist(), strange["schema_id"].to_pylist(), strict=True))
     learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown]
     if any(learned):
-        table = _select(batch, schemas.text_by_id).toArrow()
+        table = _select(batch, schemas.text_by_id, fields).toArrow()
     return table.sort_by([("received_us", "ascending"), ("topic", "ascending"), ("offset", "ascending")])
 
 
-def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]]) -> DataFrame:
+def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]], fields: Fields) -> DataFrame:
     schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("int")
     framed = batch.select(
         "topic",
@@ -105,7 +107,7 @@ def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]]) -> Da
             "is_known": _is_known(text_by_id),
         }
     )
-    flat = decoded.select("*", *_flat())
+    flat = decoded.select("*", *_flat(fields))
     return flat.withColumn("reason", _reason()).select(
         "topic",
         "partition",
@@ -148,14 +150,17 @@ _FLAT = (
     "sent_us",
     "received_us",
     "weight",
-    *_PROPERTIES,
+    "user_agent",
+    "consent",
+    "is_clamped",
+    *FIELDS,
     "onboarding_us",
     "properties",
     "updated_us",
 )
 
 
-def _flat() -> list[Column]:
+def _flat(fields: Fields) -> list[Column]:
     e, p = F.col("e"), F.col("p")
     columns = {
         "message_id": F.coalesce(e["message_id"], p["message_id"]),
@@ -167,7 +172,8 @@ def _flat() -> list[Column]:
         "sent_us": F.unix_micros(e["sent_at"]),
         "received_us": F.unix_micros(F.coalesce(e["received_at"], p["received_at"])),
         "weight": e["weight"],
-        **{column: e["properties"][name] for column, name in _PROPERTIES.items()},
+        **{name: e[name] for name in ("user_agent", "consent", "is_clamped")},
+        **{name: F.coalesce(*(e["properties"][p] for p in fields[name])) for name in FIELDS},
         "onboarding_us": e["properties"]["onboarding_at"].try_cast("bigint"),
         "properties": F.coalesce(e["properties"], p["traits"]),
         "updated_us": F.unix_micros(p["updated_at"]),

@@ -15,8 +15,9 @@ from feature_repo.fields import PROFILE_TIME
 from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
 from firstmile.wire import Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents
+from pipelines.mapping import FIELDS
 
-_COPIED = ("message_id", "user_id", "anonymous_id", "name", "weight", "content_id", "format", "page", "step")
+_COPIED = ("message_id", "user_id", "anonymous_id", "name", "weight", *FIELDS)
 
 
 class SideOutputs:
@@ -35,12 +36,13 @@ class SideOutputs:
         rows = events.frame.iloc[order].to_dict("records")
         for row, family in zip(rows, events.family[order].tolist(), strict=True):
             user = row["user_id"]
-            record: Record = {name: _none(row[name]) for name in _COPIED}
+            record: Record = {name: _none(row.get(name)) for name in _COPIED}
             record |= self._position(row["topic"], row["partition"], row["offset"])
             record |= {
                 "family": FAMILIES[family] if family >= 0 else None,
                 "event_time": row["event_us"],
                 "received_at": row["received_us"],
+                "is_clamped": row["is_clamped"],
                 "properties": dict(row["properties"]) if row["properties"] is not None else {},
                 "profile_version": profiles.get(user, {}).get(PROFILE_TIME),
                 "profile": texts.get(user, {}),

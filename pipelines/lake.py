@@ -90,7 +90,8 @@ class Lake:
         files = [self.events / entry.file for entry in self.entries() if entry.file]
         if not files:
             raise DataError(f"{self.manifest} names no file; has `firstmile archive` run?")
-        table = pa.concat_tables(pq.read_table(path) for path in files)
+        # Older files lack columns that came later: they are null there.
+        table = pa.concat_tables((pq.read_table(path) for path in files), promote_options="default")
         keys = [("received_us", "ascending"), ("source_topic", "ascending"), ("source_offset", "ascending")]
         return table.sort_by(keys)
 

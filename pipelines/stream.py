@@ -25,6 +25,7 @@ from pipelines.decode import WriterSchemas, decode
 from pipelines.enrich import SideOutputs
 from pipelines.offsets import batch_offsets, checkpoint_folder, first_offsets, starting_offsets, to_json
 from pipelines.query import on_stop_signals, run_until
+from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 from pipelines.topics import ensure_topics
 
@@ -57,7 +58,8 @@ class Stream:
         self._schemas = WriterSchemas(registry)
         self._schemas.learn_latest()
         outputs = SideOutputs(registry, topic_ids)
-        self.writer = BatchWriter(client, producer(settings), outputs, read_mapping(), topic_ids)
+        mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+        self.writer = BatchWriter(client, producer(settings), outputs, mapping, topic_ids, rules=rules)
         self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
         first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
         if (self._checkpoint / "offsets").exists():
@@ -90,7 +92,7 @@ class Stream:
             start = batch_offsets(self._checkpoint, batch_id - 1) or self._start
             end = batch_offsets(self._checkpoint, batch_id)
             self.writer.check(start)
-            table = decode(batch, self._schemas)
+            table = decode(batch, self._schemas, self.writer.mapping.fields)
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
             self.failure = error  # Spark would wrap it in a Java trace
@@ -112,4 +114,4 @@ def run() -> None:
     query = stream.start()
     console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
     run_until(stopping, query, lambda: stream.failure)
-    log.info("stream stopped: %s", stream.writer.totals)
+    log.info("stream stopped: %s, unknown names: %s", stream.writer.totals, stream.writer.unknown.counts)

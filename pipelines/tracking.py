@@ -2,12 +2,12 @@
 
 track, page     onboarding.user-actions; a page call without an event name is "Page Viewed"
 log             onboarding.system-logs, as is a track call with the property source=server
-identify        onboarding.user-actions, and crm.profiles when it has traits
+identify        onboarding.user-actions, and crm.profiles when it has traits and consent does not forbid it
 context given   onboarding.context as well, "Context Observed"; a server's context is not its user's
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from firstmile.names import CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
@@ -15,19 +15,32 @@ from firstmile.wire import Record
 from pipelines.call_fields import CallError, as_texts, id_of, instant_us, name_of, object_of
 from pipelines.client_context import context_facts
 from pipelines.crm_export import audit_name
+from pipelines.internal_users import EMAIL_DOMAIN
+from pipelines.rules import Rules
 
 TYPES: Final = ("track", "page", "identify", "log")
 DEFAULT_NAMES: Final = {"page": "Page Viewed", "identify": "identify"}
 CONTEXT_OBSERVED: Final = "Context Observed"
+MAX_AGENT_CHARS: Final = 512
+BROWSERS: Final = "Mozilla/"
+"""Every browser's user agent, and that of robots that run pages, begins so; a server's HTTP library's does not."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is the same for all calls of a request."""
+    """What is the same for all calls of a request.
+
+    user_agent
+        Of the request itself: stands in for a call that does not say its client's, when it is a browser's.
+    rules
+        What counts as consent, and which e-mail domains are internal.
+    """
 
     received_us: int
     sent_at: Any = None
     context: Mapping[str, Any] | None = None
+    user_agent: str | None = None
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -46,13 +59,19 @@ def map_call(call: Any, arrival: Arrival, *, new_id: Callable[[], str]) -> Mappe
     kind = call.get("type")
     if kind not in TYPES:
         raise CallError("unknown_type", f"unknown event type {kind!r:.60}", f"known types: {', '.join(TYPES)}")
-    event = _event(call, kind, arrival, new_id)
+    context = {**(arrival.context or {}), **object_of(call, "context")}
+    event = _event(call, kind, arrival, new_id) | {"consent": arrival.rules.consent.said(context)}
+    event["properties"] |= _email_domain(call, context, arrival.rules)
     is_server = kind == "log" or (kind == "track" and event["properties"].get("source") == "server")
+    if not is_server:
+        event["user_agent"] = _user_agent(context, arrival)
     records = [(SYSTEM_LOGS if is_server else USER_ACTIONS, event)]
     if kind == "identify":
-        records += _profile(event, call)
+        profile = _profile(event, call)
+        # A profile has no field for consent: it is kept back here. The event goes on, to be counted by the stream.
+        records += [] if arrival.rules.consent.refuses(event["consent"]) else profile
     if not is_server:
-        records += _context(event, call, arrival)
+        records += _context(event, context)
     return Mapped(event["message_id"], event["user_id"], records)
 
 
@@ -78,12 +97,16 @@ def event_time_us(timestamp_us: int | None, sent_us: int | None, received_us: in
     """
     if timestamp_us is None:
         return received_us
+    return min(_corrected_us(timestamp_us, sent_us, received_us), received_us)
+
+
+def _corrected_us(timestamp_us: int, sent_us: int | None, received_us: int) -> int:
     corrected_us = timestamp_us + (received_us - sent_us) if sent_us is not None else timestamp_us
     if corrected_us < 0:
         raise CallError(
             "bad_time", "timestamp and sentAt put the event before 1970", "send both by the same clock, or neither"
         )
-    return min(corrected_us, received_us)
+    return corrected_us
 
 
 def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, new_id: Callable[[], str]) -> Record:
@@ -91,6 +114,7 @@ def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, new_id: Callabl
     if user_id is None and anonymous_id is None:
         raise CallError("missing_id", "neither userId nor anonymousId is given", "send at least one of them")
     sent_us = instant_us(call.get("sentAt") or arrival.sent_at, "sentAt")
+    timestamp_us, received_us = instant_us(call.get("timestamp"), "timestamp"), arrival.received_us
     properties = as_texts(object_of(call, "properties"))
     return {
         "message_id": id_of(call, "messageId") or new_id(),
@@ -98,10 +122,12 @@ def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, new_id: Callabl
         "anonymous_id": anonymous_id,
         "type": kind,
         "name": DEFAULT_NAMES["identify"] if kind == "identify" else name_of(call, DEFAULT_NAMES.get(kind)),
-        "event_time": event_time_us(instant_us(call.get("timestamp"), "timestamp"), sent_us, arrival.received_us),
+        "event_time": event_time_us(timestamp_us, sent_us, received_us),
         "sent_at": sent_us,
-        "received_at": arrival.received_us,
+        "received_at": received_us,
         "weight": 1,
+        "user_agent": None,
+        "is_clamped": timestamp_us is not None and _corrected_us(timestamp_us, sent_us, received_us) > received_us,
         "properties": properties if kind != "page" else {**properties, **_page(properties, call)},
     }
 
@@ -135,8 +161,24 @@ def _profile(event: Record, call: Mapping[str, Any]) -> list[tuple[str, Record]]
     return [(PROFILES, record)] if texts else []
 
 
-def _context(event: Record, call: Mapping[str, Any], arrival: Arrival) -> list[tuple[str, Record]]:
-    facts = context_facts({**(arrival.context or {}), **object_of(call, "context")})
+def _context(event: Record, context: Mapping[str, Any]) -> list[tuple[str, Record]]:
+    facts = context_facts(context)
     # An id of its own: the event and its context are two messages, and neither is a duplicate of the other.
     said = {"message_id": f"{event['message_id']}:context", "type": "track", "name": CONTEXT_OBSERVED}
     return [(CONTEXT, {**event, **said, "properties": facts})] if facts else []
+
+
+def _user_agent(context: Mapping[str, Any], arrival: Arrival) -> str | None:
+    said = context.get("userAgent")
+    if isinstance(said, str) and said.strip():
+        return said[:MAX_AGENT_CHARS]
+    given = arrival.user_agent or ""
+    return given[:MAX_AGENT_CHARS] if given.startswith(BROWSERS) else None
+
+
+def _email_domain(call: Mapping[str, Any], context: Mapping[str, Any], rules: Rules) -> dict[str, str]:
+    """The domain of a trait's e-mail when the rules name it: the stream knows by it whom to leave out."""
+    said = context.get("traits")
+    traits = {**(said if isinstance(said, Mapping) else {}), **object_of(call, "traits")}
+    domain = rules.internal.domain_of(traits)
+    return {} if domain is None else {EMAIL_DOMAIN: domain}

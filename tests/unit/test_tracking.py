@@ -11,6 +11,9 @@ from firstmile.clock import to_us
 from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
 from pipelines.call_fields import CallError
 from pipelines.client_context import context_facts
+from pipelines.consent import ConsentRule
+from pipelines.internal_users import InternalUsers
+from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, event_time_us, map_call, without_repeats
 
 RECEIVED_US = to_us(datetime(2026, 11, 23, 12, tzinfo=UTC))
@@ -45,6 +48,9 @@ def test_track_call_becomes_a_user_action() -> None:
                 "sent_at": None,
                 "received_at": RECEIVED_US,
                 "weight": 1,
+                "user_agent": None,
+                "consent": None,
+                "is_clamped": False,
                 "properties": {"step": "profile", "fields": "3", "first": "true", "tags": '["a"]'},
             },
         )
@@ -151,6 +157,10 @@ def test_context_of_the_request_holds_for_events_without_one_and_repeats_are_lef
         ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Safari/537.36", "tablet android chrome"),
         ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Mobile Safari/537.36", "mobile android chrome"),
         ("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "desktop linux firefox"),
+        (CHROME.replace("Chrome/131.0", "Chrome/131.0.0.0") + " OPR/115.0.0.0", "desktop windows opera"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) CriOS/120.0.0.0 Mobile/15E148", "mobile ios chrome"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/17.0 Safari/605.1.15", "desktop macos safari"),
+        ("Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) Chrome/120.0.0.0 Safari/537.36", "desktop linux chrome"),
         ("curl/8", ""),
     ],
 )
@@ -170,6 +180,101 @@ def test_a_malformed_context_says_nothing() -> None:
     assert context_facts(odd) == {}
 
 
+def test_user_agent_travels_with_the_event_and_its_context() -> None:
+    records = mapped(context={"userAgent": CHROME}).records
+    assert [(topic, record["user_agent"]) for topic, record in records] == [(USER_ACTIONS, CHROME), (CONTEXT, CHROME)]
+    assert len(mapped(context={"userAgent": "x" * 5_000}).records[0][1]["user_agent"]) == 512
+
+
+@pytest.mark.parametrize(
+    ("of_request", "context", "found"),
+    [
+        (CHROME, {}, CHROME),
+        (CHROME, {"userAgent": "SaidByClient/1"}, "SaidByClient/1"),
+        ("Java/17", {}, None),  # a server that passes calls on; ua-parser takes it for a robot
+        ("python-requests/2.32", {"userAgent": 7}, None),
+        (None, {}, None),
+    ],
+)
+def test_the_requests_own_user_agent_stands_in_when_it_is_a_browsers(
+    of_request: str | None, context: dict[str, Any], found: str | None
+) -> None:
+    arrival = Arrival(RECEIVED_US, user_agent=of_request)
+    assert mapped(arrival, context=context).records[0][1]["user_agent"] == found
+
+
+@pytest.mark.parametrize("call", [{"type": "log"}, {"properties": {"source": "server"}}])
+def test_a_servers_user_agent_is_not_its_users_but_consent_is(call: dict[str, Any]) -> None:
+    arrival = Arrival(RECEIVED_US, user_agent=CHROME)
+    ((_, record),) = mapped(arrival, **call, context={"userAgent": CHROME, "consent": False}).records
+    assert (record["user_agent"], record["consent"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("consent", "found"),
+    [
+        (True, True),
+        (False, False),
+        (None, None),
+        ({}, None),
+        ({"categoryPreferences": {}}, None),
+        ({"categoryPreferences": {"Analytics": True, "Advertising": False}}, True),
+        ({"categoryPreferences": {"Analytics": False, "Advertising": True}}, False),
+        ({"categoryPreferences": {"Advertising": False}}, None),
+        ({"categoryPreferences": {"Analytics": None}}, None),
+    ],
+)
+def test_consent_is_read_in_segments_form_or_as_a_boolean(consent: Any, found: bool | None) -> None:
+    records = mapped(context={"consent": consent, "locale": "en-GB"}).records
+    assert [record["consent"] for _, record in records] == [found, found]
+    of_batch = mapped(Arrival(RECEIVED_US, context={"consent": consent}))
+    assert of_batch.records[0][1]["consent"] == found
+
+
+@pytest.mark.parametrize(
+    "consent",
+    ["no", 0, [], {"analytics": False}, {"categoryPreferences": "none"}, {"categoryPreferences": {"Analytics": "no"}}],
+)
+def test_a_consent_nobody_can_read_is_refused_since_it_may_be_a_no(consent: Any) -> None:
+    error = refused(context={"consent": consent})
+    assert error.code == "bad_consent"
+    assert "categoryPreferences" in error.hint
+
+
+def test_the_category_that_counts_is_the_rules_one() -> None:
+    arrival = Arrival(RECEIVED_US, rules=Rules(consent=ConsentRule("Personalization")))
+    said = {"consent": {"categoryPreferences": {"Analytics": True, "Personalization": False}}}
+    assert mapped(arrival, context=said).records[0][1]["consent"] is False
+
+
+@pytest.mark.parametrize(
+    ("is_required", "consent", "topics"),
+    [
+        (False, None, [USER_ACTIONS, PROFILES]),
+        (False, True, [USER_ACTIONS, PROFILES]),
+        (False, False, [USER_ACTIONS]),
+        (True, None, [USER_ACTIONS]),
+        (True, True, [USER_ACTIONS, PROFILES]),
+    ],
+)
+def test_a_profile_needs_the_consent_its_event_needs(
+    is_required: bool, consent: bool | None, topics: list[str]
+) -> None:
+    arrival = Arrival(RECEIVED_US, rules=Rules(consent=ConsentRule(is_required=is_required)))
+    found = mapped(arrival, type="identify", traits={"plan": "pro"}, context={"consent": consent})
+    assert [topic for topic, _ in found.records] == topics
+
+
+def test_an_internal_e_mail_in_traits_leaves_its_domain_with_the_event_and_no_other_does() -> None:
+    ours = Rules(internal=InternalUsers(email_domains=("firstmile.io",), email_properties=("email",)))
+    arrival = Arrival(RECEIVED_US, rules=ours)
+    found = mapped(arrival, context={"traits": {"email": "Ann@firstmile.io"}}).records[0][1]
+    assert found["properties"] == {"email_domain": "firstmile.io"}
+    identified = mapped(arrival, type="identify", traits={"email": "ann@firstmile.io"}).records[0][1]
+    assert identified["properties"] == {"email_domain": "firstmile.io"}
+    assert mapped(arrival, context={"traits": {"email": "bob@customer.org"}}).records[0][1]["properties"] == {}
+
+
 @given(offset_us=st.integers(-(10**15), 10**15), age_us=st.integers(0, 10**9), latency_us=st.integers(0, 10**7))
 def test_a_wrong_client_clock_is_put_right(offset_us: int, age_us: int, latency_us: int) -> None:
     happened = RECEIVED_US - latency_us - age_us
@@ -181,10 +286,10 @@ def test_a_wrong_client_clock_is_put_right(offset_us: int, age_us: int, latency_
 
 def test_client_times_are_read_and_clamped() -> None:
     late = mapped(timestamp="2026-11-23T13:00:00Z").records[0][1]
-    assert late["event_time"] == RECEIVED_US
+    assert (late["event_time"], late["is_clamped"]) == (RECEIVED_US, True)
     early = mapped(timestamp="2026-11-23T11:00:00.250", sentAt="2026-11-23T12:30:00+00:30").records[0][1]
     assert early["event_time"] == RECEIVED_US - 3_600_000_000 + 250_000
-    assert early["sent_at"] == RECEIVED_US
+    assert (early["sent_at"], early["is_clamped"]) == (RECEIVED_US, False)
     of_batch = mapped(Arrival(RECEIVED_US, sent_at="2026-11-23T10:00:00Z"), timestamp="2026-11-23T09:59:00Z")
     assert of_batch.records[0][1]["event_time"] == RECEIVED_US - 60_000_000
 

@@ -1,0 +1,86 @@
+"""YAML files people write (rules, content, event names), read so that every complaint can name the line."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Never, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from firstmile.errors import DataError
+
+Place = tuple[int | str, ...]
+"""Way to a value: keys and list positions from the top."""
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's data and the line of every value in it, both by the same ways."""
+
+    path: Path
+    data: Any
+    lines: Mapping[Place, int]
+
+    def line(self, place: Sequence[int | str]) -> int:
+        """Line of a value, or of the closest thing around it; 1-based."""
+        for end in range(len(place), -1, -1):
+            if (found := self.lines.get(tuple(place[:end]))) is not None:
+                return found
+        return 1
+
+    def refuse(self, place: Sequence[int | str], problem: str) -> Never:
+        """Raises DataError naming file, line and what is wrong there."""
+        raise DataError(f"{self.path}, line {self.line(place)}: {problem}")
+
+    def parse(self, model: type[Model]) -> Model:
+        """The data as a pydantic model. Raises DataError naming the first wrong line."""
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(p) for p in first["loc"])
+            self.refuse(first["loc"], f"{where}: {first['msg']}")
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file. Raises DataError when it is missing, not YAML, or says a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        walk = _Walk(loader, {(): 1})
+        data = None if node is None else walk.value(node, ())
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}, line {line}: {error.problem}") from error
+    finally:
+        loader.dispose()
+    return Document(path, data, walk.lines)
+
+
+@dataclass
+class _Walk:
+    """Values of YAML nodes, noting where each began."""
+
+    loader: yaml.SafeLoader
+    lines: dict[Place, int]
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*place, i)) for i, child in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return self.loader.construct_object(node)
+        found: dict[Hashable, Any] = {}
+        for key_node, child in node.value:
+            key = self.loader.construct_object(key_node)
+            if key in found:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is said twice", problem_mark=key_node.start_mark)
+            self.lines[(*place, key)] = key_node.start_mark.line + 1
+            found[key] = self.value(child, (*place, key))
+        return found

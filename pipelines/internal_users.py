@@ -1,0 +1,78 @@
+"""Internal and test users: who is left out because of their id, their e-mail's domain or a property they carry."""
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+EMAIL_DOMAIN: Final = "email_domain"
+"""Property the collector adds when a trait's e-mail lies in a domain of the rules: the domain, not the address."""
+
+
+@dataclass(frozen=True)
+class InternalUsers:
+    """Rules for whose events are not a customer's. Each record is judged by what it says itself.
+
+    user_ids
+        Globs (`*`, `?`, `[…]`), compared exactly.
+    email_domains
+        Lower case; subdomains count too.
+    email_properties
+        Properties and traits that hold an e-mail address.
+    properties
+        Property or trait → the text, in lower case, that makes its user internal.
+    """
+
+    user_ids: tuple[str, ...] = ()
+    email_domains: tuple[str, ...] = ()
+    email_properties: tuple[str, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def among(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which records are an internal user's, shape (n,).
+
+        frame
+            user_id and, where there are any, properties (or traits): a dict or pairs per record.
+        """
+        codes, users = pd.factorize(frame["user_id"])
+        by_id = np.array([self.has_id(user) for user in users], bool)[codes]
+        if "properties" not in frame:
+            return by_id
+        return np.asarray(by_id | [self.says(p) for p in frame["properties"]], bool)
+
+    def has_id(self, user_id: str) -> bool:
+        """Whether a user id is one of the globs."""
+        return self._pattern is not None and self._pattern.match(user_id) is not None
+
+    def says(self, properties: Any) -> bool:
+        """Whether properties (a dict, pairs or None) are an internal user's."""
+        if properties is None or not len(properties):
+            return False
+        said = dict(properties)
+        return self.domain_of(said) is not None or any(
+            said.get(name, "").strip().lower() == value for name, value in self.properties
+        )
+
+    def domain_of(self, said: Mapping[str, Any]) -> str | None:
+        """The domain of an e-mail address in properties or traits when it is one of ours.
+
+        >>> InternalUsers(email_domains=("x.org",), email_properties=("email",)).domain_of({"email": "Ann@it.X.org"})
+        'it.x.org'
+        """
+        if not self.email_domains:
+            return None
+        for name in (EMAIL_DOMAIN, *self.email_properties):
+            domain = str(said.get(name) or "").rpartition("@")[2].strip().lower()
+            if any(domain == ours or domain.endswith(f".{ours}") for ours in self.email_domains):
+                return domain
+        return None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        return re.compile("|".join(map(fnmatch.translate, self.user_ids))) if self.user_ids else None
