@@ -1,6 +1,6 @@
 """Kafka clients as everyone here uses them: one partitioner, acknowledged writes, clear errors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,10 @@ PARTITIONER = "murmur2_random"
 class AcknowledgedProducer:
     """A producer that knows which records Kafka has refused.
 
-    `send` queues; `flush` waits for every acknowledgement and raises DependencyError if any record failed.
+    `send` and `send_all` queue; `flush` waits for all acknowledgements and raises DependencyError if any record failed.
+
+    n_sent
+        Queued by topic, without those refused: all acknowledged after `flush`.
     """
 
     producer: Producer
@@ -36,6 +39,19 @@ class AcknowledgedProducer:
             except BufferError:
                 self.producer.poll(0.05)
         self.producer.poll(0)
+        self.n_sent[topic] = self.n_sent.get(topic, 0) + 1
+
+    def send_all(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Queue many records, (key, value) each; blocks while the local queue is full."""
+        left = [{"key": key, "value": value} for key, value in records]
+        self.n_sent[topic] = self.n_sent.get(topic, 0) + len(left)
+        while left:
+            self.producer.produce_batch(topic, left, on_delivery=self._delivered)
+            left = [message for message in left if "_error" in message]
+            for message in left:
+                self._require_full(topic, message.pop("_error"))
+            if left:
+                self.producer.poll(0.05)
 
     def flush(self) -> None:
         """Wait until Kafka has all; raises DependencyError naming the first failure."""
@@ -46,15 +62,19 @@ class AcknowledgedProducer:
             raise DependencyError(f"Kafka at {self.servers} did not take {len(failures) + left} records: {first}")
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        topic = message.topic() or "?"
-        if error is None:
-            self.n_sent[topic] = self.n_sent.get(topic, 0) + 1
-        else:
+        if error is not None:
+            topic = message.topic() or "?"
+            self.n_sent[topic] -= 1
             self._failures.append(f"{topic}: {error.str()}")
+
+    def _require_full(self, topic: str, error: KafkaError) -> None:
+        """Raise DependencyError for a record that was not queued for another reason than a full queue."""
+        if error.code() != KafkaError._QUEUE_FULL:
+            raise DependencyError(f"a record for {topic} was not queued: {error.str()}")
 
 
 def producer(settings: Settings, **overrides: Any) -> AcknowledgedProducer:
-    """An idempotent producer with acks=all."""
+    """An idempotent producer with acks=all. It reports failed records only, unless `overrides` say otherwise."""
     config = {
         "bootstrap.servers": settings.kafka_servers,
         "partitioner": PARTITIONER,
@@ -63,6 +83,7 @@ def producer(settings: Settings, **overrides: Any) -> AcknowledgedProducer:
         "linger.ms": 5,
         "delivery.timeout.ms": int(settings.kafka.timeout_s * 1000),
         "queue.buffering.max.messages": 200_000,
+        "delivery.report.only.error": True,  # a call into Python for each record costs as much as sending it
         "log_level": 2,  # a failed connection is raised by `flush`, not written 20 times a second
         **overrides,
     }

@@ -6,7 +6,7 @@
 
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastavro
@@ -93,17 +93,31 @@ class RecordWriter:
         schema_id, text = registry.latest(topic)
         self.topic = topic
         self._schema = fastavro.parse_schema(orjson.loads(text))
-        self._head = HEADER.pack(MAGIC, schema_id)
+        self.head = HEADER.pack(MAGIC, schema_id)
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """Framed bytes. Raises WireError when the record does not fit the schema."""
-        out = io.BytesIO()
-        out.write(self._head)
-        try:
-            fastavro.schemaless_writer(out, self._schema, record)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise WireError(f"a record for {self.topic} does not fit its schema: {error!r}") from error
-        return out.getvalue()
+        return self.head + _body(record, self._schema, self.topic)
+
+
+class PartWriter:
+    """Some consecutive fields of a record, unframed: a record's bytes are those of its fields, one after the other."""
+
+    def __init__(self, fields: Sequence[Mapping[str, Any]]) -> None:
+        self._schema = fastavro.parse_schema({"type": "record", "name": "Part", "fields": list(fields)})
+
+    def encode(self, record: Mapping[str, Any]) -> bytes:
+        """Their bytes. Raises WireError when a value does not fit."""
+        return _body(record, self._schema, "a part")
+
+
+def _body(record: Mapping[str, Any], schema: Any, what: str) -> bytes:
+    out = io.BytesIO()
+    try:
+        fastavro.schemaless_writer(out, schema, record)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise WireError(f"a record for {what} does not fit its schema: {error!r}") from error
+    return out.getvalue()
 
 
 class RecordReader:

@@ -22,7 +22,7 @@ from firstmile.clock import iso
 from firstmile.errors import DependencyError, StoreLossError
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
 from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles
-from pipelines.decode import TOMBSTONE
+from pipelines.decode_plan import TOMBSTONE
 from pipelines.enrich import SideOutputs
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
 from pipelines.rules import Rules, read_rules
@@ -108,8 +108,7 @@ class BatchWriter:
 
     def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
         profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
-        for key, value in self.outputs.enriched(events, profiles):
-            self.producer.send(ENRICHED, key=key, value=value)
+        self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles))
         for dead_key, value in self.outputs.dead_letters(dead):
             self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
         self.producer.flush()

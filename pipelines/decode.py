@@ -3,34 +3,18 @@
 A record nobody can use keeps its bytes and gets a reason; it goes to the dead letters.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - the name every Spark text uses
-from pyspark.sql.avro.functions import from_avro
+from pyspark.sql import DataFrame
 
-from feature_repo.activity import MAX_EVENT_MS, MAX_WEIGHT
 from firstmile.errors import WireError
-from firstmile.names import EVENT_TOPICS, PROFILES, STREAM_TOPICS
-from firstmile.wire import HEADER, MAGIC, Registry
-from pipelines.mapping import FIELDS, OWN_FIELDS
+from firstmile.names import STREAM_TOPICS
+from firstmile.wire import Registry
+from pipelines.decode_plan import NEEDS_SCHEMA, Reading, selects
 from pipelines.topics import schema_text
-
-MAX_RECORD_BYTES = 65_536
-EARLIEST_US = 1_104_537_600_000_000
-"""2005-01-01: nothing we read happened before it."""
-MAX_AHEAD_US = 86_400_000_000
-"""A record received more than a day after Kafka had it was stamped by a broken clock."""
-
-TOMBSTONE = "tombstone"
-NEEDS_SCHEMA = "unknown_schema"
-
-Fields = Mapping[str, Sequence[str]]
-"""For each of mapping.FIELDS the properties it is read from; the first that is present wins."""
 
 
 @dataclass
@@ -39,7 +23,6 @@ class WriterSchemas:
 
     registry: Registry
     text_by_id: dict[str, dict[int, str]] = field(default_factory=lambda: {topic: {} for topic in STREAM_TOPICS})
-    refused: set[tuple[str, int]] = field(default_factory=set)
 
     def learn_latest(self) -> None:
         """Add the schema each topic's writers use now."""
@@ -69,135 +52,25 @@ def _is_readable(writer: str, reader: str) -> bool:
     return needed <= given
 
 
-def decode(batch: DataFrame, schemas: WriterSchemas, fields: Fields = OWN_FIELDS) -> pa.Table:
+def decode(batch: DataFrame, schemas: WriterSchemas, reading: Reading | None = None) -> pa.Table:
     """The batch as one Arrow table, ordered by arrival.
 
-    Columns: topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason and
-    detail (null = good), message_id, user_id, anonymous_id, type, name, event_us, sent_us, received_us, weight,
-    user_agent, consent, is_clamped, content_id, format, page, step, field, target, onboarding_us, properties; for
-    profiles updated_us and traits in properties.
+    Columns: topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason (null =
+    good), message_id, user_id, anonymous_id, type, name, event_us, sent_us, received_us, weight, user_agent, consent,
+    is_clamped, content_id, format, page, step, field, target, onboarding_us; for profiles updated_us; properties (of a
+    context, of a record with a watched one; a profile's traits), enriched (the encoded beginning of an enriched event).
     """
-    table = _select(batch, schemas.text_by_id, fields).toArrow()
+    reading = reading or Reading()
+    table = _select(batch, schemas, reading)
     strange = table.filter(pc.equal(table["reason"], NEEDS_SCHEMA))
     unknown = set(zip(strange["topic"].to_pylist(), strange["schema_id"].to_pylist(), strict=True))
-    learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown]
+    learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown if schema_id is not None]
     if any(learned):
-        table = _select(batch, schemas.text_by_id, fields).toArrow()
+        table = _select(batch, schemas, reading)
     return table.sort_by([("received_us", "ascending"), ("topic", "ascending"), ("offset", "ascending")])
 
 
-def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]], fields: Fields) -> DataFrame:
-    schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("int")
-    framed = batch.select(
-        "topic",
-        "partition",
-        "offset",
-        F.unix_micros("timestamp").alias("at_us"),
-        "key",
-        "value",
-        F.when(F.length("value") >= HEADER.size, schema_id).alias("schema_id"),
-        (F.hex(F.substring("value", 1, 1)) == f"{MAGIC:02X}").alias("is_framed"),
-    )
-    body = F.substring(F.col("value"), HEADER.size + 1, F.length("value"))
-    events = {topic: text_by_id[topic] for topic in EVENT_TOPICS}
-    decoded = framed.withColumns(
-        {
-            "e": _by_schema(body, events),
-            "p": _by_schema(body, {PROFILES: text_by_id[PROFILES]}),
-            "is_known": _is_known(text_by_id),
-        }
-    )
-    flat = decoded.select("*", *_flat(fields))
-    return flat.withColumn("reason", _reason()).select(
-        "topic",
-        "partition",
-        "offset",
-        "at_us",
-        "key",
-        F.when(F.col("reason").isNotNull(), F.col("value")).alias("value"),
-        "schema_id",
-        "reason",
-        *(name for name in _FLAT),
-    )
-
-
-def _by_schema(body: Column, texts: Mapping[str, Mapping[int, str]]) -> Column:
-    case: Column | None = None
-    for topic, by_id in texts.items():
-        for schema_id, text in by_id.items():
-            here = (F.col("topic") == topic) & (F.col("schema_id") == schema_id) & F.col("is_framed")
-            value = from_avro(body, text, {"avroSchema": schema_text(topic), "mode": "PERMISSIVE"})
-            case = F.when(here, value) if case is None else case.when(here, value)
-    if case is None:
-        raise WireError(f"no schema is registered for any of {', '.join(texts)}; run `firstmile topics`")
-    return case
-
-
-def _is_known(text_by_id: Mapping[str, Mapping[int, str]]) -> Column:
-    known = F.lit(False)
-    for topic, by_id in text_by_id.items():
-        known = known | ((F.col("topic") == topic) & F.col("schema_id").isin(list(by_id)))
-    return known
-
-
-_FLAT = (
-    "message_id",
-    "user_id",
-    "anonymous_id",
-    "type",
-    "name",
-    "event_us",
-    "sent_us",
-    "received_us",
-    "weight",
-    "user_agent",
-    "consent",
-    "is_clamped",
-    *FIELDS,
-    "onboarding_us",
-    "properties",
-    "updated_us",
-)
-
-
-def _flat(fields: Fields) -> list[Column]:
-    e, p = F.col("e"), F.col("p")
-    columns = {
-        "message_id": F.coalesce(e["message_id"], p["message_id"]),
-        "user_id": F.coalesce(e["user_id"], p["user_id"]),
-        "anonymous_id": e["anonymous_id"],
-        "type": e["type"],
-        "name": e["name"],
-        "event_us": F.unix_micros(e["event_time"]),
-        "sent_us": F.unix_micros(e["sent_at"]),
-        "received_us": F.unix_micros(F.coalesce(e["received_at"], p["received_at"])),
-        "weight": e["weight"],
-        **{name: e[name] for name in ("user_agent", "consent", "is_clamped")},
-        **{name: F.coalesce(*(e["properties"][p] for p in fields[name])) for name in FIELDS},
-        "onboarding_us": e["properties"]["onboarding_at"].try_cast("bigint"),
-        "properties": F.coalesce(e["properties"], p["traits"]),
-        "updated_us": F.unix_micros(p["updated_at"]),
-    }
-    return [column.alias(name) for name, column in columns.items()]
-
-
-def _reason() -> Column:
-    is_profile = F.col("topic") == PROFILES
-    happened = F.coalesce(F.col("event_us"), F.col("updated_us"))
-    impossible = (
-        ~happened.between(EARLIEST_US, MAX_EVENT_MS * 1_000)
-        | (F.col("received_us") < EARLIEST_US)
-        | (F.col("received_us") > F.col("at_us") + MAX_AHEAD_US)
-    )
-    return (
-        F.when(F.col("key").isNull() | (F.length("key") == 0), "missing_key")
-        .when(is_profile & F.col("value").isNull(), TOMBSTONE)
-        .when(F.col("value").isNull(), "undecodable")
-        .when(F.length("value") > MAX_RECORD_BYTES, "oversized")
-        .when(~F.col("is_framed") | (F.length("value") < HEADER.size), "bad_magic")
-        .when(~F.col("is_known"), NEEDS_SCHEMA)
-        .when(F.col("message_id").isNull() | F.col("received_us").isNull() | happened.isNull(), "undecodable")
-        .when(F.length("user_id") == 0, "missing_key")
-        .when(~F.col("weight").between(0, MAX_WEIGHT), "impossible_weight")
-        .when(impossible, "impossible_time")
-    )
+def _select(batch: DataFrame, schemas: WriterSchemas, reading: Reading) -> pa.Table:
+    for expressions in selects(schemas.text_by_id, reading):
+        batch = batch.selectExpr(expressions)
+    return batch.toArrow()

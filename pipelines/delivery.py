@@ -30,7 +30,14 @@ class Delivery:
     def __init__(self, settings: Settings) -> None:
         self._servers = settings.kafka_servers
         self._timeout_s = settings.kafka.timeout_s
-        out = producer(settings, **{"error_cb": self._on_error, "queue.buffering.max.messages": 2 * MAX_WAITING})
+        out = producer(
+            settings,
+            **{
+                "error_cb": self._on_error,
+                "queue.buffering.max.messages": 2 * MAX_WAITING,
+                "delivery.report.only.error": False,
+            },
+        )
         self._producer: Producer = out.producer
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()

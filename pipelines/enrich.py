@@ -13,41 +13,47 @@ import pyarrow as pa
 from feature_repo.activity import MAX_WEIGHT
 from feature_repo.fields import PROFILE_TIME
 from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
-from firstmile.wire import Record, RecordWriter, Registry
+from firstmile.wire import PartWriter, Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents
-from pipelines.mapping import FIELDS
+from pipelines.decode_plan import prefix_fields
 
-_COPIED = ("message_id", "user_id", "anonymous_id", "name", "weight", *FIELDS)
+_OF_EVENT = ("family", "format")
+"""What cleaning adds; the rest, after it, is of the user."""
 
 
 class SideOutputs:
     """Encodes what a batch sends to Kafka besides writing rows."""
 
     def __init__(self, registry: Registry, topic_ids: Mapping[str, str]) -> None:
-        self._enriched = RecordWriter(registry, ENRICHED)
+        added = prefix_fields()[1]
+        self._head = RecordWriter(registry, ENRICHED).head
+        self._of_event = PartWriter([f for f in added if f["name"] in _OF_EVENT])
+        self._of_user = PartWriter([f for f in added if f["name"] not in _OF_EVENT])
         self._dead = RecordWriter(registry, DEAD_LETTERS)
         self._topic_ids = topic_ids
 
-    def enriched(self, events: CleanEvents, profiles: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
-        """(key, value) per event, with the profile as read with the row; by topic, partition and offset."""
-        texts = {user: {n: str(v) for n, v in p.items() if n != PROFILE_TIME} for user, p in profiles.items()}
+    def enriched(self, events: CleanEvents, profiles: Mapping[str, Mapping[str, Any]]) -> list[tuple[bytes, bytes]]:
+        """(key, value) per event, with the profile as read with the row; by topic, partition and offset.
+
+        events
+            Their frame has a column `enriched`: the beginning of each record, as the JVM encoded it.
+        """
+        frame = events.frame
         # In offset order: the archive tells a batch sent again by its offsets.
-        order = np.lexsort((events.frame["offset"], events.frame["partition"], events.frame["topic"]))
-        rows = events.frame.iloc[order].to_dict("records")
-        for row, family in zip(rows, events.family[order].tolist(), strict=True):
-            user = row["user_id"]
-            record: Record = {name: _none(row.get(name)) for name in _COPIED}
-            record |= self._position(row["topic"], row["partition"], row["offset"])
-            record |= {
-                "family": FAMILIES[family] if family >= 0 else None,
-                "event_time": row["event_us"],
-                "received_at": row["received_us"],
-                "is_clamped": row["is_clamped"],
-                "properties": dict(row["properties"]) if row["properties"] is not None else {},
-                "profile_version": profiles.get(user, {}).get(PROFILE_TIME),
-                "profile": texts.get(user, {}),
-            }
-            yield user, self._enriched.encode(record)
+        order = np.lexsort((frame["offset"], frame["partition"], frame["topic"]))
+        columns = (frame[name].to_numpy(object)[order] for name in ("user_id", "enriched", "format"))
+        of_event: dict[tuple[int, str | None], bytes] = {}
+        of_user: dict[str, tuple[bytes, bytes]] = {}
+        out = []
+        for family, user, prefix, form in zip(events.family[order].tolist(), *columns, strict=True):
+            added = of_event.get((family, form))
+            if added is None:
+                added = of_event[family, form] = self._of_event.encode(_said_of_event(family, form))
+            known = of_user.get(user)
+            if known is None:
+                known = of_user[user] = (user.encode(), self._of_user.encode(_said_of_user(profiles.get(user, {}))))
+            out.append((known[0], b"".join((self._head, prefix, added, known[1]))))
+        return out
 
     def dead_letters(self, table: pa.Table) -> Iterator[tuple[bytes | None, bytes]]:
         """(key, value) per record with a reason."""
@@ -71,9 +77,13 @@ class SideOutputs:
         }
 
 
-def _none(value: Any) -> Any:
-    # pandas turns a missing text into NaN when a column mixes both.
-    return None if value is None or value != value else value
+def _said_of_event(family: int, form: str | None) -> Record:
+    return {"family": FAMILIES[family] if family >= 0 else None, "format": form if isinstance(form, str) else None}
+
+
+def _said_of_user(profile: Mapping[str, Any]) -> Record:
+    texts = {name: str(value) for name, value in profile.items() if name != PROFILE_TIME}
+    return {"profile_version": profile.get(PROFILE_TIME), "profile": texts}
 
 
 def _detail(row: Record) -> str:

@@ -34,6 +34,11 @@ class InternalUsers:
     email_properties: tuple[str, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The properties and traits that are looked at."""
+        return (EMAIL_DOMAIN, *self.email_properties, *(name for name, _ in self.properties))
+
     def among(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         """Which records are an internal user's, shape (n,).
 

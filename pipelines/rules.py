@@ -54,6 +54,11 @@ class Rules:
     internal: InternalUsers = field(default_factory=InternalUsers)
     consent: ConsentRule = field(default_factory=ConsentRule)
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The properties that are looked at."""
+        return self.internal.watched
+
     def left_out(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Why each event is left out, shape (n,): an index into REASONS, -1 = it is not.
 

@@ -22,6 +22,7 @@ from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decode
+from pipelines.decode_plan import Reading
 from pipelines.enrich import SideOutputs
 from pipelines.offsets import batch_offsets, checkpoint_folder, first_offsets, starting_offsets, to_json
 from pipelines.query import on_stop_signals, run_until
@@ -59,6 +60,7 @@ class Stream:
         self._schemas.learn_latest()
         outputs = SideOutputs(registry, topic_ids)
         mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+        self._reading = Reading(mapping.fields, rules.watched, topic_ids)
         self.writer = BatchWriter(client, producer(settings), outputs, mapping, topic_ids, rules=rules)
         self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
         first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
@@ -92,7 +94,7 @@ class Stream:
             start = batch_offsets(self._checkpoint, batch_id - 1) or self._start
             end = batch_offsets(self._checkpoint, batch_id)
             self.writer.check(start)
-            table = decode(batch, self._schemas, self.writer.mapping.fields)
+            table = decode(batch, self._schemas, self._reading)
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
             self.failure = error  # Spark would wrap it in a Java trace

@@ -64,6 +64,7 @@ class KafkaSink:
                 "queue.buffering.max.messages": settings.serving.log_queue,
                 "log_level": 2,  # a line per failed connect otherwise, ten a second while Kafka is away
                 "error_cb": self._troubled,
+                "delivery.report.only.error": False,
             },
         ).producer
 

@@ -1,0 +1,176 @@
+"""How long until an event is readable through Feast? Milliseconds from produce() to a Feast read that shows it.
+
+A paced generator sends events of many users; every so often one of a user nobody knew. A prober, a process of its own,
+asks Redis which of those users have come and reads each through Feast (`get_online_features`): the moment that read
+returns ends the measurement. Where the time goes comes from the stream's own /metrics.
+
+    .venv/bin/python benchmarks/freshness.py --rate 2000 --seconds 35 --repeats 3 [--ways firstmile,feast]
+
+The way `feast` is Feast's own SparkKafkaProcessor on the same events: feast_processor.py.
+"""
+
+import argparse
+import json
+import multiprocessing as mp
+import sys
+import time
+import urllib.request
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import feast_processor
+import lab
+import numpy as np
+from confluent_kafka.admin import NewTopic
+from machine import machine
+from prometheus_client.parser import text_string_to_metric_families
+
+from feature_repo.online_store import connect, user_key
+from feature_repo.store import apply, feature_store
+from firstmile.broker import admin, producer
+from firstmile.local.ports import free_ports
+from firstmile.names import PROJECT, USER_ACTIONS
+from firstmile.settings import Settings
+
+PROBES_PER_S = 40
+WARM_UP_S = 15
+POLL_S = 0.002
+SETTLE_S = 20.0
+StepTimes = dict[str, tuple[float, float]]
+"""(seconds, number) by step."""
+STEPS = "firstmile_stream_batch_seconds"
+
+
+def generate(settings: Settings, way: str, rate: int, seconds: float, n_users: int, sent: Connection) -> None:
+    """Send at a pace; tell each probe's user and time, then None."""
+    events, out = lab.Events(settings, n_users=n_users), producer(settings)
+    topic = feast_processor.TOPIC if way == "feast" else USER_ACTIONS
+    began, every = time.perf_counter(), rate // PROBES_PER_S
+    for i in range(round(rate * (WARM_UP_S + seconds))):
+        due = began + i / rate
+        while (left := due - time.perf_counter()) > 0:
+            out.producer.poll(min(left, 0.002))
+        is_probe = i % every == 0 and i >= rate * WARM_UP_S
+        key, value = events.one(f"probe-{i}-{rate}" if is_probe else None, as_json=way == "feast")
+        if is_probe:
+            sent.send((key, time.time_ns()))
+        out.send(topic, key=key, value=value)
+    out.flush()
+    sent.send(None)
+
+
+def probe(settings: Settings, way: str, sent: Connection, results: Connection) -> None:
+    """Wait for every probe's row; sends back the milliseconds of each, NaN for those that never came."""
+    is_feast = way == "feast"
+    store = feast_processor.store(settings) if is_feast else feature_store(settings)
+    view, feature = (feast_processor.VIEW, "name") if is_feast else ("user_activity", "activity")
+    client = connect(settings.redis_url, timeout_s=5)
+    waiting: dict[str, int] = {}
+    found: list[float] = []
+    is_open, last = True, time.monotonic()
+    while is_open or (waiting and time.monotonic() - last < SETTLE_S):
+        while is_open and sent.poll(0):
+            said = sent.recv()
+            is_open = said is not None
+            if said:
+                waiting[said[0]], last = said[1], time.monotonic()
+        for user in _there(client, list(waiting), "processor" if is_feast else PROJECT):
+            values = store.get_online_features([f"{view}:{feature}"], [{"user_id": user}]).to_dict()
+            if values[feature][0]:
+                found.append((time.time_ns() - waiting.pop(user)) / 1e6)
+        time.sleep(POLL_S)
+    results.send(found + [float("nan")] * len(waiting))
+
+
+def _there(client: "lab.Any", users: list[str], project: str) -> list[str]:
+    if not users:
+        return []
+    with client.pipeline(transaction=False) as pipe:
+        for user in users:
+            pipe.exists(user_key(user).removesuffix(PROJECT.encode()) + project.encode())
+        return [user for user, is_there in zip(users, pipe.execute(), strict=True) if is_there]
+
+
+def step_times(port: int) -> StepTimes:
+    """From the stream's page."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    sums: dict[str, list[float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples if family.name == STEPS else ():
+            if sample.name.endswith(("_sum", "_count")):
+                place = sums.setdefault(sample.labels["step"], [0.0, 0.0])
+                place[sample.name.endswith("_count")] = sample.value
+    return {step: (seconds, n) for step, (seconds, n) in sums.items()}
+
+
+def run(way: str, rate: int, seconds: float, n_users: int) -> dict[str, object]:
+    """One run on a stack of its own."""
+    (port,) = free_ports(1)
+    context = mp.get_context("spawn")
+    with lab.own_stack(metrics_port=port) as settings:
+        _start(settings, way)
+        said_in, said_out = context.Pipe(duplex=False)
+        result_in, result_out = context.Pipe(duplex=False)
+        prober = context.Process(target=probe, args=(settings, way, said_in, result_out))
+        generator = context.Process(target=generate, args=(settings, way, rate, seconds, n_users, said_out))
+        prober.start()
+        generator.start()
+        time.sleep(WARM_UP_S)
+        before = step_times(port) if way == "firstmile" else {}
+        found = np.array(result_in.recv() if result_in.poll(seconds + 120) else [])
+        after = step_times(port) if way == "firstmile" else {}
+        generator.join()
+        prober.join()
+        lab.stop_verb(settings, way)
+    came = found[~np.isnan(found)]
+    return {
+        "way": way,
+        "rate_per_s": rate,
+        "n_probes": len(found),
+        "n_lost": int(np.isnan(found).sum()),
+        "ms": {f"p{p:g}": round(float(np.percentile(came, p)), 1) for p in (1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
+        "batch_ms": dict(_means(before, after)),
+    }
+
+
+def _start(settings: Settings, way: str) -> None:
+    if way == "firstmile":
+        apply(settings)
+        lab.start_verb(settings, way, [str(Path(sys.executable).with_name("firstmile")), "stream"])
+        return
+    topic = NewTopic(feast_processor.TOPIC, num_partitions=2, replication_factor=1)
+    client = admin(settings)
+    client.create_topics([topic])[topic.topic].result()
+    lab.start_verb(settings, way, [sys.executable, str(Path(__file__).with_name("feast_processor.py"))])
+
+
+def _means(
+    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
+) -> Iterable[tuple[str, float]]:
+    for step, (seconds, n) in after.items():
+        seconds_before, n_before = before.get(step, (0.0, 0.0))
+        if n > n_before:
+            yield step, round(1_000 * (seconds - seconds_before) / (n - n_before), 1)
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=int, default=2_000, help="events per second")
+    parser.add_argument("--seconds", type=float, default=35.0)
+    parser.add_argument("--users", type=int, default=5_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ways", default="firstmile")
+    given = parser.parse_args()
+    runs = []
+    for _ in range(given.repeats):
+        for way in given.ways.split(","):
+            runs.append(run(way, given.rate, given.seconds, given.users))
+            print(json.dumps(runs[-1]), flush=True)
+    print(json.dumps({**machine(), "runs": runs}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

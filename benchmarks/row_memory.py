@@ -1,0 +1,59 @@
+"""What does a user cost in Redis? MEMORY USAGE of every user's whole key after OULAD, with and without the message ids.
+
+.venv/bin/python benchmarks/row_memory.py [--presentations BBB_2013B]
+"""
+
+import argparse
+import json
+
+import lab
+import numpy as np
+from machine import machine
+
+from feature_repo.fields import ACTIVITY
+from feature_repo.online_store import connect, feature_field
+from firstmile import oulad
+from firstmile.settings import ROOT
+from pipelines.backfill import backfill_oulad
+from pipelines.recover import materialize
+
+APPLIED = feature_field(ACTIVITY, "applied")
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=str(ROOT / "data" / "oulad"))
+    parser.add_argument("--presentations", default="")
+    given = parser.parse_args()
+    chosen = [p for p in given.presentations.split(",") if p] or None
+    with lab.own_stack() as settings:
+        backfill_oulad(settings, oulad.read(given.data, chosen), days=(None, None), workers=2)
+        materialize(settings)
+        client = connect(settings.redis_url, timeout_s=30)
+        keys = [key for key in client.scan_iter(count=1_000) if b"user_id" in key]
+        whole = np.array([client.memory_usage(key, samples=0) for key in keys])
+        fields = [len(client.hget(key, feature_field(ACTIVITY, "activity")) or b"") for key in keys]
+        for key in keys:
+            client.hdel(key, APPLIED)
+        without = np.array([client.memory_usage(key, samples=0) for key in keys])
+    print(
+        json.dumps(
+            {
+                **machine(),
+                "n_users": len(keys),
+                "activity_bytes_mean": round(float(np.mean(fields)), 1),
+                "key_bytes": _spread(whole),
+                "key_bytes_without_message_ids": _spread(without),
+            },
+            indent=1,
+        )
+    )
+
+
+def _spread(values: "np.ndarray") -> dict[str, float]:
+    return {"mean": round(float(values.mean()), 1), **{f"p{p}": float(np.percentile(values, p)) for p in (50, 99, 100)}}
+
+
+if __name__ == "__main__":
+    main()
