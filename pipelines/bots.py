@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 SPIDER: Final = "Spider"
 MAX_AGENTS: Final = 10_000
-"""Remembered. A new one costs about 1 ms, a known one nothing; a product sees some thousand in a day."""
+"""Remembered. A new one costs 0.03 ms (2 ms without the native matcher), a known one nothing."""
 
 
 def bots(agents: pd.Series, families: Set[str] = frozenset()) -> NDArray[np.bool_]:

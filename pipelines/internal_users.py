@@ -49,7 +49,8 @@ class InternalUsers:
         by_id = np.array([self.has_id(user) for user in users], bool)[codes]
         if "properties" not in frame:
             return by_id
-        return np.asarray(by_id | [self.says(p) for p in frame["properties"]], bool)
+        by_property = np.array([self.says(p) for p in frame["properties"]], bool)
+        return np.asarray(by_id | by_property)
 
     def has_id(self, user_id: str) -> bool:
         """Whether a user id is one of the globs."""
@@ -57,9 +58,13 @@ class InternalUsers:
 
     def says(self, properties: Any) -> bool:
         """Whether properties (a dict, pairs or None) are an internal user's."""
-        if properties is None or not len(properties):
+        if properties is None:
             return False
-        said = dict(properties)
+        pairs = properties.items() if isinstance(properties, dict) else properties
+        watched = self._watched
+        said = {name: value for name, value in pairs if name in watched}
+        if not said:
+            return False
         return self.domain_of(said) is not None or any(
             said.get(name, "").strip().lower() == value for name, value in self.properties
         )
@@ -77,6 +82,10 @@ class InternalUsers:
             if any(domain == ours or domain.endswith(f".{ours}") for ours in self.email_domains):
                 return domain
         return None
+
+    @cached_property
+    def _watched(self) -> frozenset[str]:
+        return frozenset((EMAIL_DOMAIN, *self.email_properties, *(name for name, _ in self.properties)))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:

@@ -120,6 +120,8 @@ def test_profiles_of_internal_users_are_left_out() -> None:
         }
     )
     assert clean_profiles(frame, read_rules())["user_id"].tolist() == ["u1"]
+    assert clean_profiles(frame.iloc[:0], read_rules())["user_id"].tolist() == []
+    assert len(clean(pd.DataFrame([event()]).iloc[:0], read_mapping()).frame) == 0
 
 
 def test_unknown_names_are_told_once_and_bounded(caplog: pytest.LogCaptureFixture) -> None:
