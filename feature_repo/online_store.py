@@ -4,7 +4,7 @@ One hash per user holds every view's features under Feast's field names, Feast's
 user's version, a µs time that every write raises. A write names the version it read; Redis refuses it if that has
 changed since:
 
-    stream        read row and _v → fold → write if _v is the same, else read again
+    stream        read row and _v → fold → write if _v and the progress records are the same, else read again
     materialize   read _v and _ts:<view> → write rows newer than _ts if _v is the same, else read again
 
 so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
@@ -28,6 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
+from feature_repo.progress import GUARD_KEY
 from firstmile.clock import to_us
 from firstmile.errors import ConflictError
 from firstmile.names import PROJECT
@@ -37,9 +38,10 @@ VERSION_FIELD = b"_v"
 MAX_TRIES = 50
 
 _COMPARE_AND_SET = """
+if KEYS[2] and (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return 0 end
 local version = redis.call('HGET', KEYS[1], '_v')
-if (version or '') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], '_v', ARGV[2], unpack(ARGV, 3))
+if (version or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], '_v', ARGV[3], unpack(ARGV, 4))
 return 1
 """
 
@@ -108,8 +110,12 @@ class UserWrite:
     fields: Mapping[bytes, bytes]
 
 
-def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite]) -> list[bool]:
-    """Write each user whose version is still the expected one; which were written. One round trip."""
+def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite], *, guard: bytes | None = None) -> list[bool]:
+    """Write each user whose version is still the expected one; which were written. One round trip.
+
+    guard
+        `progress.guard` as read before the rows: nothing is written once it is another. None: not asked for.
+    """
     if not writes:
         return []
     script = client.register_script(_COMPARE_AND_SET)
@@ -118,7 +124,8 @@ def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite]) -> list[
             for write in writes:
                 expected = str(write.expected_us) if write.expected_us else ""
                 flat = [part for pair in write.fields.items() for part in pair]
-                pipe.evalsha(script.sha, 1, write.key, expected, write.version_us, *flat)
+                keys = [write.key] if guard is None else [write.key, GUARD_KEY]
+                pipe.evalsha(script.sha, len(keys), *keys, guard or b"", expected, write.version_us, *flat)
             replies = pipe.execute(raise_on_error=False)
         if not any(isinstance(reply, NoScriptError) for reply in replies):
             break
