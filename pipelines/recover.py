@@ -21,9 +21,10 @@ from firstmile.cli import console, emit
 from firstmile.errors import DependencyError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
-from pipelines.backfill_lake import backfill_lake
+from pipelines.backfill_lake import FILE, backfill_lake
 from pipelines.lake import Covered, Lake
 from pipelines.offsets import checkpoint_folder, first_offsets
+from pipelines.stale_rows import give_way
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -34,21 +35,30 @@ def recover(settings: Settings) -> dict[str, Any]:
     Raises DependencyError when Redis or Kafka is away.
     """
     lake = Lake(settings.lake)
-    written = backfill_lake(settings) if lake.entries() else {"n_events": 0}
+    covered = lake.covered()  # before the history is made: an archive at work meanwhile only adds to the history
+    written = backfill_lake(settings) if covered else {"n_events": 0}
+    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+    try:
+        n_stale = give_way(client, settings.history / ACTIVITY / FILE) if covered else 0
+    except redis.RedisError as error:
+        raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     console.print("materializing history into the online store", highlight=False)
     apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
     topics = describe_topics(settings, STREAM_TOPICS)
     first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
-    start = restart_offsets(lake.covered(), topics, first)
+    start = restart_offsets(covered, topics, first)
     shutil.rmtree(checkpoint_folder(settings.checkpoints, topics), ignore_errors=True)
-    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     try:
         before = progress.read(client, start)
         new = {p: Progress(offset, topics[p[0]].topic_id, _received(before.get(p))) for p, offset in start.items()}
         progress.write(client, before, new)
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
-    return {"lake": written, "restart_offsets": {progress.field(p): offset for p, offset in start.items()}}
+    return {
+        "lake": written,
+        "n_rolled_back": n_stale,
+        "restart_offsets": {progress.field(p): offset for p, offset in start.items()},
+    }
 
 
 def restart_offsets(
