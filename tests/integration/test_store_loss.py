@@ -20,7 +20,6 @@ from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROF
 from feature_repo.online_store import connect, feature_field, user_key
 from feature_repo.progress import Progress
 from feature_repo.row import unpack_rows
-from feature_repo.windows import windows
 from firstmile.clock import SystemClock
 from firstmile.errors import DependencyError, StoreLossError
 from firstmile.local.stack import Stack
@@ -134,8 +133,7 @@ def test_an_emptied_store_stops_the_stream_and_comes_back_the_same(
         assert features(client, users) == before
         sender.send(probe, sender.event(probe))
         wait_until_read(settings, client)
-    found = windows(unpack_rows(read_users(client, [probe]).activity), [SystemClock().now_us()])  # type: ignore[arg-type]
-    assert found["page_view_total_count"].tolist() == [2]
+    assert unpack_rows(read_users(client, [probe]).activity).life.count.tolist() == [2]
 
 
 @pytest.mark.timeout(900)
