@@ -4,7 +4,7 @@ One hash per user holds every view's features under Feast's field names, Feast's
 user's version, a µs time that every write raises. A write names the version it read; Redis refuses it if that has
 changed since:
 
-    stream        read row and _v → fold → write if _v is the same, else read again
+    stream        read row and _v → fold → write if _v and the progress records are the same, else read again
     materialize   read _v and _ts:<view> → write rows newer than _ts if _v is the same, else read again
 
 so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
@@ -28,6 +28,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from feature_repo.progress import GUARD_KEY
 from firstmile.clock import to_us
 from firstmile.errors import ConflictError
 from firstmile.names import PROJECT
@@ -39,14 +40,16 @@ MAX_TRIES = 50
 CHUNK = 256
 """Users per call: Redis answers nobody else meanwhile, one to two ms."""
 
-# Per user: expected version, new version, number of names and values, names and values.
+# First whether the guard is asked for, and what it was. Per user: expected version, new version, number of names and
+# values, names and values.
 _COMPARE_AND_SET = """
-local at, done = 1, {}
-for i, key in ipairs(KEYS) do
+if ARGV[1] == '1' and (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return {} end
+local at, done = 3, {}
+for i = 2, #KEYS do
   local n = tonumber(ARGV[at + 2])
-  local same = (redis.call('HGET', key, '_v') or '') == ARGV[at]
-  if same then redis.call('HSET', key, '_v', ARGV[at + 1], unpack(ARGV, at + 3, at + 2 + n)) end
-  done[i] = same and 1 or 0
+  local same = (redis.call('HGET', KEYS[i], '_v') or '') == ARGV[at]
+  if same then redis.call('HSET', KEYS[i], '_v', ARGV[at + 1], unpack(ARGV, at + 3, at + 2 + n)) end
+  done[i - 1] = same and 1 or 0
   at = at + 3 + n
 end
 return done
@@ -138,17 +141,21 @@ class UserWrite:
     fields: Mapping[bytes, bytes]
 
 
-def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite]) -> list[bool]:
-    """Write each user whose version is still the expected one; which were written."""
+def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite], *, guard: bytes | None = None) -> list[bool]:
+    """Write each user whose version is still the expected one; which were written.
+
+    guard
+        `progress.guard` as read before the rows: nothing is written once it is another. None: not asked for.
+    """
     script = client.register_script(_COMPARE_AND_SET)
     done: list[int] = []
     for some in batched(writes, CHUNK):
-        values: list[bytes | str | int] = []
+        values: list[bytes | str | int] = [int(guard is not None), guard or b""]
         for write in some:
             values += [str(write.expected_us) if write.expected_us else "", write.version_us, 2 * len(write.fields)]
             for pair in write.fields.items():
                 values += pair
-        done += script(keys=[write.key for write in some], args=values)
+        done += script(keys=[GUARD_KEY, *(write.key for write in some)], args=values) or [0] * len(some)
     return [bool(written) for written in done]
 
 

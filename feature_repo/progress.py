@@ -1,23 +1,30 @@
 """How far the stream is: one record per topic partition, in the same Redis as the rows it speaks of.
 
-A lost or rolled-back Redis loses or rolls back these records with the rows: that is how the loss is seen.
+A lost or rolled-back Redis loses or rolls back these records with the rows: that is how the loss is seen. Beside them
+lies a guard, another value after every write of them: who writes rows names it, so that no row is written into a store
+that was emptied or rolled back a moment ago.
 """
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import orjson
 import redis
 
-from firstmile.errors import StoreLossError
+from firstmile.errors import DependencyError, StoreLossError
 
 KEY = "firstmile:progress"
+GUARD_KEY = "firstmile:progress-guard"
 
+# A server that was restarted meanwhile may have lost the rows written just before: same records, another run id.
 _SET_IF_SAME = """
-for i = 1, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   if (redis.call('HGET', KEYS[1], ARGV[i]) or '') ~= ARGV[i + 1] then return ARGV[i] end
 end
-for i = 1, #ARGV, 3 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+if ARGV[2] ~= '' and string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[2] then return ARGV[2] end
+for i = 3, #ARGV, 3 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2]) end
+redis.call('SET', KEYS[2], ARGV[1])
 return ''
 """
 
@@ -60,16 +67,40 @@ def read(client: "redis.Redis", partitions: Iterable[Partition]) -> dict[Partiti
     return {p: record for p, record in records.items() if record is not None}
 
 
-def write(client: "redis.Redis", expected: Mapping[Partition, Progress], new: Mapping[Partition, Progress]) -> None:
+def guard(client: "redis.Redis") -> bytes:
+    """What stands for the records as they are: every write of them changes it, a lost store has none."""
+    stored: bytes | None = client.get(GUARD_KEY)  # type: ignore[assignment]
+    return stored or b""
+
+
+def run_id(client: "redis.Redis") -> str:
+    """Which run of the server answers; another one after every restart and failover."""
+    return str(client.info("server")["run_id"])  # type: ignore[index]
+
+
+def write(
+    client: "redis.Redis", expected: Mapping[Partition, Progress], new: Mapping[Partition, Progress], *, run: str = ""
+) -> None:
     """Set records, all or none, if they are still those expected (a partition not in `expected` must have none).
 
+    run
+        `run_id` read before the rows were written, "" = none were.
+
     Raises StoreLossError when they are not: another stream is at work, or the store was lost or rolled back.
+    Raises DependencyError when the server was restarted since `run` was read: the batch has to be done again.
     """
     flat: list[str | bytes] = []
     for partition, record in new.items():
         before = expected.get(partition)
         flat += [field(partition), encode(before) if before else b"", encode(record)]
-    changed: bytes = client.eval(_SET_IF_SAME, 1, KEY, *flat) if flat else b""  # type: ignore
+    if not flat:
+        return
+    changed: bytes = client.eval(_SET_IF_SAME, 2, KEY, GUARD_KEY, uuid.uuid4().hex, run, *flat)  # type: ignore
+    if changed and changed == run.encode():
+        raise DependencyError(
+            "Redis was restarted while a batch was being written and may have lost its last rows; progress was not "
+            "moved: start the stream again, it does the batch again"
+        )
     if changed:
         raise StoreLossError(
             f"the progress record of {changed.decode()} changed while a batch was being written: either a second "

@@ -1,10 +1,11 @@
 """`firstmile archive`: enriched events ─► the lake, by Spark Structured Streaming, every minute.
 
 Order of effects: the file, the manifest entry that makes it count, Spark's commit. Done again after a kill, a batch
-writes the same file and the same entry.
+without an entry writes the same file and its entry, one with an entry is left as it is.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -34,9 +35,9 @@ _TIMES = {"event_us": "event_time", "received_us": "received_at"}
 class Archive:
     """The running query and what it has archived."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, after: Callable[[str], None] = lambda _: None) -> None:
         self.settings = settings
-        self.lake = Lake(settings.lake)
+        self.lake = Lake(settings.lake, after=after)
         self.failure: FirstmileError | None = None
         self.n_rows = 0
         self._registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
@@ -45,7 +46,9 @@ class Archive:
         """Start the query; `once` archives what is there and ends."""
         settings = self.settings
         ensure_topics(settings)
-        checkpoint = checkpoint_folder(settings.checkpoints, describe_topics(settings, [ENRICHED]))
+        topics = describe_topics(settings, [ENRICHED])
+        self._topic_id = topics[ENRICHED].topic_id
+        checkpoint = checkpoint_folder(settings.checkpoints, topics)
         self._checkpoint = checkpoint.with_name(checkpoint.name.replace("stream-", "archive-"))
         session = spark_session(settings, "archive")
         source = (
@@ -64,7 +67,7 @@ class Archive:
     def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
         try:
             table = self._decode(batch).toArrow()
-            entry = self.lake.commit(table, batch_offsets(self._checkpoint, batch_id), self.lake.covered())
+            entry = self.lake.commit(table, batch_offsets(self._checkpoint, batch_id), topic_id=self._topic_id)
         except FirstmileError as error:
             self.failure = error
             raise

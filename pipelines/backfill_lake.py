@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -93,10 +94,12 @@ def _base(folder: Path, user_ids: Iterable[str]) -> Base:
 
 def _profiles(frame: pd.DataFrame) -> Said:
     known = frame[frame["profile_version"].notna()].drop_duplicates(["user_id", "profile_version"])
+    versions = known["profile_version"].astype("int64")
     return Said(
         known["user_id"].tolist(),
-        known["profile_version"].astype("int64").tolist(),
-        known["received_us"].tolist(),
+        versions.tolist(),
+        # An event read from a backlog may meet a profile said after it was received: known then at the earliest.
+        np.maximum(known["received_us"], versions).tolist(),
         [dict(p) for p in known["profile"]],
     )
 

@@ -61,16 +61,22 @@ class BatchWriter:
         try:
             stored = progress.read(self.client, start)
         except redis.RedisError as error:
-            raise DependencyError(f"Redis does not answer: {error}; nothing of this batch was written") from error
+            raise DependencyError(f"Redis does not answer: {error}; start the stream again when it does") from error
         for partition, offset in start.items():
             record = stored.get(partition)
             name, number = partition
-            if record is None and offset > 0:
+            if record is None:  # the stream writes one for every partition before its first batch
                 raise StoreLossError(
                     f"Redis has no progress record of {name}/{number}, yet the stream was at offset {offset}: the "
                     "online store was emptied; nothing was written. Stop the stream and run `firstmile recover`"
                 )
-            if record is not None and record.next_offset < offset:
+            if record.topic_id != self.topic_ids.get(name, record.topic_id):
+                raise StoreLossError(
+                    f"Redis has the progress of topic {name}, id {record.topic_id}, the stream reads the one with "
+                    f"id {self.topic_ids[name]}: the online store was rolled back to a copy from before the topic was "
+                    "made anew; nothing was written. Stop the stream and run `firstmile recover`"
+                )
+            if record.next_offset < offset:
                 raise StoreLossError(
                     f"Redis is at offset {record.next_offset} of {name}/{number}, the stream at {offset}: the online "
                     "store was rolled back to an older copy; nothing was written. Stop the stream and run "
@@ -83,7 +89,9 @@ class BatchWriter:
 
         Raises StoreLossError before any write when the store is not the one the batch belongs to.
         """
-        expected = self.check(start)
+        run, guard = progress.run_id(self.client), progress.guard(self.client)
+        self.check(start)
+        expected = progress.read(self.client, {**start, **end})  # a partition added meanwhile is in `end` alone
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
@@ -91,9 +99,11 @@ class BatchWriter:
         stored = read_users(self.client, changes.users())
         self._send(changes.events, stored, dead)
         self.after("side_outputs")
-        written = apply_changes(self.client, changes, stored, on_conflict=lambda: self._still(start, expected))
+        written = apply_changes(
+            self.client, changes, stored, guard=guard, on_conflict=lambda: self._still(start, expected)
+        )
         self.after("rows")
-        progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids))
+        progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids), run=run)
         self.after("progress")
         counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **changes.events.counts}
         counts |= vars(written)
@@ -102,9 +112,12 @@ class BatchWriter:
             self.totals[name] = self.totals.get(name, 0) + n
         return counts
 
-    def _still(self, start: Offsets, expected: Mapping[Partition, Progress]) -> None:
-        if self.check(start) != expected:
+    def _still(self, start: Offsets, expected: Mapping[Partition, Progress]) -> bytes:
+        guard = progress.guard(self.client)
+        self.check(start)
+        if progress.read(self.client, expected) != expected:
             raise StoreLossError("progress moved while a batch was being written: a second stream runs; stop one")
+        return guard
 
     def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
         profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))

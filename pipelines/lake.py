@@ -8,7 +8,7 @@ how far each source partition is covered; a file without an entry is what a kill
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,13 +36,20 @@ class Entry:
 
 
 Covered = dict[str, int]
+STEPS = ("file", "entry")
+"""Names of the effects of a commit, for tests that stop between two of them."""
 
 
 class Lake:
-    """Reads and commits to a lake folder."""
+    """Reads and commits to a lake folder.
 
-    def __init__(self, folder: Path) -> None:
+    after
+        Called with the name of each effect of a commit when it has happened.
+    """
+
+    def __init__(self, folder: Path, *, after: Callable[[str], None] = lambda _: None) -> None:
         self.events, self.manifest = folder / "events", folder / "manifest"
+        self._after = after
 
     def entries(self) -> list[Entry]:
         """All commits, oldest first. Raises DataError when a committed file is gone."""
@@ -61,19 +68,31 @@ class Lake:
                 out[source] = max(offset, out.get(source, -1))
         return out
 
-    def commit(self, table: pa.Table, end: Mapping[tuple[str, int], int], covered: Covered) -> Entry:
-        """Write a file, then the entry that makes it count; the same end offsets again replace the same file.
+    def partitions(self, topic_ids: Mapping[str, str]) -> set[tuple[str, int]]:
+        """Source partitions that events were archived of, of the topics with these ids."""
+        sources = [source.split("|") for source in self.covered()]
+        return {(topic, int(number)) for _, topic_id, topic, number in sources if topic_ids.get(topic) == topic_id}
 
-        Rows at or under `covered` are left out: the stream sends a batch again after a crash.
+    def commit(self, table: pa.Table, end: Mapping[tuple[str, int], int], *, topic_id: str) -> Entry:
+        """Write a file, then the entry that makes it count; end offsets that have an entry were committed before.
+
+        Rows that are covered already are left out: the stream sends a batch again after a crash.
+
+        topic_id
+            Of the topic that `end` speaks of: one made anew starts again at the same offsets.
         """
-        fresh = without_covered(table, covered)
-        name = hashlib.sha256(to_json(end).encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{topic_id} {to_json(end)}".encode()).hexdigest()[:16]
+        done = self.manifest / f"{name}.json"
+        if done.exists():
+            return Entry(**orjson.loads(done.read_bytes()))
+        fresh = without_covered(table, self.covered())
         self.events.mkdir(parents=True, exist_ok=True)
         self.manifest.mkdir(parents=True, exist_ok=True)
         if fresh.num_rows:
             unfinished = self.events / f"{name}.part"
             pq.write_table(fresh, unfinished, compression="zstd")
             _replace(unfinished, self.events / f"{name}.parquet")
+        self._after("file")
         entry = Entry(
             file=f"{name}.parquet" if fresh.num_rows else "",
             n_rows=fresh.num_rows,
@@ -82,7 +101,8 @@ class Lake:
         )
         unfinished = self.manifest / f"{name}.part"
         unfinished.write_bytes(orjson.dumps(asdict(entry), option=orjson.OPT_INDENT_2))
-        _replace(unfinished, self.manifest / f"{name}.json")
+        _replace(unfinished, done)
+        self._after("entry")
         return entry
 
     def read(self) -> pa.Table:

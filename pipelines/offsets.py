@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import orjson
@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from feature_repo import progress
 from feature_repo.progress import Partition, Progress
 from firstmile.broker import TopicInfo
+from firstmile.errors import StoreLossError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,14 @@ def batch_offsets(checkpoint: Path, batch_id: int) -> dict[Partition, int]:
     """End offsets of a batch as Spark wrote them ahead of running it; empty when there is no such batch."""
     path = checkpoint / "offsets" / str(batch_id)
     if batch_id < 0 or not path.exists():
+        return {}
+    return from_json(path.read_text(encoding="utf-8").splitlines()[-1])
+
+
+def initial_offsets(checkpoint: Path) -> dict[Partition, int]:
+    """Where the first batch of a checkpoint starts, as Spark noted it; empty before there was one."""
+    path = checkpoint / "sources" / "0" / "0"
+    if not path.exists():
         return {}
     return from_json(path.read_text(encoding="utf-8").splitlines()[-1])
 
@@ -60,11 +69,20 @@ def first_offsets(client: AdminClient, topics: Mapping[str, TopicInfo], *, timeo
 
 
 def starting_offsets(
-    client: "redis.Redis", topics: Mapping[str, TopicInfo], first: Mapping[Partition, int]
+    client: "redis.Redis",
+    topics: Mapping[str, TopicInfo],
+    first: Mapping[Partition, int],
+    *,
+    archived: Iterable[Partition] = (),
 ) -> dict[Partition, int]:
     """Where a stream without a checkpoint starts: at its progress record, else at the oldest record Kafka has.
 
     Partitions without a record of this very topic get one, so that a store that loses them later is noticed.
+
+    archived
+        Partitions of these topics that the lake has events of.
+
+    Raises StoreLossError when one of them has no record: a stream was here and the store has lost what it wrote.
     """
     stored = progress.read(client, first)
     start, new = {}, {}
@@ -73,6 +91,11 @@ def starting_offsets(
         if record is not None and record.topic_id == topic_id:
             start[partition] = record.next_offset
             continue
+        if record is None and partition in archived:
+            raise StoreLossError(
+                f"Redis has no progress record of {partition[0]}/{partition[1]}, yet the lake has events of it: the "
+                "online store was emptied; nothing was written. Run `firstmile recover`"
+            )
         if record is not None:
             log.warning("topic %s was made anew: starting at its beginning", partition[0])
         start[partition] = oldest

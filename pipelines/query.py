@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from pyspark.sql.streaming import StreamingQuery
 
-from firstmile.errors import DependencyError, FirstmileError
+from firstmile.errors import ConflictError, DependencyError, FirstmileError
+
+_IS_SECOND = "CONCURRENT_STREAM_LOG_UPDATE"
+"""Spark's name for a batch that somebody else has noted in the same checkpoint."""
 
 
 def on_stop_signals() -> threading.Event:
@@ -29,6 +32,10 @@ def run_until(stopping: threading.Event, query: StreamingQuery, failure: Callabl
     query.stop()
     if failed:
         raise failed
+    if wrapped and _IS_SECOND in str(wrapped):
+        raise ConflictError(
+            f"a second {query.name} runs on the same checkpoint, this one gives way; run one per set of topics"
+        ) from wrapped
     if wrapped:
         first_line = str(wrapped).splitlines()[0]
         raise DependencyError(f"{query.name} stopped: {first_line}; the lines above have the whole trace") from wrapped

@@ -5,6 +5,7 @@
 The stream then starts at the first record the lake does not cover; fences make what both hold count once.
 """
 
+import logging
 import shutil
 from datetime import UTC, datetime
 from typing import Any
@@ -21,9 +22,12 @@ from firstmile.cli import console, emit
 from firstmile.errors import DependencyError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
-from pipelines.backfill_lake import backfill_lake
+from pipelines.backfill_lake import FILE, backfill_lake
 from pipelines.lake import Covered, Lake
 from pipelines.offsets import checkpoint_folder, first_offsets
+from pipelines.stale_rows import give_way
+
+log = logging.getLogger(__name__)
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -34,21 +38,32 @@ def recover(settings: Settings) -> dict[str, Any]:
     Raises DependencyError when Redis or Kafka is away.
     """
     lake = Lake(settings.lake)
-    written = backfill_lake(settings) if lake.entries() else {"n_events": 0}
+    covered = lake.covered()  # before the history is made: an archive at work meanwhile only adds to the history
+    written = backfill_lake(settings) if covered else {"n_events": 0}
+    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+    try:
+        n_stale = give_way(client, settings.history / ACTIVITY / FILE) if covered else 0
+    except redis.RedisError as error:
+        raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     console.print("materializing history into the online store", highlight=False)
     apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
     topics = describe_topics(settings, STREAM_TOPICS)
     first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
-    start = restart_offsets(lake.covered(), topics, first)
+    start = restart_offsets(covered, topics, first)
+    gone = _gone(restart_offsets(covered, topics, dict.fromkeys(first, 0)), first)
     shutil.rmtree(checkpoint_folder(settings.checkpoints, topics), ignore_errors=True)
-    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     try:
         before = progress.read(client, start)
         new = {p: Progress(offset, topics[p[0]].topic_id, _received(before.get(p))) for p, offset in start.items()}
         progress.write(client, before, new)
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
-    return {"lake": written, "restart_offsets": {progress.field(p): offset for p, offset in start.items()}}
+    return {
+        "lake": written,
+        "n_rolled_back": n_stale,
+        "restart_offsets": {progress.field(p): offset for p, offset in start.items()},
+        "n_gone": {progress.field(p): n for p, n in gone.items()},
+    }
 
 
 def restart_offsets(
@@ -64,6 +79,20 @@ def restart_offsets(
         if topic in topics and topics[topic].topic_id == topic_id:
             reached.setdefault((topic, int(number)), []).append(offset + 1)
     return {partition: max(oldest, min(reached.get(partition, [oldest]))) for partition, oldest in first.items()}
+
+
+def _gone(needed: dict[Partition, int], first: dict[Partition, int]) -> dict[Partition, int]:
+    """Records past the lake that Kafka has dropped: a row that was lost comes back without them."""
+    gone = {partition: first[partition] - offset for partition, offset in needed.items() if first[partition] > offset}
+    for (topic, number), n in gone.items():
+        log.warning(
+            "%d records of %s/%d are neither in the lake nor in Kafka any more; keep FIRSTMILE_KAFKA__RETENTION_HOURS "
+            "longer than the archive may be down",
+            n,
+            topic,
+            number,
+        )
+    return gone
 
 
 def _received(record: Progress | None) -> int:

@@ -128,14 +128,22 @@ def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
 
 
 def apply_changes(
-    client: "redis.Redis", changes: Changes, stored: Stored, *, on_conflict: Callable[[], None]
+    client: "redis.Redis",
+    changes: Changes,
+    stored: Stored,
+    *,
+    on_conflict: Callable[[], bytes | None],
+    guard: bytes | None = None,
 ) -> Written:
     """Fold and write until every user is written.
 
     stored
         Rows as read for `changes.users()`.
+    guard
+        `progress.guard` as read before the rows: a store that is another by now takes no row. None: not asked for.
     on_conflict
-        Called before rows are read again; raises if the store as a whole is no longer the one the batch began with.
+        Called before rows are read again; gives the guard from there on, or raises if the store as a whole is no
+        longer the one the batch began with.
 
     Raises ConflictError when the same users keep changing under us.
     """
@@ -144,7 +152,7 @@ def apply_changes(
     for _ in range(MAX_TRIES):
         writes, counters = _fold(changes, stored)
         pending = [i for i, write in enumerate(writes) if write is not None]
-        done = compare_and_set(client, [write for write in writes if write is not None])
+        done = compare_and_set(client, [write for write in writes if write is not None], guard=guard)
         refused = {i for i, ok in zip(pending, done, strict=True) if not ok}
         kept = [i for i in range(len(writes)) if i not in refused]
         totals += counters[kept].sum(axis=0)
@@ -152,7 +160,7 @@ def apply_changes(
             sums = dict(zip(_COUNTERS, totals.tolist(), strict=True))
             return Written(n_users=n_users, n_conflicts=n_conflicts, **sums)
         n_conflicts += len(refused)
-        on_conflict()
+        guard = on_conflict()
         users = [stored.user_ids[i] for i in sorted(refused)]
         changes, stored = changes.of(users), read_users(client, users)
     raise ConflictError(f"{len(users)} users changed at every one of {MAX_TRIES} tries, for example {users[0]!r}")

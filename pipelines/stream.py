@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+import redis
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
 from feature_repo.online_store import connect
 from firstmile.broker import TopicInfo, admin, describe_topics, producer
 from firstmile.cli import console
-from firstmile.errors import FirstmileError
+from firstmile.errors import DependencyError, FirstmileError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
@@ -24,7 +25,15 @@ from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decode
 from pipelines.decode_plan import Reading
 from pipelines.enrich import SideOutputs
-from pipelines.offsets import batch_offsets, checkpoint_folder, first_offsets, starting_offsets, to_json
+from pipelines.lake import Lake
+from pipelines.offsets import (
+    batch_offsets,
+    checkpoint_folder,
+    first_offsets,
+    initial_offsets,
+    starting_offsets,
+    to_json,
+)
 from pipelines.query import on_stop_signals, run_until
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
@@ -59,15 +68,19 @@ class Stream:
         self._schemas = WriterSchemas(registry)
         self._schemas.learn_latest()
         outputs = SideOutputs(registry, topic_ids)
+        # No record of its own accord gives up: one that did, with later ones sent, would leave a gap in the enriched
+        # events that the archive takes for archived. `flush` still gives up, and then the process ends.
+        out = producer(settings, **{"delivery.timeout.ms": 0})
         mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
         self._reading = Reading(mapping.fields, rules.watched, topic_ids)
-        self.writer = BatchWriter(client, producer(settings), outputs, mapping, topic_ids, rules=rules)
+        self.writer = BatchWriter(client, out, outputs, mapping, topic_ids, rules=rules)
         self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
         first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
         if (self._checkpoint / "offsets").exists():
             self._start = first  # Spark goes on where it was; `check` holds that against the progress records
         else:
-            self._start = starting_offsets(client, self.topics, first)
+            archived = Lake(settings.lake).partitions(topic_ids)
+            self._start = starting_offsets(client, self.topics, first, archived=archived)
         return self._query()
 
     def _query(self) -> StreamingQuery:
@@ -91,7 +104,7 @@ class Stream:
 
     def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
         try:
-            start = batch_offsets(self._checkpoint, batch_id - 1) or self._start
+            start = batch_offsets(self._checkpoint, batch_id - 1) or initial_offsets(self._checkpoint)
             end = batch_offsets(self._checkpoint, batch_id)
             self.writer.check(start)
             table = decode(batch, self._schemas, self._reading)
@@ -99,6 +112,9 @@ class Stream:
         except FirstmileError as error:
             self.failure = error  # Spark would wrap it in a Java trace
             raise
+        except redis.RedisError as error:
+            self.failure = DependencyError(f"Redis does not answer: {error}; start the stream again when it does")
+            raise self.failure from error
         self._log(counts, table)
 
     def _log(self, counts: dict[str, int], table: Any) -> None:

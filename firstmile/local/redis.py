@@ -42,6 +42,9 @@ def program(settings: Settings) -> Program:
         "port": str(settings.local.redis_port),
         "dir": str(folder),
         "appendonly": "yes",
+        # A killed server keeps what it answered; a killed machine loses a second or two of it, the progress records
+        # with it: the stream sees that and asks for `firstmile recover`. `always` costs an fsync per round trip.
+        "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",  # a row thrown away in silence would look like a new user
     }

@@ -9,57 +9,17 @@ from typing import Any
 import pytest
 from kafka_reading import end_offsets, records_since
 from running import poll, run, running
+from sending import NOW, Sender
 
 from feature_repo import progress
 from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
-from firstmile.broker import producer
-from firstmile.clock import SystemClock
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES, STREAM_TOPICS, USER_ACTIONS
 from firstmile.settings import Settings
 from firstmile.wire import HEADER, RecordWriter, Registry
 from pipelines.backfill_lake import backfill_lake
 from pipelines.rows import read_users
 from pipelines.topics import schema_text
-
-NOW = SystemClock().now_us
-
-
-class Sender:
-    """Writes records as clients and the CRM do."""
-
-    def __init__(self, settings: Settings) -> None:
-        registry = Registry(settings.registry_url)
-        self.producer = producer(settings)
-        self.writers = {topic: RecordWriter(registry, topic) for topic in STREAM_TOPICS}
-
-    def event(self, user: str, name: str = "Page Viewed", *, topic: str = USER_ACTIONS, **values: Any) -> bytes:
-        now_us = NOW()
-        record = {
-            "message_id": str(uuid.uuid4()),
-            "user_id": user,
-            "name": name,
-            "event_time": now_us,
-            "received_at": now_us,
-            **values,
-        }
-        return self.writers[topic].encode(record)
-
-    def send(self, user: str, *values: bytes | None, topic: str = USER_ACTIONS) -> None:
-        for value in values:
-            self.producer.send(topic, key=user, value=value)
-        self.producer.flush()
-
-    def profile(self, user: str, **traits: str) -> None:
-        now_us = NOW()
-        record = {
-            "message_id": str(uuid.uuid4()),
-            "user_id": user,
-            "updated_at": now_us,
-            "received_at": now_us,
-            "traits": traits,
-        }
-        self.send(user, self.writers[PROFILES].encode(record), topic=PROFILES)
 
 
 @pytest.fixture(scope="module")

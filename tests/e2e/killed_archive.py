@@ -1,0 +1,24 @@
+"""`firstmile archive --once` that kills itself right after an effect: `python killed_archive.py file|entry`."""
+
+import os
+import signal
+import sys
+import threading
+
+from firstmile.settings import load_settings
+from pipelines.archive import Archive
+from pipelines.query import run_until
+
+
+def main() -> None:
+    """Die by SIGKILL after the effect named on the command line."""
+
+    def after(step: str) -> None:
+        if step == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    archive = Archive(load_settings(), after=after)
+    run_until(threading.Event(), archive.start(once=True), lambda: archive.failure)
+
+
+main()
