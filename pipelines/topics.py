@@ -23,8 +23,8 @@ def schema_text(topic: str) -> str:
 def ensure_topics(settings: Settings) -> dict[str, int]:
     """Create what is missing and register every schema; returns the schema id by topic.
 
-    Raises DependencyError when Kafka or the registry is away, ConflictError when the event topics differ in
-    partition count: a user's events would then lie in different partitions by topic.
+    Raises DependencyError when Kafka or the registry is away, ConflictError when a schema is incompatible with the one
+    in use, or when the event topics differ in partition count: a user's events would then lie in different partitions.
     """
     _create(settings)
     counts = {t: info.n_partitions for t, info in describe_topics(settings, STREAM_TOPICS).items()}
