@@ -6,6 +6,7 @@ A record nobody can use keeps its bytes and gets a reason; it goes to the dead l
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import fastavro
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,8 +63,12 @@ class WriterSchemas:
 
 
 def _is_readable(writer: str, reader: str) -> bool:
-    """Whether the writer has every field the reader cannot fill from a default."""
-    given = {f["name"] for f in orjson.loads(writer).get("fields", [])}
+    """Whether the writer's is an Avro record with every field that the reader cannot fill from a default."""
+    try:
+        fastavro.parse_schema(schema := orjson.loads(writer))
+        given = {f["name"] for f in schema["fields"]}
+    except (ValueError, TypeError, KeyError, fastavro.schema.SchemaParseException):
+        return False
     needed = {f["name"] for f in orjson.loads(reader)["fields"] if "default" not in f}
     return needed <= given
 
@@ -81,11 +86,15 @@ def decode(batch: DataFrame, schemas: WriterSchemas) -> pa.Table:
     learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown]
     if any(learned):
         table = _select(batch, schemas.text_by_id).toArrow()
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid:  # a text that is no UTF-8: Spark hands it on, Python could not read it
+        table = _select(batch, schemas.text_by_id, only_utf8=True).toArrow()
     return table.sort_by([("received_us", "ascending"), ("topic", "ascending"), ("offset", "ascending")])
 
 
-def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]]) -> DataFrame:
-    schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("int")
+def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]], *, only_utf8: bool = False) -> DataFrame:
+    schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("bigint")  # any four bytes: not all are an int
     framed = batch.select(
         "topic",
         "partition",
@@ -106,6 +115,8 @@ def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]]) -> Da
         }
     )
     flat = decoded.select("*", *_flat())
+    if only_utf8:
+        flat = _without_broken_texts(flat)
     return flat.withColumn("reason", _reason()).select(
         "topic",
         "partition",
@@ -117,6 +128,17 @@ def _select(batch: DataFrame, text_by_id: Mapping[str, Mapping[int, str]]) -> Da
         "reason",
         *(name for name in _FLAT),
     )
+
+
+def _without_broken_texts(flat: DataFrame) -> DataFrame:
+    """All texts null where one of them is no UTF-8: a record without a message id is undecodable."""
+    texts = [name for name, kind in flat.select(*_FLAT).dtypes if kind == "string"]
+    are_whole = F.lit(True)
+    for name in texts:
+        are_whole &= F.coalesce(F.is_valid_utf8(name), F.lit(True))
+    for part in (F.map_keys("properties"), F.map_values("properties")):
+        are_whole &= F.coalesce(F.forall(part, F.is_valid_utf8), F.lit(True))
+    return flat.withColumns({name: F.when(are_whole, F.col(name)) for name in (*texts, "properties")})
 
 
 def _by_schema(body: Column, texts: Mapping[str, Mapping[int, str]]) -> Column:
