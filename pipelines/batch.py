@@ -25,6 +25,7 @@ from pipelines.clean import CleanEvents, EventMapping, clean
 from pipelines.decode import TOMBSTONE
 from pipelines.enrich import SideOutputs
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
+from pipelines.step_timer import StepTimer
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class BatchWriter:
 
     after
         Called with the name of each effect when it has happened.
+    timer
+        Restarted by whoever begins a batch; holds the time of its steps when it is written.
     """
 
     client: "redis.Redis"
@@ -48,6 +51,7 @@ class BatchWriter:
     topic_ids: Mapping[str, str]
     after: Callable[[str], None] = lambda _: None
     totals: dict[str, int] = field(default_factory=dict)
+    timer: StepTimer = field(default_factory=StepTimer)
 
     def check(self, start: Offsets) -> dict[Partition, Progress]:
         """Progress records, if the store holds everything before a batch's start.
@@ -80,16 +84,23 @@ class BatchWriter:
         Raises StoreLossError before any write when the store is not the one the batch belongs to.
         """
         expected = self.check(start)
+        self.timer.lap("check")
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
         changes = _changes(table.filter(is_good), table.filter(is_tombstone), self.mapping, self.topic_ids)
+        self.timer.lap("clean")
         stored = read_users(self.client, changes.users())
+        self.timer.lap("read_rows")
         self._send(changes.events, stored, dead)
+        self.timer.lap("side_outputs")
         self.after("side_outputs")
-        written = apply_changes(self.client, changes, stored, on_conflict=lambda: self._still(start, expected))
+        written = apply_changes(
+            self.client, changes, stored, on_conflict=lambda: self._still(start, expected), lap=self.timer.lap
+        )
         self.after("rows")
         progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids))
+        self.timer.lap("progress")
         self.after("progress")
         counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **vars(written)}
         for name, n in counts.items():

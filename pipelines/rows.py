@@ -130,7 +130,12 @@ def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
 
 
 def apply_changes(
-    client: "redis.Redis", changes: Changes, stored: Stored, *, on_conflict: Callable[[], None]
+    client: "redis.Redis",
+    changes: Changes,
+    stored: Stored,
+    *,
+    on_conflict: Callable[[], None],
+    lap: Callable[[str], None] = lambda _: None,
 ) -> Written:
     """Fold and write until every user is written.
 
@@ -138,6 +143,8 @@ def apply_changes(
         Rows as read for `changes.users()`.
     on_conflict
         Called before rows are read again; raises if the store as a whole is no longer the one the batch began with.
+    lap
+        Called with "fold" and "rows" when each is done.
 
     Raises ConflictError when the same users keep changing under us.
     """
@@ -145,8 +152,10 @@ def apply_changes(
     n_users, n_conflicts = len(stored.user_ids), 0
     for _ in range(MAX_TRIES):
         writes, counters = _fold(changes, stored)
+        lap("fold")
         pending = [i for i, write in enumerate(writes) if write is not None]
         done = compare_and_set(client, [write for write in writes if write is not None])
+        lap("rows")
         refused = {i for i, ok in zip(pending, done, strict=True) if not ok}
         kept = [i for i in range(len(writes)) if i not in refused]
         totals += counters[kept].sum(axis=0)
