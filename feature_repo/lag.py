@@ -2,7 +2,7 @@
 
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -55,7 +55,7 @@ def lag_us(record: Progress, *, end_offset: int | None, caught_up_us: int, now_u
 
 
 class EndOffsets:
-    """Watches the ends of the event topics and when each partition was last seen read to its end."""
+    """Watches the ends of topics and when each partition was last seen read to its end."""
 
     def __init__(
         self,
@@ -65,13 +65,14 @@ class EndOffsets:
         clock: Clock,
         read_progress: Callable[[Iterable[Partition]], Mapping[Partition, Progress]],
         interval_s: float = 1.0,
+        topics: Sequence[str] = EVENT_TOPICS,
     ) -> None:
         self.n_partitions = n_partitions
         self.ends: dict[Partition, int] = {}
         self.caught_up_us: dict[Partition, int] = {}
         self._client, self._clock, self._read_progress = client, clock, read_progress
         self._interval_s = interval_s
-        self._partitions = [(topic, p) for topic in EVENT_TOPICS for p in range(n_partitions)]
+        self._partitions = [(topic, p) for topic in topics for p in range(n_partitions)]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="end-offsets", daemon=True)
 

@@ -12,6 +12,8 @@ from firstmile.settings import Settings
 
 # Java's partitioner: a user's partition can be computed the same way in every language.
 PARTITIONER = "murmur2_random"
+MAX_MESSAGE_BYTES = 33_554_432
+"""Before compression. A topic's own limit is what counts; below it the client would stop dead letters that fit."""
 
 
 @dataclass
@@ -84,6 +86,7 @@ def producer(settings: Settings, **overrides: Any) -> AcknowledgedProducer:
         "delivery.timeout.ms": int(settings.kafka.timeout_s * 1000),
         "queue.buffering.max.messages": 200_000,
         "delivery.report.only.error": True,  # a call into Python for each record costs as much as sending it
+        "message.max.bytes": MAX_MESSAGE_BYTES,
         "log_level": 2,  # a failed connection is raised by `flush`, not written 20 times a second
         **overrides,
     }
@@ -116,6 +119,7 @@ class TopicInfo:
     topic: str
     topic_id: str
     n_partitions: int
+    replication: int = 1
 
 
 def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, TopicInfo]:
@@ -133,5 +137,6 @@ def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, Topi
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 continue
             raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-        found[topic] = TopicInfo(topic, str(description.topic_id), len(description.partitions))
+        replication = len(description.partitions[0].replicas)
+        found[topic] = TopicInfo(topic, str(description.topic_id), len(description.partitions), replication)
     return found

@@ -39,6 +39,7 @@ VERBS = {
     "collect": Verb("pipelines.collector", "Run the HTTP tracking API."),
     "stream": Verb("pipelines.stream", "Run the stream: events to features."),
     "archive": Verb("pipelines.archive", "Run the archive: enriched events to the lake."),
+    "deadletters": Verb("pipelines.deadletters", "Records nobody could use: list them, send them again."),
     "replay": Verb("pipelines.replay", "Play recorded history through Kafka."),
     "profiles": Verb("pipelines.profiles", "Import a CRM export."),
     "backfill": Verb("pipelines.backfill", "Events to offline history, through the same fold."),

@@ -10,13 +10,25 @@ SYSTEM_LOGS: Final = "onboarding.system-logs"
 CONTEXT: Final = "onboarding.context"
 PROFILES: Final = "crm.profiles"
 DEAD_LETTERS: Final = "onboarding.dead-letters"
+REPLAYED: Final = "onboarding.dead-letters-replayed"  # keyed by the dead letter's source position, compacted
 ENRICHED: Final = "onboarding.enriched"
 DECISIONS: Final = "personalization.decisions"
 OUTCOMES: Final = "personalization.outcomes"
 
 EVENT_TOPICS: Final = (USER_ACTIONS, SYSTEM_LOGS, CONTEXT)
 STREAM_TOPICS: Final = (*EVENT_TOPICS, PROFILES)
-TOPICS: Final = (*STREAM_TOPICS, DEAD_LETTERS, ENRICHED, DECISIONS, OUTCOMES)
+TOPICS: Final = (*STREAM_TOPICS, DEAD_LETTERS, REPLAYED, ENRICHED, DECISIONS, OUTCOMES)
+
+# Why a record became a dead letter.
+DEAD_LETTER_REASONS: Final = (
+    "bad_magic",
+    "unknown_schema",
+    "undecodable",
+    "missing_key",
+    "impossible_time",
+    "impossible_weight",
+    "oversized",
+)
 
 # Action families: the closed list for counting. The order is part of the packed row: append only.
 FAMILIES: Final = (

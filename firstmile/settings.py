@@ -89,7 +89,9 @@ class StreamSettings(_Section):
     driver_memory: str = "1g"
     shuffle_partitions: int = Field(2, ge=1)
     max_offsets_per_trigger: int = Field(50_000, ge=1)
-    metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535, description="of the stream; 0: no Prometheus endpoint")
+    archive_metrics_port: int = Field(0, ge=0, le=65535, description="of the archive; 0: no Prometheus endpoint")
     archive_interval_s: float = Field(60.0, gt=0)
     events: Path = Field(ROOT / "pipelines" / "events.yaml", description="a product's own event and property names")
     rules: Path = Field(ROOT / "pipelines" / "rules.yaml", description="whose events are left out, and consent")

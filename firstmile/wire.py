@@ -15,7 +15,8 @@ import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from firstmile.errors import DependencyError, WireError
+from firstmile.compatibility import reasons
+from firstmile.errors import ConflictError, DependencyError, WireError
 from firstmile.names import subject
 
 MAGIC = 0
@@ -38,15 +39,24 @@ class Registry:
     def register(self, topic: str, schema_text: str) -> int:
         """Register a topic's value schema; returns its id. The same schema again gives the same id.
 
-        Raises DependencyError when the registry is away or refuses the schema as incompatible.
+        Raises DependencyError when the registry is away or cannot read the schema, ConflictError when it refuses the
+        schema as incompatible with the one in use, naming the fields and why.
         """
         try:
             return int(self._client.register_schema(subject(topic), Schema(schema_text, "AVRO")))
         except (SchemaRegistryError, *_AWAY) as error:
-            raise DependencyError(
-                f"registry {self.url} did not take the schema of {topic}: {error}; "
-                "an incompatible change needs a default for the new field, or a new topic"
-            ) from error
+            if isinstance(error, SchemaRegistryError) and error.http_status_code == 409:
+                raise self._incompatible(topic, schema_text, error) from error
+            raise DependencyError(f"registry {self.url} did not take the schema of {topic}: {error}") from error
+
+    def _incompatible(self, topic: str, schema_text: str, error: SchemaRegistryError) -> ConflictError:
+        said = str(error.error_message)
+        schema_id, in_use = self.latest(topic)
+        why = "; ".join(reasons(said, new=schema_text, old=in_use)) or "it names no field"
+        return ConflictError(
+            f"the schema of {topic} is incompatible with schema {schema_id}, which its writers use: {why}. Give a new "
+            f"field a default and leave the types of fields as they are, or take a new topic. {self.url} said: {said}"
+        )
 
     def set_compatibility(self, topic: str, level: str) -> None:
         """Set how schemas of a topic may change, for example BACKWARD."""

@@ -5,7 +5,8 @@ without an entry writes the same file and its entry, one with an entry is left a
 """
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +21,13 @@ from firstmile.errors import FirstmileError
 from firstmile.names import ENRICHED
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import HEADER, Registry
+from pipelines.archive_lag import archive_lag
 from pipelines.lake import Lake
+from pipelines.metrics import ArchiveMetrics, Gauges, Reading, Sample, serve
 from pipelines.offsets import batch_offsets, checkpoint_folder
 from pipelines.query import on_stop_signals, run_until
 from pipelines.spark import spark_session
+from pipelines.topic_checks import require_topics
 from pipelines.topics import ensure_topics, schema_text
 
 log = logging.getLogger(__name__)
@@ -40,12 +44,14 @@ class Archive:
         self.lake = Lake(settings.lake, after=after)
         self.failure: FirstmileError | None = None
         self.n_rows = 0
+        self.metrics = ArchiveMetrics()
         self._registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
 
     def start(self, *, once: bool) -> StreamingQuery:
         """Start the query; `once` archives what is there and ends."""
         settings = self.settings
         ensure_topics(settings)
+        require_topics(settings)
         topics = describe_topics(settings, [ENRICHED])
         self._topic_id = topics[ENRICHED].topic_id
         checkpoint = checkpoint_folder(settings.checkpoints, topics)
@@ -65,17 +71,34 @@ class Archive:
         return timed.queryName("firstmile-archive").start()
 
     def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
+        began = time.perf_counter()
         try:
             table = self._decode(batch).toArrow()
-            entry = self.lake.commit(table, batch_offsets(self._checkpoint, batch_id), topic_id=self._topic_id)
+            end = batch_offsets(self._checkpoint, batch_id)
+            entry = self.lake.commit(table, end, topic_id=self._topic_id)
         except FirstmileError as error:
             self.failure = error
             raise
         self.n_rows += entry.n_rows
+        self.metrics.rows.inc(entry.n_rows)
+        self.metrics.again.inc(table.num_rows - entry.n_rows)
+        self.metrics.files.inc(bool(entry.file))
+        self.metrics.seconds.observe(time.perf_counter() - began)
         log.info("archived %s events (%s sent again)", entry.n_rows, table.num_rows - entry.n_rows)
 
+    def gauges(self) -> Iterator[Reading]:
+        """How far behind, per partition, as `metrics.Gauges` takes it; none while Kafka is away."""
+        try:
+            lags = archive_lag(self.settings)
+        except FirstmileError:
+            return
+        ages: list[Sample] = [([str(lag.partition)], lag.age_s) for lag in lags]
+        behind: list[Sample] = [([str(lag.partition)], float(lag.n_behind)) for lag in lags]
+        yield "firstmile_archive_lag_seconds", "Age of the oldest event not in the lake", ["partition"], ages
+        yield "firstmile_archive_kafka_lag_records", "Enriched events not in the lake", ["partition"], behind
+
     def _decode(self, batch: DataFrame) -> DataFrame:
-        schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("int")
+        schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("bigint")
         framed = batch.select("partition", "offset", "value", schema_id.alias("schema_id"))
         body = F.substring(F.col("value"), HEADER.size + 1, F.length("value"))
         case: Any = F
@@ -98,6 +121,17 @@ def run(
     stopping = on_stop_signals()
     archive = Archive(settings)
     query = archive.start(once=once)
+    archive.metrics.registry.register(Gauges(archive.gauges))
+    stream = settings.stream
+    stop = serve(
+        archive.metrics.registry,
+        stream.metrics_host,
+        stream.archive_metrics_port,
+        setting="FIRSTMILE_STREAM__ARCHIVE_METRICS_PORT",
+    )
     console.print(f"ready: archive of {ENRICHED} into {settings.lake}", soft_wrap=True)
-    run_until(stopping, query, lambda: archive.failure)
+    try:
+        run_until(stopping, query, lambda: archive.failure)
+    finally:
+        stop()
     emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})

@@ -26,6 +26,7 @@ from pipelines.decode_plan import TOMBSTONE
 from pipelines.enrich import SideOutputs
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
 from pipelines.rules import Rules, read_rules
+from pipelines.step_timer import StepTimer
 from pipelines.unknown_names import UnknownNames
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class BatchWriter:
 
     after
         Called with the name of each effect when it has happened.
+    timer
+        Restarted by whoever begins a batch; holds the time of its steps when it is written.
     """
 
     client: "redis.Redis"
@@ -52,6 +55,7 @@ class BatchWriter:
     totals: dict[str, int] = field(default_factory=dict)
     rules: Rules = field(default_factory=read_rules)
     unknown: UnknownNames = field(default_factory=UnknownNames)
+    timer: StepTimer = field(default_factory=StepTimer)
 
     def check(self, start: Offsets) -> dict[Partition, Progress]:
         """Progress records, if the store holds everything before a batch's start.
@@ -92,18 +96,28 @@ class BatchWriter:
         run, guard = progress.run_id(self.client), progress.guard(self.client)
         self.check(start)
         expected = progress.read(self.client, {**start, **end})  # a partition added meanwhile is in `end` alone
+        self.timer.lap("check")
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
         changes = _changes(table.filter(is_good), table.filter(is_tombstone), self)
+        self.timer.lap("clean")
         stored = read_users(self.client, changes.users())
+        self.timer.lap("read_rows")
         self._send(changes.events, stored, dead)
+        self.timer.lap("side_outputs")
         self.after("side_outputs")
         written = apply_changes(
-            self.client, changes, stored, guard=guard, on_conflict=lambda: self._still(start, expected)
+            self.client,
+            changes,
+            stored,
+            guard=guard,
+            on_conflict=lambda: self._still(start, expected),
+            lap=self.timer.lap,
         )
         self.after("rows")
         progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids), run=run)
+        self.timer.lap("progress")
         self.after("progress")
         counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **changes.events.counts}
         counts |= vars(written)

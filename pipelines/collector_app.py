@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ from firstmile.wire import RecordWriter
 from pipelines.call_fields import CallError, object_of
 from pipelines.collector_requests import RefusedError, batch_calls, read_body
 from pipelines.delivery import Delivery
+from pipelines.metrics import CollectorMetrics
 from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, map_call, without_repeats
 
@@ -47,6 +49,7 @@ class Collector:
     clock: Clock
     open_delivery: Callable[[], Delivery]
     rules: Rules = field(default_factory=Rules)
+    metrics: CollectorMetrics = field(default_factory=CollectorMetrics)
     _delivery: Delivery | None = None
 
     @asynccontextmanager
@@ -77,10 +80,14 @@ class Collector:
             raise RefusedError(400, error) from None
         agent = request.headers.get("user-agent")
         mapped, errors = _map_all(calls, Arrival(received_us, body.get("sentAt"), common, agent, self.rules))
+        for _, refusal in errors:
+            self.metrics.events_refused.labels(refusal.code).inc()
         if not mapped:
             listed = {"errors": [_listed(*e) for e in errors]} if kind is None else {}
             raise RefusedError(400, errors[0][1], **listed)
-        await self.delivery.send([(t, r["user_id"], self.writers[t].encode(r)) for t, r in without_repeats(mapped)])
+        with self.metrics.kafka.time():
+            await self.delivery.send([(t, r["user_id"], self.writers[t].encode(r)) for t, r in without_repeats(mapped)])
+        self.metrics.accepted.inc(len(mapped))
         answer: dict[str, Any] = {"accepted": len(mapped), "message_ids": [call.message_id for call in mapped]}
         return _json({**answer, "errors": [_listed(*e) for e in errors]} if errors else answer)
 
@@ -97,6 +104,10 @@ class Collector:
             return _json({"status": "unavailable", "problem": str(error)}, 503)
         return _json({"status": "ok"})
 
+    async def page(self, request: Request) -> Response:
+        """Counters, for Prometheus."""
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
 
 def build_app(collector: Collector) -> Starlette:
     """The ASGI application of a collector."""
@@ -105,6 +116,7 @@ def build_app(collector: Collector) -> Starlette:
         *(Route(f"/v1/{path}", _endpoint(collector, kind), methods=["POST"]) for path, kind in kinds.items()),
         Route("/livez", collector.livez),
         Route("/readyz", collector.readyz),
+        Route("/metrics", collector.page),
     ]
     # Pages of any origin may write: the key says for whom, and no cookie is read.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["POST"], allow_headers=["*"])
@@ -114,7 +126,9 @@ def build_app(collector: Collector) -> Starlette:
         HTTPException: _no_such,
         ClientDisconnect: _gone,
     }
-    return Starlette(routes=routes, middleware=[cors], exception_handlers=handlers, lifespan=collector.lifespan)
+    app = Starlette(routes=routes, middleware=[cors], exception_handlers=handlers, lifespan=collector.lifespan)
+    app.state.metrics = collector.metrics
+    return app
 
 
 def _endpoint(collector: Collector, kind: str | None) -> Callable[[Request], Awaitable[Response]]:
@@ -143,7 +157,12 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
+def _count_refused(request: Request, error: CallError) -> None:
+    request.app.state.metrics.requests_refused.labels(error.code).inc()
+
+
 async def _refused(request: Request, refusal: RefusedError) -> Response:
+    _count_refused(request, refusal.error)
     headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
     return _json({"error": refusal.error.as_json(), **refusal.extra}, refusal.status, headers)
 
@@ -151,12 +170,14 @@ async def _refused(request: Request, refusal: RefusedError) -> Response:
 async def _unavailable(request: Request, error: DependencyError) -> Response:
     log.warning("%s", error)
     told = CallError("unavailable", str(error), f"send it again, with the same messageId, after {RETRY_AFTER_S} s")
+    _count_refused(request, told)
     return _json({"error": told.as_json()}, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def _no_such(request: Request, error: HTTPException) -> Response:
     hint = "POST to /v1/batch, /v1/track, /v1/identify or /v1/page"
     told = CallError("no_such_call", f"{request.method} {request.url.path}: {error.detail}", hint)
+    _count_refused(request, told)
     return _json({"error": told.as_json()}, error.status_code, error.headers)
 
 

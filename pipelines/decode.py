@@ -5,6 +5,7 @@ A record nobody can use keeps its bytes and gets a reason; it goes to the dead l
 
 from dataclasses import dataclass, field
 
+import fastavro
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,8 +47,12 @@ class WriterSchemas:
 
 
 def _is_readable(writer: str, reader: str) -> bool:
-    """Whether the writer has every field the reader cannot fill from a default."""
-    given = {f["name"] for f in orjson.loads(writer).get("fields", [])}
+    """Whether the writer's is an Avro record with every field that the reader cannot fill from a default."""
+    try:
+        fastavro.parse_schema(schema := orjson.loads(writer))
+        given = {f["name"] for f in schema["fields"]}
+    except (ValueError, TypeError, KeyError, fastavro.schema.SchemaParseException):
+        return False
     needed = {f["name"] for f in orjson.loads(reader)["fields"] if "default" not in f}
     return needed <= given
 

@@ -30,9 +30,8 @@ Texts = Mapping[str, Mapping[int, str]]
 Select = list[str]
 """Expressions of one select, over the columns of the one before."""
 
-_SAID = ("message_id", "user_id", "anonymous_id", "type", "name", "event_us", "sent_us", "received_us", "weight")
-_JUDGED = ("user_agent", "consent", "is_clamped")
-_FLAT = (*_SAID, *_JUDGED, *FIELDS, "onboarding_us", "updated_us")
+_TEXTS = ("message_id", "user_id", "anonymous_id", "type", "name", "user_agent", *FIELDS)
+_VALUES = ("event_us", "sent_us", "received_us", "weight", "consent", "is_clamped", "onboarding_us", "updated_us")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,8 @@ def _flat(reading: Reading) -> Select:
     columns = {
         "message_id": "coalesce(e.message_id, p.message_id)",
         "user_id": "coalesce(e.user_id, p.user_id)",
-        **{name: f"e.{name}" for name in ("anonymous_id", "type", "name", "weight", *_JUDGED)},
+        **{name: f"e.{name}" for name in ("anonymous_id", "type", "name", "user_agent")},
+        **{name: f"e.{name}" for name in ("weight", "consent", "is_clamped")},
         "event_us": "unix_micros(e.event_time)",
         "sent_us": "unix_micros(e.sent_at)",
         "received_us": "unix_micros(coalesce(e.received_at, p.received_at))",
@@ -119,7 +119,7 @@ def _flat(reading: Reading) -> Select:
         "onboarding_us": "try_cast(e.properties['onboarding_at'] AS BIGINT)",
         "updated_us": "unix_micros(p.updated_at)",
     }
-    return [f"{columns[name]} AS {name}" for name in _FLAT]
+    return [f"{columns[name]} AS {name}" for name in (*_TEXTS, *_VALUES)]
 
 
 def _first_of(properties: Sequence[str]) -> str:
@@ -140,22 +140,35 @@ def _reason() -> str:
         f"WHEN NOT is_framed OR length(value) < {HEADER.size} THEN 'bad_magic' "
         f"WHEN NOT is_known THEN '{NEEDS_SCHEMA}' "
         f"WHEN message_id IS NULL OR received_us IS NULL OR {happened} IS NULL THEN 'undecodable' "
+        f"WHEN NOT {_are_texts()} THEN 'undecodable' "
         "WHEN length(user_id) = 0 THEN 'missing_key' "
         f"WHEN NOT weight BETWEEN 0 AND {MAX_WEIGHT} THEN 'impossible_weight' "
         f"WHEN {impossible} THEN 'impossible_time' END"
     )
 
 
+def _are_texts() -> str:
+    """Whether every text is UTF-8, which Avro promises and Spark does not check: joined by a space, so that no two
+    broken ones make a whole one, and looked at once."""
+    maps = (f"{function}({properties})" for properties in ("e.properties", "p.traits") for function in _KEYS_AND_VALUES)
+    return f"is_valid_utf8(concat_ws(' ', {', '.join((*_TEXTS, *maps))}))"
+
+
+_KEYS_AND_VALUES = ("map_keys", "map_values")
+
+
 def _wanted(reading: Reading) -> Select:
     watched = ", ".join(map(quoted, reading.watched))
     is_watched = f"arrays_overlap(map_keys(e.properties), array({watched}))" if watched else "false"
     properties = (
-        f"CASE WHEN topic = {quoted(PROFILES)} THEN p.traits "
+        f"CASE WHEN reason IS NOT NULL THEN NULL WHEN topic = {quoted(PROFILES)} THEN p.traits "
         f"WHEN topic = {quoted(CONTEXT)} OR {is_watched} THEN e.properties END AS properties"
     )
     kept = "CASE WHEN reason IS NOT NULL THEN value END AS value"
     position = ("topic", "partition", "offset", "at_us", "key")
-    return [*position, kept, "schema_id", "reason", *_FLAT, properties, f"{_prefix(reading)} AS enriched"]
+    # What has a reason may hold texts that Python cannot read.
+    texts = (f"CASE WHEN reason IS NULL THEN {name} END AS {name}" for name in _TEXTS)
+    return [*position, kept, "schema_id", "reason", *texts, *_VALUES, properties, f"{_prefix(reading)} AS enriched"]
 
 
 def _prefix(reading: Reading) -> str:

@@ -9,7 +9,7 @@ how far each source partition is covered; a file without an entry is what a kill
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
@@ -27,12 +27,15 @@ class Entry:
 
     covered
         By "enriched partition|topic id|topic|partition": greatest source offset archived.
+    read_to
+        By "topic id|partition" of the enriched events: offset of the first record this entry did not read.
     """
 
     file: str
     n_rows: int
     covered: dict[str, int]
     max_received_us: int
+    read_to: dict[str, int] = field(default_factory=dict)
 
 
 Covered = dict[str, int]
@@ -73,6 +76,14 @@ class Lake:
         sources = [source.split("|") for source in self.covered()]
         return {(topic, int(number)) for _, topic_id, topic, number in sources if topic_ids.get(topic) == topic_id}
 
+    def read_to(self) -> dict[str, int]:
+        """Offset of the first enriched record that was not read yet, by `read_key`."""
+        out: dict[str, int] = {}
+        for entry in self.entries():
+            for key, offset in entry.read_to.items():
+                out[key] = max(offset, out.get(key, 0))
+        return out
+
     def commit(self, table: pa.Table, end: Mapping[tuple[str, int], int], *, topic_id: str) -> Entry:
         """Write a file, then the entry that makes it count; end offsets that have an entry were committed before.
 
@@ -98,6 +109,7 @@ class Lake:
             n_rows=fresh.num_rows,
             covered=_greatest(fresh),
             max_received_us=pc.max(fresh["received_us"]).as_py() or 0,
+            read_to={read_key(topic_id, partition): offset for (_, partition), offset in end.items()},
         )
         unfinished = self.manifest / f"{name}.part"
         unfinished.write_bytes(orjson.dumps(asdict(entry), option=orjson.OPT_INDENT_2))
@@ -114,6 +126,11 @@ class Lake:
         table = pa.concat_tables((pq.read_table(path) for path in files), promote_options="default")
         keys = [("received_us", "ascending"), ("source_topic", "ascending"), ("source_offset", "ascending")]
         return table.sort_by(keys)
+
+
+def read_key(topic_id: str, partition: int) -> str:
+    """Key of a partition of the enriched events in `read_to`; a topic made anew has other keys."""
+    return f"{topic_id}|{partition}"
 
 
 def without_covered(table: pa.Table, covered: Covered) -> pa.Table:

@@ -134,6 +134,7 @@ def apply_changes(
     *,
     on_conflict: Callable[[], bytes | None],
     guard: bytes | None = None,
+    lap: Callable[[str], None] = lambda _: None,
 ) -> Written:
     """Fold and write until every user is written.
 
@@ -144,6 +145,8 @@ def apply_changes(
     on_conflict
         Called before rows are read again; gives the guard from there on, or raises if the store as a whole is no
         longer the one the batch began with.
+    lap
+        Called with "fold" and "rows" when each is done.
 
     Raises ConflictError when the same users keep changing under us.
     """
@@ -151,8 +154,10 @@ def apply_changes(
     n_users, n_conflicts = len(stored.user_ids), 0
     for _ in range(MAX_TRIES):
         writes, counters = _fold(changes, stored)
+        lap("fold")
         pending = [i for i, write in enumerate(writes) if write is not None]
         done = compare_and_set(client, [write for write in writes if write is not None], guard=guard)
+        lap("rows")
         refused = {i for i, ok in zip(pending, done, strict=True) if not ok}
         kept = [i for i in range(len(writes)) if i not in refused]
         totals += counters[kept].sum(axis=0)

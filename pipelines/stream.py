@@ -5,6 +5,8 @@ Spark only reads, decodes and drives the batches; all state is in the rows.
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,10 @@ from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decode
-from pipelines.decode_plan import Reading
+from pipelines.decode_plan import TOMBSTONE, Reading
 from pipelines.enrich import SideOutputs
 from pipelines.lake import Lake
+from pipelines.metrics import Gauges, StreamMetrics, serve
 from pipelines.offsets import (
     batch_offsets,
     checkpoint_folder,
@@ -34,9 +37,12 @@ from pipelines.offsets import (
     starting_offsets,
     to_json,
 )
+from pipelines.progress_line import progress_line
 from pipelines.query import on_stop_signals, run_until
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
+from pipelines.stream_lag import StreamLag
+from pipelines.topic_checks import require_topics
 from pipelines.topics import ensure_topics
 
 log = logging.getLogger(__name__)
@@ -52,6 +58,8 @@ class Stream:
         self.failure: FirstmileError | None = None
         self.topics: dict[str, TopicInfo] = {}
         self.writer: BatchWriter
+        self.metrics = StreamMetrics()
+        self.show: Callable[[str], None] | None = None
         self._schemas: WriterSchemas
         self._checkpoint: Path
         self._start: dict[tuple[str, int], int] = {}
@@ -61,6 +69,7 @@ class Stream:
         """Prepare topics, store and schemas, then start the query."""
         settings = self.settings
         ensure_topics(settings)
+        require_topics(settings)
         self.topics = describe_topics(settings, STREAM_TOPICS)
         registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
         topic_ids = {name: info.topic_id for name, info in self.topics.items()}
@@ -106,8 +115,12 @@ class Stream:
         try:
             start = batch_offsets(self._checkpoint, batch_id - 1) or initial_offsets(self._checkpoint)
             end = batch_offsets(self._checkpoint, batch_id)
+            timer = self.writer.timer
+            timer.restart()
             self.writer.check(start)
+            timer.lap("check")
             table = decode(batch, self._schemas, self._reading)
+            timer.lap("decode")
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
             self.failure = error  # Spark would wrap it in a Java trace
@@ -115,13 +128,22 @@ class Stream:
         except redis.RedisError as error:
             self.failure = DependencyError(f"Redis does not answer: {error}; start the stream again when it does")
             raise self.failure from error
+        self.metrics.count(counts, _dead_letters(table), timer)
         self._log(counts, table)
 
     def _log(self, counts: dict[str, int], table: Any) -> None:
-        if time.monotonic() - self._logged_at >= LOG_INTERVAL_S and table.num_rows:
+        is_due = self.show is not None or time.monotonic() - self._logged_at >= LOG_INTERVAL_S
+        if is_due and table.num_rows:
             self._logged_at = time.monotonic()
             newest = pc.max(table["received_us"]).as_py() or 0
-            log.info("%s; %s records since start", describe(counts, newest), self.writer.totals["n_records"])
+            line = f"{describe(counts, newest)}; {self.writer.totals['n_records']} records since start"
+            self.show(line) if self.show else log.info("%s", line)
+
+
+def _dead_letters(table: Any) -> dict[str, int]:
+    """Records of a batch by the reason nobody could use them."""
+    found = table["reason"].drop_null().value_counts().to_pylist()
+    return {row["values"]: row["counts"] for row in found if row["values"] != TOMBSTONE}
 
 
 def run() -> None:
@@ -130,6 +152,25 @@ def run() -> None:
     stopping = on_stop_signals()
     stream = Stream(settings)
     query = stream.start()
-    console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
-    run_until(stopping, query, lambda: stream.failure)
+    with _metrics(stream), progress_line("waiting for the first records") as stream.show:
+        console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
+        run_until(stopping, query, lambda: stream.failure)
     log.info("stream stopped: %s, unknown names: %s", stream.writer.totals, stream.writer.unknown.counts)
+
+
+@contextmanager
+def _metrics(stream: Stream) -> Iterator[None]:
+    """The stream's Prometheus endpoint, if a port is set."""
+    settings = stream.settings.stream
+    if not settings.metrics_port:
+        yield
+        return
+    lag = StreamLag(stream.settings, stream.writer.client, stream.topics).start()
+    stream.metrics.registry.register(Gauges(lag.read))
+    registry = stream.metrics.registry
+    stop = serve(registry, settings.metrics_host, settings.metrics_port, setting="FIRSTMILE_STREAM__METRICS_PORT")
+    try:
+        yield
+    finally:
+        stop()
+        lag.stop()

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from kafka_reading import end_offsets, records_since
+from prometheus_client.parser import text_string_to_metric_families
 
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
@@ -367,3 +368,25 @@ def test_kafka_away_at_the_start_is_one_clear_line(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "DependencyError: Kafka at 127.0.0.1:1" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_metrics_count_what_was_taken_and_refused(settings: Settings, client: httpx.Client, user: str) -> None:
+    def counted() -> dict[str, float]:
+        text = client.get("/metrics").raise_for_status().text
+        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+        return {s.name + "".join(f" {v}" for v in s.labels.values()): s.value for s in samples}
+
+    before = counted()
+    good = {"type": "track", "event": "Page Viewed", "userId": user}
+    answer = client.post("/v1/batch", json={"batch": [good, good, {**good, "type": "dance"}]})
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 2)
+    assert client.post("/v1/track", json={"event": "Page Viewed"}).status_code == 400
+    assert httpx.post(f"{client.base_url}/v1/track", json=good).status_code == 401
+    after = counted()
+    added = {name: n - before.get(name, 0.0) for name, n in after.items() if n != before.get(name, 0.0)}
+    assert added["firstmile_collector_events_total"] == 2
+    assert added["firstmile_collector_events_refused_total unknown_type"] == 1
+    assert added["firstmile_collector_requests_refused_total bad_write_key"] == 1
+    assert sum(n for name, n in added.items() if name.startswith("firstmile_collector_requests_refused_total")) == 2
+    assert added["firstmile_collector_kafka_seconds_count"] == 1
+    assert added["firstmile_collector_kafka_seconds_sum"] > 0

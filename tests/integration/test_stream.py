@@ -171,6 +171,42 @@ def test_a_newer_writer_needs_no_restart(settings: Settings, sender: Sender, str
     wait_for(settings, name, "page_view_total_count", 2)
 
 
+def test_old_and_new_writers_at_once_are_all_read(settings: Settings, sender: Sender, stream: None) -> None:
+    """One field added with a default, one optional removed, both beside the schema in use, record by record."""
+    base, registry, before = json.loads(schema_text(USER_ACTIONS)), Registry(settings.registry_url), dead_ends(settings)
+    added = {"name": f"added_{uuid.uuid4().hex[:8]}", "type": "string", "default": ""}
+    fewer = [f for f in base["fields"] if f["name"] != "anonymous_id"]
+    texts = [json.dumps(base | {"fields": fields}) for fields in ([*base["fields"], added], fewer)]
+    writers = [sender.writers[USER_ACTIONS]]
+    for text in texts:
+        registry.register(USER_ACTIONS, text)
+        writers.append(RecordWriter(Registry(settings.registry_url), USER_ACTIONS))
+    assert len({HEADER.unpack_from(w.encode(page_view("u")))[1] for w in writers}) == 3
+    names = [user() for _ in range(4)]
+    for _ in range(5):
+        for name in names:
+            sender.send(name, *(writer.encode(page_view(name)) for writer in writers))
+    for name in names:
+        wait_for(settings, name, "page_view_total_count", 15)
+    wait_until_read(settings)
+    assert dead_ends(settings) == before
+
+
+def page_view(name: str) -> dict[str, Any]:
+    now_us = NOW()
+    return {
+        "message_id": str(uuid.uuid4()),
+        "user_id": name,
+        "name": "Page Viewed",
+        "event_time": now_us,
+        "received_at": now_us,
+    }
+
+
+def dead_ends(settings: Settings) -> dict[tuple[str, int], int]:
+    return end_offsets(settings, (DEAD_LETTERS,))
+
+
 def test_the_lake_folds_to_the_same_rows(settings: Settings, sender: Sender, stream: None) -> None:
     names = [user() for _ in range(5)]
     for i, name in enumerate(names):
