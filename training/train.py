@@ -28,7 +28,7 @@ from training.gates import all_passed, first_gate
 from training.history import choose, history_ends_us
 from training.labels import label
 from training.models import Fitter
-from training.promote import gate_table
+from training.promote import gate_table, promote_all
 from training.register import Candidate, register
 from training.split import judged_by
 from training.tasks import TASKS
@@ -39,6 +39,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="activation, disengagement or skill_level; default: all")] = None,
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
+    then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
 ) -> None:
     """Train on the offline history and register each model as `challenger`."""
     models = MODELS if model is None else (model,)
@@ -46,7 +47,11 @@ def run(
     wanted = [p for p in presentations.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    emit(train(load_settings(), models, presentations=wanted, data=data))
+    settings = load_settings()
+    result = train(settings, models, presentations=wanted, data=data)
+    if then_promote:
+        result["promoted"] = promote_all(connect(settings), models)
+    emit(result)
 
 
 def train(

@@ -12,7 +12,6 @@ from firstmile.local.http import http_problem
 from firstmile.local.part import log_file
 from firstmile.local.process import Probe, Program
 from firstmile.local.stack import parts_of
-from firstmile.names import MODELS
 from firstmile.settings import ROOT, Settings, as_environment
 
 DATA = ROOT / "data" / "oulad"
@@ -31,7 +30,7 @@ class Scenario:
 def plan(settings: Settings, scenario: Scenario, copies: Mapping[str, int]) -> dict[str, Job]:
     """Every job by name; `copies` are those of the decision API, with the port of each.
 
-    The longest way to a model's answer is backfill, train, promote. The backfill uses every core; stream, replay and
+    The longest way to a model's answer is backfill, train and promote. The backfill uses every core; stream, replay and
     serve wait for it and then fill the cores that training leaves idle: 20 s less on two cores.
     """
     jobs = [_part_job(settings, part.name) for part in parts_of(settings)]
@@ -57,7 +56,7 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
     return [
         Job("topics", _verb("topics", ["topics"]), ("kafka", "registry"), says=_say_topics),
         Job("backfill", _verb("backfill", ["backfill", "oulad", "--presentations", train]), says=_say_backfill),
-        Job("features", _feast, ("redis",), says=lambda r: "feast -c feature_repo apply"),
+        Job("features", _feast, ("redis", "train"), says=lambda r: "feast -c feature_repo apply"),
         Job(
             "profiles",
             _verb("profiles", ["profiles", "import", str(DATA), "--presentations", everyone]),
@@ -66,13 +65,13 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
         ),
         Job(
             "train",
-            _verb("train", ["train", "--presentations", train]),
-            ("backfill", "features", "mlflow"),
-            says=lambda r: f"{len(r['models'])} challengers registered in MLflow",
+            _verb("train", ["train", "--presentations", train, "--promote"]),
+            ("backfill", "mlflow", "redis"),
+            says=_say_train,
+            remedy=REFUSED,
         ),
-        Job("promote", _verb("promote", ["promote", *MODELS]), ("train",), says=_say_promote, remedy=REFUSED),
         Job("replay", _verb("replay", replay), ("topics", "stream"), says=_say_replay),
-        Job("monitor", _verb("monitor", ["monitor", "run"]), ("promote",), says=_say_monitor),
+        Job("monitor", _verb("monitor", ["monitor", "run"]), ("train",), says=_say_monitor),
     ]
 
 
@@ -138,9 +137,10 @@ def _say_backfill(result: dict[str, Any]) -> str:
     return f"{events} events of {', '.join(result['presentations'])} folded into {rows} rows of history"
 
 
-def _say_promote(result: dict[str, Any]) -> str:
-    champions = (f"{model} {r['version']}" for model, r in result["models"].items())
-    return f"through the gates, champions now: {', '.join(champions)}"
+def _say_train(result: dict[str, Any]) -> str:
+    champions = (f"{model} {r['version']}" for model, r in result["promoted"].items())
+    n = len(result["models"])
+    return f"{n} challengers registered in MLflow, through the gates; champions now: {', '.join(champions)}"
 
 
 def _say_monitor(result: dict[str, Any]) -> str:

@@ -115,10 +115,9 @@ class Prover:
             url = f"{self.settings.mlflow_uri}/api/2.0/mlflow/registered-models/get?name={quote(model)}"
             aliases = http_json(url)["registered_model"].get("aliases", [])
             champions[model] = next((a["version"] for a in aliases if a["alias"] == CHAMPION), None)
-        took = round(self.runner.took_s["train"] + self.runner.took_s["promote"], 1)
         n_registered = len(self.runner.results["train"]["models"])
         is_ok = all(champions.values()) and n_registered == len(MODELS)
-        return {"ok": is_ok, "n_registered": n_registered, "champions": champions, "took_s": took}
+        return {"ok": is_ok, "n_registered": n_registered, "champions": champions, **self._took("train")}
 
     def decided(self, asked: Asked) -> Hop:
         """Everybody was answered, most of them by the models."""

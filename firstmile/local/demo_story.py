@@ -43,11 +43,11 @@ class Story:
     def to_first_answer(self) -> None:
         """Everything on the way to one learner answered by the models, and nothing that is not."""
         runner = self.runner
-        runner.want(["backfill", "mlflow", "kafka", "registry", "redis", "topics", "features", "train", "promote"])
+        runner.want(["backfill", "mlflow", "kafka", "registry", "redis", "topics", "train"])
         runner.want(["stream", "serve", "replay"])
         tables = oulad.read(DATA, [self.scenario.live])
         self.expected = learners.expected_clicks(tables, self.scenario.to_day)
-        runner.until(["serve", "stream", "promote"])
+        runner.until(["serve", "stream", "train"])
         busiest = max(self.expected, key=lambda user: self.expected[user].weight)
         runner.wait_for("decided", partial(self._not_by_models, busiest), deadline_s=FIRST_ANSWER_S)
         self.first_answer_s = round(time.monotonic() - runner.began, 1)
@@ -67,13 +67,13 @@ class Story:
         runner.until(["collect"])
         self._become_active([user for user in asked.stalled() if user != ranked[0]])
         # Only now, so that nothing but the path itself was at work while the seconds were counted.
-        runner.want(["standby", "archive", "profiles", "monitor"])
+        runner.want(["standby", "archive", "profiles", "monitor", "features"])
         self._compare(asked, ranked[-1], ranked[0])
 
     def prove(self) -> dict[str, Any]:
         """Every hop's numbers, once the replay is through and everything has settled."""
         runner, prover = self.runner, Prover(self.runner)
-        runner.until(["replay", "monitor", "profiles", "archive"])
+        runner.until(["replay", "monitor", "profiles", "archive", "features"])
         runner.wait_for("folded", partial(self._behind, most=0), deadline_s=SETTLE_S)
         self.pair = self._features(list(self.pair))
         found: dict[str, Hop] = {
