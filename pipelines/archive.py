@@ -50,6 +50,11 @@ class Archive:
         self._topic_id = topics[ENRICHED].topic_id
         checkpoint = checkpoint_folder(settings.checkpoints, topics)
         self._checkpoint = checkpoint.with_name(checkpoint.name.replace("stream-", "archive-"))
+        return self.query(once=once)
+
+    def query(self, *, once: bool) -> StreamingQuery:
+        """Start the query where it stopped."""
+        settings = self.settings
         session = spark_session(settings, "archive")
         source = (
             session.readStream.format("kafka")
@@ -99,5 +104,5 @@ def run(
     archive = Archive(settings)
     query = archive.start(once=once)
     console.print(f"ready: archive of {ENRICHED} into {settings.lake}", soft_wrap=True)
-    run_until(stopping, query, lambda: archive.failure)
+    run_until(stopping, query, lambda: archive.failure, again=lambda: archive.query(once=once))
     emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})
