@@ -56,6 +56,11 @@ class Archive:
         self._topic_id = topics[ENRICHED].topic_id
         checkpoint = checkpoint_folder(settings.checkpoints, topics)
         self._checkpoint = checkpoint.with_name(checkpoint.name.replace("stream-", "archive-"))
+        return self.query(once=once)
+
+    def query(self, *, once: bool) -> StreamingQuery:
+        """Start the query where it stopped."""
+        settings = self.settings
         session = spark_session(settings, "archive")
         source = (
             session.readStream.format("kafka")
@@ -131,7 +136,7 @@ def run(
     )
     console.print(f"ready: archive of {ENRICHED} into {settings.lake}", soft_wrap=True)
     try:
-        run_until(stopping, query, lambda: archive.failure)
+        run_until(stopping, query, lambda: archive.failure, again=lambda: archive.query(once=once))
     finally:
         stop()
     emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})

@@ -1,5 +1,6 @@
 """Runs a streaming query in the foreground until it ends, fails or is told to stop."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from firstmile.errors import ConflictError, DependencyError, FirstmileError
 
 _IS_SECOND = "CONCURRENT_STREAM_LOG_UPDATE"
 """Spark's name for a batch that somebody else has noted in the same checkpoint."""
+_IS_SPARK_55271 = 'the return value of "scala.Option.get()" is null'
+"""Spark 4.1.1 ends a query whose first batch was planned before a restart: the batch is done and committed, then the
+Kafka source's metrics fail on offsets that were never asked for (SPARK-55271). Only the first batch can meet it."""
+
+log = logging.getLogger(__name__)
 
 
 def on_stop_signals() -> threading.Event:
@@ -20,16 +26,25 @@ def on_stop_signals() -> threading.Event:
     return stopping
 
 
-def run_until(stopping: threading.Event, query: StreamingQuery, failure: Callable[[], FirstmileError | None]) -> None:
+def run_until(
+    stopping: threading.Event,
+    query: StreamingQuery,
+    failure: Callable[[], FirstmileError | None],
+    *,
+    again: Callable[[], StreamingQuery],
+) -> None:
     """Wait for the end, then stop the query; raises what went wrong in it.
 
     failure
         An error of ours that a batch raised, which Spark would wrap in a Java trace.
+    again
+        Starts the query once more where it stopped.
     """
-    while query.isActive and not stopping.wait(0.2):
-        pass
-    failed, wrapped = failure(), query.exception()
-    query.stop()
+    failed, wrapped = _wait(stopping, query, failure)
+    if failed is None and wrapped is not None and _IS_SPARK_55271 in str(wrapped):
+        log.info("%s has finished the batch that a kill had left; going on", query.name)
+        query = again()
+        failed, wrapped = _wait(stopping, query, failure)
     if failed:
         raise failed
     if wrapped and _IS_SECOND in str(wrapped):
@@ -39,3 +54,13 @@ def run_until(stopping: threading.Event, query: StreamingQuery, failure: Callabl
     if wrapped:
         first_line = str(wrapped).splitlines()[0]
         raise DependencyError(f"{query.name} stopped: {first_line}; the lines above have the whole trace") from wrapped
+
+
+def _wait(
+    stopping: threading.Event, query: StreamingQuery, failure: Callable[[], FirstmileError | None]
+) -> tuple[FirstmileError | None, Exception | None]:
+    while query.isActive and not stopping.wait(0.2):
+        pass
+    failed, wrapped = failure(), query.exception()
+    query.stop()
+    return failed, wrapped

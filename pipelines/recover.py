@@ -7,6 +7,8 @@ The stream then starts at the first record the lake does not cover; fences make 
 
 import logging
 import shutil
+import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +48,8 @@ def recover(settings: Settings) -> dict[str, Any]:
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     console.print("materializing history into the online store", highlight=False)
-    apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
+    with redirect_stdout(sys.stderr):  # Feast says what it does where our result goes
+        apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
     topics = describe_topics(settings, STREAM_TOPICS)
     first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
     start = restart_offsets(covered, topics, first)

@@ -90,9 +90,10 @@ class Stream:
         else:
             archived = Lake(settings.lake).partitions(topic_ids)
             self._start = starting_offsets(client, self.topics, first, archived=archived)
-        return self._query()
+        return self.query()
 
-    def _query(self) -> StreamingQuery:
+    def query(self) -> StreamingQuery:
+        """Start the query where it stopped."""
         settings = self.settings
         session = spark_session(settings, "stream")
         source = (
@@ -154,7 +155,7 @@ def run() -> None:
     query = stream.start()
     with _metrics(stream), progress_line("waiting for the first records") as stream.show:
         console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
-        run_until(stopping, query, lambda: stream.failure)
+        run_until(stopping, query, lambda: stream.failure, again=stream.query)
     log.info("stream stopped: %s, unknown names: %s", stream.writer.totals, stream.writer.unknown.counts)
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from feature_repo.distinct import content_hash
+from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import FORMATS, SKILL_LEVELS
 from firstmile.oulad import content_format
 from firstmile.oulad_columns import read_columns
 from firstmile.settings import ROOT
-from serving.documents import Document, read_document
 
 CONTENT: Final = Path(__file__).with_name("content.yaml")
 GENERAL: Final = ""

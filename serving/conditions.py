@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from firstmile.documents import Document, Place
 from firstmile.errors import unknown_name
 from firstmile.names import AUDIT_ATTRIBUTES, SKILL_LEVELS, STAGES
-from serving.documents import Document, Place
 
 View = Mapping[str, Mapping[str, Any]]
 """What conditions look at: values by name, by group."""

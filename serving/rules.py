@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import FORMATS, MODELS, SKILL_LEVELS, STAGES
 from serving.conditions import Compiler, Condition, Fields, View
-from serving.documents import Document, Place, read_document
 
 RULES: Final = Path(__file__).with_name("rules.yaml")
 FLOWS: Final = ("guided", "balanced", "tailored", "re-engage")

@@ -18,7 +18,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     archive = Archive(load_settings(), after=after)
-    run_until(threading.Event(), archive.start(once=True), lambda: archive.failure)
+    query = archive.start(once=True)
+    run_until(threading.Event(), query, lambda: archive.failure, again=lambda: archive.query(once=True))
 
 
 main()

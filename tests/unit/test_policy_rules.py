@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from serving_builder import FIELDS, catalogue
 
+from firstmile.documents import Document
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from serving.catalogue import CONTENT, GENERAL, load_catalogue
 from serving.conditions import Compiler
-from serving.documents import Document
 from serving.rules import RuleSet, load_rules
 
 HEAD = """\
