@@ -8,6 +8,21 @@ ACTIVITY, PROFILE, CONTEXT, AUDIT, WINDOWS = (
     "activity_windows",
 )
 
+CONTENT = "content_stats"
+"""About content, not users: see pipelines/content.py for what is counted."""
+CONTENT_COUNTS = (
+    "n_shown",
+    "n_opened",
+    "n_completed",
+    "n_skipped",
+    "n_helpful",
+    "n_unhelpful",
+    "opened_weight",
+)
+"""Totals over all segments. The order is that of the lists in `by_segment`: append only."""
+BY_SEGMENT = "by_segment"
+"""JSON: `{"unknown/active": [n_shown, n_opened, …], …}`."""
+
 PROFILE_STRINGS = ("product", "cohort", "plan", "role")
 PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
 CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")

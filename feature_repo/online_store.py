@@ -75,21 +75,30 @@ def connect(url: str, *, timeout_s: float) -> "redis.Redis":
 
 def user_key(user_id: str) -> bytes:
     """Redis key of a user's hash, in Feast's layout."""
-    head, tail = _around_user()
-    text = user_id.encode()
+    return _key("user_id", user_id)
+
+
+def content_key(content_id: str) -> bytes:
+    """Redis key of the hash of a content item, in Feast's layout."""
+    return _key("content_id", content_id)
+
+
+def _key(entity: str, value: str) -> bytes:
+    head, tail = _around(entity)
+    text = value.encode()
     return head + len(text).to_bytes(4, "little") + text + tail
 
 
 @cache
-def _around_user() -> tuple[bytes, bytes]:
-    """What stands before a user id's length and after the id in Feast's key; its own serialization takes 40 µs."""
-    entity = EntityKeyProto(join_keys=["user_id"], entity_values=[ValueProto(string_val=_PROBE)])
-    key = bytes(_redis_key(PROJECT, entity, entity_key_serialization_version=3))
+def _around(entity: str) -> tuple[bytes, bytes]:
+    """What stands before an id's length and after the id in Feast's key; its own serialization takes 40 µs."""
+    probe = EntityKeyProto(join_keys=[entity], entity_values=[ValueProto(string_val=_PROBE)])
+    key = bytes(_redis_key(PROJECT, probe, entity_key_serialization_version=3))
     head, tail = key.split(len(_PROBE).to_bytes(4, "little") + _PROBE.encode())
     return head, tail
 
 
-_PROBE = "a user id that stands nowhere else in its key"
+_PROBE = "an id that stands nowhere else in its key"
 
 
 def feature_field(view: str, feature: str) -> bytes:

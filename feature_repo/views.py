@@ -6,15 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 import pandas as pd
-from feast import FeatureView, Field
+from feast import Entity, FeatureView, Field
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64, String
 
 from feature_repo.activity import FEATURE_NAMES
-from feature_repo.entities import user
+from feature_repo.entities import content, user
 from feature_repo.fields import (
     ACTIVITY,
     AUDIT,
+    BY_SEGMENT,
+    CONTENT,
+    CONTENT_COUNTS,
     CONTEXT,
     CONTEXT_STRINGS,
     CONTEXT_TIME,
@@ -38,6 +41,7 @@ class Views:
     context: FeatureView
     audit: FeatureView
     windows: Any
+    content: FeatureView
 
 
 def window_features(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -50,9 +54,9 @@ def window_features(inputs: pd.DataFrame) -> pd.DataFrame:
 def build_views(settings: Settings) -> Views:
     """Views whose history lies under the settings' home. ttl is 0: a row does not expire, it is as old as its user."""
 
-    def view(name: str, fields: list[Field], *, online: bool = True) -> FeatureView:
+    def view(name: str, fields: list[Field], *, online: bool = True, of: Entity = user) -> FeatureView:
         source = history_source(settings, name)
-        return FeatureView(name=name, entities=[user], ttl=timedelta(0), schema=fields, source=source, online=online)
+        return FeatureView(name=name, entities=[of], ttl=timedelta(0), schema=fields, source=source, online=online)
 
     activity = view(ACTIVITY, [Field(name="activity", dtype=Bytes), Field(name="applied", dtype=Bytes)])
     profile = view(
@@ -77,4 +81,6 @@ def build_views(settings: Settings) -> Views:
         udf_string=inspect.getsource(window_features),
         description="Counts, sessions and ages at the instant asked about",
     )
-    return Views(activity, profile, context, audit, windows)
+    counts = [Field(name=n, dtype=Int64) for n in CONTENT_COUNTS]
+    statistics = view(CONTENT, [*counts, Field(name=BY_SEGMENT, dtype=String)], of=content)
+    return Views(activity, profile, context, audit, windows, statistics)

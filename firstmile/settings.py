@@ -102,6 +102,12 @@ class StreamSettings(_Section):
         return file.expanduser().absolute()
 
 
+class OfflineSettings(_Section):
+    """Who reads the offline history; after a change, `feast -c feature_repo apply` registers the sources anew."""
+
+    store: Literal["duckdb", "spark"] = Field("duckdb", description="Feast's offline store; spark for large histories")
+
+
 class ServingSettings(_Section):
     """The decision API."""
 
@@ -165,6 +171,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     collector: CollectorSettings = CollectorSettings()
     stream: StreamSettings = StreamSettings()
+    offline: OfflineSettings = OfflineSettings()
     serving: ServingSettings = ServingSettings()
     training: TrainingSettings = TrainingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
@@ -218,6 +225,11 @@ class Settings(BaseSettings):
     def lake(self) -> Path:
         """Folder of the event lake: Parquet files and their manifest."""
         return self.home / "lake"
+
+    @property
+    def content(self) -> Path:
+        """Folder of the content statistics' day tiles, and of the events from files they are made of."""
+        return self.home / "content"
 
     @property
     def checkpoints(self) -> Path:

@@ -1,16 +1,18 @@
-"""`firstmile archive`: enriched events ─► the lake, by Spark Structured Streaming, every minute.
+"""`firstmile archive`: enriched events ─► the lake ─► content statistics, by Spark Structured Streaming, every minute.
 
 Order of effects: the file, the manifest entry that makes it count, Spark's commit. Done again after a kill, a batch
 without an entry writes the same file and its entry, one with an entry is left as it is.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every Spark text uses
 from pyspark.sql.avro.functions import from_avro
 from pyspark.sql.streaming import StreamingQuery
@@ -22,6 +24,7 @@ from firstmile.names import ENRICHED
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import HEADER, Registry
 from pipelines.archive_lag import archive_lag
+from pipelines.content_query import ContentQuery
 from pipelines.lake import Lake
 from pipelines.metrics import ArchiveMetrics, Gauges, Reading, Sample, serve
 from pipelines.offsets import batch_offsets, checkpoint_folder
@@ -47,7 +50,7 @@ class Archive:
         self.metrics = ArchiveMetrics()
         self._registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
 
-    def start(self, *, once: bool) -> StreamingQuery:
+    def start(self, session: SparkSession, *, once: bool) -> StreamingQuery:
         """Start the query; `once` archives what is there and ends."""
         settings = self.settings
         ensure_topics(settings)
@@ -56,12 +59,11 @@ class Archive:
         self._topic_id = topics[ENRICHED].topic_id
         checkpoint = checkpoint_folder(settings.checkpoints, topics)
         self._checkpoint = checkpoint.with_name(checkpoint.name.replace("stream-", "archive-"))
-        return self.query(once=once)
+        return self.query(session, once=once)
 
-    def query(self, *, once: bool) -> StreamingQuery:
+    def query(self, session: SparkSession, *, once: bool) -> StreamingQuery:
         """Start the query where it stopped."""
         settings = self.settings
-        session = spark_session(settings, "archive")
         source = (
             session.readStream.format("kafka")
             .option("kafka.bootstrap.servers", settings.kafka_servers)
@@ -121,22 +123,57 @@ class Archive:
 def run(
     once: Annotated[bool, typer.Option("--once", help="archive what is there and end")] = False,
 ) -> None:
-    """Write enriched events to the lake until SIGTERM or Ctrl-C."""
+    """Write enriched events to the lake, and count content, until SIGTERM or Ctrl-C."""
     settings = load_settings()
     stopping = on_stop_signals()
-    archive = Archive(settings)
-    query = archive.start(once=once)
-    archive.metrics.registry.register(Gauges(archive.gauges))
-    stream = settings.stream
-    stop = serve(
-        archive.metrics.registry,
-        stream.metrics_host,
-        stream.archive_metrics_port,
-        setting="FIRSTMILE_STREAM__ARCHIVE_METRICS_PORT",
+    archive, content = Archive(settings), ContentQuery(settings)
+    session = spark_session(settings, "archive")
+    query = archive.start(session, once=once)
+    with _metrics(archive):
+        _run(archive, content, session, query, stopping=stopping, once=once)
+    content.look_for_dropped()
+    emit(
+        {
+            "n_rows": archive.n_rows,
+            "n_files": len(archive.lake.entries()),
+            "covered": archive.lake.covered(),
+            "content": {"n_published": content.n_published, "n_dropped": content.n_dropped},
+        }
     )
-    console.print(f"ready: archive of {ENRICHED} into {settings.lake}", soft_wrap=True)
+
+
+def _run(
+    archive: Archive,
+    content: ContentQuery,
+    session: SparkSession,
+    query: StreamingQuery,
+    *,
+    stopping: threading.Event,
+    once: bool,
+) -> None:
+    def again() -> StreamingQuery:
+        return archive.query(session, once=once)
+
+    ready = f"ready: archive of {ENRICHED} into {archive.settings.lake}"
+    if not once:
+        counting = content.start(session, once=False)
+        console.print(ready, soft_wrap=True)
+        run_until(stopping, query, lambda: archive.failure or content.failure, again=again, beside=counting)
+        return
+    console.print(ready, soft_wrap=True)
+    run_until(stopping, query, lambda: archive.failure, again=again)
+    if not stopping.is_set():
+        run_until(stopping, content.start(session, once=True), lambda: content.failure)
+
+
+@contextmanager
+def _metrics(archive: Archive) -> Iterator[None]:
+    """The archive's Prometheus endpoint, if a port is set."""
+    archive.metrics.registry.register(Gauges(archive.gauges))
+    stream = archive.settings.stream
+    setting = "FIRSTMILE_STREAM__ARCHIVE_METRICS_PORT"
+    stop = serve(archive.metrics.registry, stream.metrics_host, stream.archive_metrics_port, setting=setting)
     try:
-        run_until(stopping, query, lambda: archive.failure, again=lambda: archive.query(once=once))
+        yield
     finally:
         stop()
-    emit({"n_rows": archive.n_rows, "n_files": len(archive.lake.entries()), "covered": archive.lake.covered()})

@@ -1,6 +1,7 @@
 """Recorded events to the offline history: the same clean and the same fold as the stream, without Kafka.
 
 OULAD tables ─► events ─► clean ─► fold per user and minute ─► history/user_activity/*.parquet
+             │                     └► with their segment ────► content/events ─► history/content_stats
              └► profiles, context ─────────────────────────► history/user_profile, user_context
 """
 
@@ -14,20 +15,23 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from feature_repo.applied import message_hash
 from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import DataError
-from firstmile.names import CONTEXT
+from firstmile.names import CONTEXT, FAMILIES
 from firstmile.settings import ROOT, Settings, load_settings
+from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import backfill_lake, grouped
-from pipelines.clean import clean, read_mapping
+from pipelines.clean import CleanEvents, clean, read_mapping
 from pipelines.history import SCHEMA, activity_history
 from pipelines.mapping import EventMapping
 from pipelines.oulad_events import oulad_events
@@ -54,23 +58,26 @@ def run_oulad(
     from_day: Annotated[int | None, typer.Option(help="first day, counted from the start of the course")] = None,
     to_day: Annotated[int | None, typer.Option(help="last day")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = min(os.cpu_count() or 1, 8),
+    content: Annotated[bool, typer.Option(help="count content statistics too, by Spark")] = True,
 ) -> None:
     """Write the history of chosen presentations; what was there of them is replaced."""
     chosen = [p for p in presentations.split(",") if p] or None
     settings = load_settings()
-    emit(backfill_oulad(settings, oulad.read(data, chosen), days=(from_day, to_day), workers=workers))
+    written = backfill_oulad(settings, oulad.read(data, chosen), days=(from_day, to_day), workers=workers)
+    emit({**written, "content": backfill_content(settings, "oulad") if content else None})
 
 
 @app.command("lake")
 def run_lake() -> None:
     """Write the history of everything the archive has committed; what was there of it is replaced."""
-    emit(backfill_lake(load_settings()))
+    settings = load_settings()
+    emit({**backfill_lake(settings), "content": backfill_content(settings, "lake")})
 
 
 def backfill_oulad(
     settings: Settings, tables: oulad.OuladTables, *, days: tuple[int | None, int | None], workers: int
 ) -> dict[str, Any]:
-    """Write history/user_activity, user_profile and user_context; returns what was written.
+    """Write history/user_activity, user_profile, user_context and content/events; returns what was written.
 
     Raises DataError when the range holds no event.
     """
@@ -84,8 +91,8 @@ def backfill_oulad(
         )
     names = sorted(set(tables.info["presentation"].to_pylist()))
     history_to_us = int(pc.max(events["received_us"]).as_py())
-    _forget(settings.history, names)
-    n_rows = _write_activity(settings.history, events, mapping, history_to_us=history_to_us, workers=workers)
+    _forget(settings, names)
+    n_rows = _write_activity(settings, events, mapping, history_to_us=history_to_us, workers=workers)
     profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
     profiles = profiles[~rules.internal.among(profiles)]
     _write_views(settings.history, profiles, events.filter(pc.equal(events["topic"], CONTEXT)))
@@ -112,9 +119,10 @@ def _kept(events: pa.Table, rules: Rules) -> tuple[pa.Table, dict[str, int]]:
     return events.filter(pa.array(reason < 0)) if any(dropped.values()) else events, dropped
 
 
-def _write_activity(history: Path, events: pa.Table, mapping: EventMapping, *, history_to_us: int, workers: int) -> int:
-    folder = history / "user_activity"
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_activity(
+    settings: Settings, events: pa.Table, mapping: EventMapping, *, history_to_us: int, workers: int
+) -> int:
+    rows, about = settings.history / "user_activity", settings.content / "events"
     n_rows = 0
     shards = list(_shards(events.drop_columns(["properties"]).to_pandas(), workers))
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
@@ -124,7 +132,8 @@ def _write_activity(history: Path, events: pa.Table, mapping: EventMapping, *, h
     ):
         bar = progress.add_task("backfill", total=events.num_rows)
         jobs = {
-            pool.submit(_fold_shard, frame, folder / name, mapping, history_to_us): len(frame) for name, frame in shards
+            pool.submit(_fold_shard, frame, (rows / name, about / name), mapping, history_to_us): len(frame)
+            for name, frame in shards
         }
         for job in as_completed(jobs):
             n_rows += job.result()
@@ -141,17 +150,29 @@ def _shards(frame: pd.DataFrame, workers: int) -> Iterator[tuple[str, pd.DataFra
             yield f"oulad-{name}-{i}.parquet", part[shard == i]
 
 
-def _fold_shard(frame: pd.DataFrame, path: Path, mapping: EventMapping, history_to_us: int) -> int:
+def _fold_shard(frame: pd.DataFrame, paths: tuple[Path, Path], mapping: EventMapping, history_to_us: int) -> int:
     """Fold one shard into one file, put in place when it is whole; returns its number of rows.
 
     frame
         Events the rules keep.
+    paths
+        Of the history, and of the events about content.
     """
-    events = clean(frame, mapping, Rules())
-    with ReplacedFile(path, SCHEMA) as file:
-        for table in grouped(activity_history(events, history_to_us=history_to_us)):
+    events, segment_of = clean(frame, mapping, Rules()), np.full(len(frame), "", object)
+    with ReplacedFile(paths[0], SCHEMA) as file:
+        tables = activity_history(events, history_to_us=history_to_us, segment_of=segment_of)
+        for table in grouped(tables):
             file.write(table)
+    write_file(paths[1], _about_content(events, segment_of))
     return file.n_rows
+
+
+def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pa.Table:
+    """What `content_stats` reads of the events that name a content item."""
+    columns = ["message_id", "content_id", "name", "weight", "received_us"]
+    families = np.array([*FAMILIES, None], object)  # the last is that of NOT_COUNTED, -1
+    named = events.frame[columns].assign(family=families[events.family], segment=segment_of)
+    return pa.Table.from_pandas(named[named["content_id"].notna()], preserve_index=False)
 
 
 def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> None:
@@ -180,9 +201,11 @@ def _by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(name), part
 
 
-def _forget(history: Path, presentations: Iterable[str]) -> None:
+def _forget(settings: Settings, presentations: Iterable[str]) -> None:
     for name in presentations:
-        for old in history.glob(f"user_*/oulad-{name}*"):
+        for old in (settings.content / "events").glob(f"oulad-{name}*"):
+            old.unlink()
+        for old in settings.history.glob(f"user_*/oulad-{name}*"):
             if old.is_dir():
                 shutil.rmtree(old)
             elif old.parent.name != "user_audit":

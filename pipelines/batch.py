@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
+from numpy.typing import NDArray
 
 from feature_repo import progress
 from feature_repo.progress import Partition, Progress
@@ -26,6 +28,7 @@ from pipelines.decode_plan import TOMBSTONE
 from pipelines.enrich import SideOutputs
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
 from pipelines.rules import Rules, read_rules
+from pipelines.segment import segments
 from pipelines.step_timer import StepTimer
 from pipelines.unknown_names import UnknownNames
 
@@ -135,13 +138,19 @@ class BatchWriter:
 
     def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
         profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
-        self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles))
+        self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles, _segments(events, stored)))
         for dead_key, value in self.outputs.dead_letters(dead):
             self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
         self.producer.flush()
         if dead.num_rows:
             reasons = dead["reason"].value_counts().to_pylist()
             log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))
+
+
+def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
+    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
+    user = np.asarray(events.frame["user_id"].map(index), np.int64)
+    return segments(stored.rows, user, np.asarray(events.frame["received_us"], np.int64), stored.profiles)
 
 
 def _changes(good: pa.Table, tombstones: pa.Table, by: BatchWriter) -> Changes:

@@ -1,7 +1,7 @@
-"""Side outputs of a batch: good events with the profile they met, bad records with a reason.
+"""Side outputs of a batch: good events with the profile and segment they met, bad records with a reason.
 
-Both depend on the input record and the profile alone and carry the record's position, so that a batch done twice gives
-records that readers can tell apart from new ones.
+Both carry the position of their input record, so that readers tell a batch done twice from a new one and keep the
+first: what row and profile said may have changed in between.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from feature_repo.activity import MAX_WEIGHT
 from feature_repo.fields import PROFILE_TIME
@@ -17,8 +18,8 @@ from firstmile.wire import PartWriter, Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents
 from pipelines.decode_plan import prefix_fields
 
-_OF_EVENT = ("family", "format")
-"""What cleaning adds; the rest, after it, is of the user."""
+_OF_KIND = ("family", "format", "segment")
+"""What many events of a batch have in common; the rest, after it, is of the user."""
 
 
 class SideOutputs:
@@ -27,28 +28,33 @@ class SideOutputs:
     def __init__(self, registry: Registry, topic_ids: Mapping[str, str]) -> None:
         added = prefix_fields()[1]
         self._head = RecordWriter(registry, ENRICHED).head
-        self._of_event = PartWriter([f for f in added if f["name"] in _OF_EVENT])
-        self._of_user = PartWriter([f for f in added if f["name"] not in _OF_EVENT])
+        self._of_kind = PartWriter([f for f in added if f["name"] in _OF_KIND])
+        self._of_user = PartWriter([f for f in added if f["name"] not in _OF_KIND])
         self._dead = RecordWriter(registry, DEAD_LETTERS)
         self._topic_ids = topic_ids
 
-    def enriched(self, events: CleanEvents, profiles: Mapping[str, Mapping[str, Any]]) -> list[tuple[bytes, bytes]]:
-        """(key, value) per event, with the profile as read with the row; by topic, partition and offset.
+    def enriched(
+        self, events: CleanEvents, profiles: Mapping[str, Mapping[str, Any]], segments: NDArray[np.object_]
+    ) -> list[tuple[bytes, bytes]]:
+        """(key, value) per event, with profile and segment as read with the row; by topic, partition and offset.
 
         events
             Their frame has a column `enriched`: the beginning of each record, as the JVM encoded it.
+        segments
+            Shape (n_events,), in the order of the frame.
         """
         frame = events.frame
         # In offset order: the archive tells a batch sent again by its offsets.
         order = np.lexsort((frame["offset"], frame["partition"], frame["topic"]))
-        columns = (frame[name].to_numpy(object)[order] for name in ("user_id", "enriched", "format"))
-        of_event: dict[tuple[int, str | None], bytes] = {}
+        columns = [frame[name].to_numpy(object)[order] for name in ("user_id", "enriched", "format")]
+        kinds = zip(events.family[order].tolist(), columns[2], segments[order], strict=True)
+        of_kind: dict[tuple[int, Any, str], bytes] = {}
         of_user: dict[str, tuple[bytes, bytes]] = {}
         out = []
-        for family, user, prefix, form in zip(events.family[order].tolist(), *columns, strict=True):
-            added = of_event.get((family, form))
+        for user, prefix, kind in zip(columns[0], columns[1], kinds, strict=True):
+            added = of_kind.get(kind)
             if added is None:
-                added = of_event[family, form] = self._of_event.encode(_said_of_event(family, form))
+                added = of_kind[kind] = self._of_kind.encode(_said_of_kind(*kind))
             known = of_user.get(user)
             if known is None:
                 known = of_user[user] = (user.encode(), self._of_user.encode(_said_of_user(profiles.get(user, {}))))
@@ -77,8 +83,12 @@ class SideOutputs:
         }
 
 
-def _said_of_event(family: int, form: str | None) -> Record:
-    return {"family": FAMILIES[family] if family >= 0 else None, "format": form if isinstance(form, str) else None}
+def _said_of_kind(family: int, form: Any, segment: str) -> Record:
+    return {
+        "family": FAMILIES[family] if family >= 0 else None,
+        "format": form if isinstance(form, str) else None,
+        "segment": segment,
+    }
 
 
 def _said_of_user(profile: Mapping[str, Any]) -> Record:

@@ -15,6 +15,7 @@ from feature_repo.activity import Events, fold
 from feature_repo.applied import pack_applied, without_ids
 from feature_repo.row import Rows, empty_rows, first_rows, pack_rows, unpack_rows
 from pipelines.clean import CleanEvents, to_events
+from pipelines.segment import segments
 
 MINUTE_US = 60_000_000
 ROWS_PER_GROUP = 40_000
@@ -34,16 +35,21 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Users by falling number of rounds, and the batch sorted by (round, user, arrival)."""
+    """Users by falling number of rounds, and the batch sorted by (round, user, arrival): `order` is where in it."""
 
     user_ids: NDArray[np.object_]
     events: Events
+    order: NDArray[np.int64]
     edges: NDArray[np.int64]
     n_active: NDArray[np.int64]
 
 
 def activity_history(
-    events: CleanEvents, *, history_to_us: int | None = None, base: Base | None = None
+    events: CleanEvents,
+    *,
+    history_to_us: int | None = None,
+    base: Base | None = None,
+    segment_of: NDArray[np.object_] | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of SCHEMA, one per round, for all users of the batch.
 
@@ -54,6 +60,8 @@ def activity_history(
         the events come from Kafka and their fences say what is contained.
     base
         Rows to start from; users who are not there start empty.
+    segment_of
+        Shape (n_events,): filled, as the tables are taken, with each event's segment by its row before its minute.
     """
     if not len(events.frame):
         return
@@ -61,7 +69,10 @@ def activity_history(
     rows = _start(plan.user_ids, base or {})
     for r, n in enumerate(plan.n_active.tolist()):
         rows = first_rows(rows, n)
-        batch = plan.events.where(np.arange(plan.edges[r], plan.edges[r + 1]))
+        at = slice(int(plan.edges[r]), int(plan.edges[r + 1]))
+        batch = plan.events.where(np.arange(at.start, at.stop))
+        if segment_of is not None:
+            segment_of[plan.order[at]] = segments(rows, batch.source.user, batch.source.received_us)
         rows, _ = fold(rows, batch)
         n_next = int(plan.n_active[r + 1]) if r + 1 < len(plan.n_active) else 0
         yield _table(rows, plan.user_ids[:n], n_next, history_to_us)
@@ -95,7 +106,7 @@ def _plan(events: CleanEvents) -> _Plan:
     last = int(n_rounds.max())
     edges = np.searchsorted(rounds[in_rounds], np.arange(last + 1))
     n_active = np.searchsorted(-n_rounds[order], -np.arange(last), side="left")
-    return _Plan(np.asarray(names, object)[order], ordered, edges, n_active)
+    return _Plan(np.asarray(names, object)[order], ordered, chosen, edges, n_active)
 
 
 def _table(rows: Rows, user_ids: NDArray[np.object_], n_next: int, history_to_us: int | None) -> pa.Table:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyspark.sql.streaming import StreamingQuery
 
@@ -31,7 +31,8 @@ def run_until(
     query: StreamingQuery,
     failure: Callable[[], FirstmileError | None],
     *,
-    again: Callable[[], StreamingQuery],
+    again: Callable[[], StreamingQuery] | None = None,
+    beside: StreamingQuery | None = None,
 ) -> None:
     """Wait for the end, then stop the query; raises what went wrong in it.
 
@@ -39,28 +40,34 @@ def run_until(
         An error of ours that a batch raised, which Spark would wrap in a Java trace.
     again
         Starts the query once more where it stopped.
+    beside
+        A second query that runs and ends with the first.
     """
-    failed, wrapped = _wait(stopping, query, failure)
-    if failed is None and wrapped is not None and _IS_SPARK_55271 in str(wrapped):
+    others = [] if beside is None else [beside]
+    failed, wrapped = _wait(stopping, [query, *others], failure)
+    if failed is None and again is not None and _IS_SPARK_55271 in str(wrapped.get(query.name)):
         log.info("%s has finished the batch that a kill had left; going on", query.name)
         query = again()
-        failed, wrapped = _wait(stopping, query, failure)
+        failed, wrapped = _wait(stopping, [query, *others], failure)
+    for other in others:
+        other.stop()
     if failed:
         raise failed
-    if wrapped and _IS_SECOND in str(wrapped):
-        raise ConflictError(
-            f"a second {query.name} runs on the same checkpoint, this one gives way; run one per set of topics"
-        ) from wrapped
-    if wrapped:
-        first_line = str(wrapped).splitlines()[0]
-        raise DependencyError(f"{query.name} stopped: {first_line}; the lines above have the whole trace") from wrapped
+    for name, error in wrapped.items():
+        if _IS_SECOND in str(error):
+            raise ConflictError(
+                f"a second {name} runs on the same checkpoint, this one gives way; run one per set of topics"
+            ) from error
+        first_line = str(error).splitlines()[0]
+        raise DependencyError(f"{name} stopped: {first_line}; the lines above have the whole trace") from error
 
 
 def _wait(
-    stopping: threading.Event, query: StreamingQuery, failure: Callable[[], FirstmileError | None]
-) -> tuple[FirstmileError | None, Exception | None]:
-    while query.isActive and not stopping.wait(0.2):
+    stopping: threading.Event, queries: Sequence[StreamingQuery], failure: Callable[[], FirstmileError | None]
+) -> tuple[FirstmileError | None, dict[str, Exception]]:
+    """What went wrong, by query; the first query is stopped."""
+    while all(q.isActive for q in queries) and not stopping.wait(0.2):
         pass
-    failed, wrapped = failure(), query.exception()
-    query.stop()
-    return failed, wrapped
+    failed, errors = failure(), {q.name: q.exception() for q in queries}
+    queries[0].stop()
+    return failed, {name: error for name, error in errors.items() if error is not None}

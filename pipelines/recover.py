@@ -1,6 +1,6 @@
 """`firstmile recover`: the online store back from history after it was emptied or rolled back.
 
-    lake ─► history (backfill lake) ─► materialize ─► progress set to what the lake covers, checkpoint removed
+    lake ─► history (users, content) ─► materialize ─► progress set to what the lake covers, checkpoint removed
 
 The stream then starts at the first record the lake does not cover; fences make what both hold count once.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from feature_repo import progress
-from feature_repo.fields import ACTIVITY, CONTEXT, PROFILE
+from feature_repo.fields import ACTIVITY, CONTENT, CONTEXT, PROFILE
 from feature_repo.online_store import connect
 from feature_repo.progress import Partition, Progress
 from feature_repo.store import apply
@@ -24,6 +24,7 @@ from firstmile.cli import console, emit
 from firstmile.errors import DependencyError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
+from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import FILE, backfill_lake
 from pipelines.lake import Covered, Lake
 from pipelines.offsets import checkpoint_folder, first_offsets
@@ -41,15 +42,20 @@ def recover(settings: Settings) -> dict[str, Any]:
     """
     lake = Lake(settings.lake)
     covered = lake.covered()  # before the history is made: an archive at work meanwhile only adds to the history
-    written = backfill_lake(settings) if covered else {"n_events": 0}
+    written: dict[str, Any] = {"n_events": 0}
+    if covered:
+        written = {**backfill_lake(settings), "content": backfill_content(settings, "lake")}
     client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     try:
         n_stale = give_way(client, settings.history / ACTIVITY / FILE) if covered else 0
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     console.print("materializing history into the online store", highlight=False)
+    views = [ACTIVITY, PROFILE, CONTEXT]
+    if any((settings.history / CONTENT).glob("*.parquet")):
+        views.append(CONTENT)
     with redirect_stdout(sys.stderr):  # Feast says what it does where our result goes
-        apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=[ACTIVITY, PROFILE, CONTEXT])
+        apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=views)
     topics = describe_topics(settings, STREAM_TOPICS)
     first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
     start = restart_offsets(covered, topics, first)

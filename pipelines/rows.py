@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ class Stored:
     applied: list[bytes | None]
     context_us: Ints
     profiles: list[dict[str, Any]]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows as columns, unpacked once for all who look at them."""
+        return unpack_rows(self.activity, self.applied, self.versions_us)
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ def apply_changes(
 
 def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Ints]:
     """One write per user (None: nothing to write), and the counters, shape (n_users, len(_COUNTERS))."""
-    before = unpack_rows(stored.activity, stored.applied, stored.versions_us)
+    before = stored.rows
     index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
     user = np.asarray(changes.events.frame["user_id"].map(index), np.int64)
     after, changed = fold(before, to_events(changes.events, user))

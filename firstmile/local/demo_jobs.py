@@ -55,7 +55,11 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
     replay += ["--to-day", str(scenario.to_day), "--minutes", f"{scenario.minutes:g}"]
     return [
         Job("topics", _verb("topics", ["topics"]), ("kafka", "registry"), says=_say_topics),
-        Job("backfill", _verb("backfill", ["backfill", "oulad", "--presentations", train]), says=_say_backfill),
+        Job(
+            "backfill",
+            _verb("backfill", ["backfill", "oulad", "--presentations", train, "--no-content"]),
+            says=_say_backfill,
+        ),
         Job("features", _feast, ("redis", "train"), says=lambda r: "feast -c feature_repo apply"),
         Job(
             "profiles",

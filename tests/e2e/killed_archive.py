@@ -8,6 +8,7 @@ import threading
 from firstmile.settings import load_settings
 from pipelines.archive import Archive
 from pipelines.query import run_until
+from pipelines.spark import spark_session
 
 
 def main() -> None:
@@ -17,9 +18,10 @@ def main() -> None:
         if step == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    archive = Archive(load_settings(), after=after)
-    query = archive.start(once=True)
-    run_until(threading.Event(), query, lambda: archive.failure, again=lambda: archive.query(once=True))
+    settings = load_settings()
+    archive, session = Archive(settings, after=after), spark_session(settings, "archive")
+    query = archive.start(session, once=True)
+    run_until(threading.Event(), query, lambda: archive.failure, again=lambda: archive.query(session, once=True))
 
 
 main()

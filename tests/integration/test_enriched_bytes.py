@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
@@ -61,7 +62,8 @@ def test_both_parts_together_read_as_one_enriched_event(spark: SparkSession, sta
     assert table["reason"].to_pylist() == [None] * 3
     events = clean(table.to_pandas(), read_mapping())
     outputs = SideOutputs(Registry(stack.registry_url), TOPIC_IDS)
-    found = outputs.enriched(events, {"u1": {"plan": "pro", "profile_updated_us": 17}})
+    segments = np.array(["unknown/new", "unknown/new", "beginner/active"], object)
+    found = outputs.enriched(events, {"u1": {"plan": "pro", "profile_updated_us": 17}}, segments)
     read = RecordReader(Registry(stack.registry_url))
     one, clamped, unknown = (read.decode(value) for _, value in found)
     assert [key for key, _ in found] == [b"u1", b"u1", b"u2"]
@@ -69,6 +71,7 @@ def test_both_parts_together_read_as_one_enriched_event(spark: SparkSession, sta
     assert (one["source_topic_id"], one["source_offset"], one["weight"]) == ("id-of-actions", 0, 3)
     assert (one["content_id"], one["step"], one["target"], one["page"]) == ("c é", "it's", "save", None)
     assert (one["family"], one["format"], one["is_clamped"]) == ("content_open", "quiz", False)
+    assert (one["segment"], unknown["segment"]) == ("unknown/new", "beginner/active")
     assert (one["profile"], one["profile_version"]) == ({"plan": "pro"}, 17)
     assert clamped["is_clamped"]
     assert clamped["event_time"] == clamped["received_at"] == one["received_at"]

@@ -5,7 +5,7 @@ from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 
-from feature_repo.online_store import user_key
+from feature_repo.online_store import content_key, user_key
 from firstmile.names import PROJECT
 
 
@@ -13,3 +13,8 @@ from firstmile.names import PROJECT
 def test_a_users_key_is_the_one_feast_reads(user_id: str) -> None:
     entity = EntityKeyProto(join_keys=["user_id"], entity_values=[ValueProto(string_val=user_id)])
     assert user_key(user_id) == _redis_key(PROJECT, entity, entity_key_serialization_version=3)
+
+
+def test_a_contents_key_is_the_one_feast_reads() -> None:
+    entity = EntityKeyProto(join_keys=["content_id"], entity_values=[ValueProto(string_val="c é")])
+    assert content_key("c é") == _redis_key(PROJECT, entity, entity_key_serialization_version=3)
