@@ -138,7 +138,10 @@ class Stream:
             self._logged_at = time.monotonic()
             newest = pc.max(table["received_us"]).as_py() or 0
             line = f"{describe(counts, newest)}; {self.writer.totals['n_records']} records since start"
-            self.show(line) if self.show else log.info("%s", line)
+            if self.show is not None:
+                self.show(line)
+            else:
+                log.info("%s", line)
 
 
 def _dead_letters(table: Any) -> dict[str, int]:
