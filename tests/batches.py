@@ -1,6 +1,7 @@
 """Decoded batches as the stream hands them to its writer, and writers that die after a chosen effect."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 
@@ -8,9 +9,10 @@ from feature_repo.online_store import connect
 from firstmile.broker import producer
 from firstmile.names import USER_ACTIONS
 from firstmile.settings import Settings
-from firstmile.wire import Registry
+from firstmile.wire import PartWriter, Registry
 from pipelines.batch import BatchWriter
 from pipelines.clean import read_mapping
+from pipelines.decode_plan import prefix_fields
 from pipelines.enrich import SideOutputs
 
 T0_US = 1_700_000_000_000_000
@@ -23,7 +25,7 @@ def writer(settings: Settings, topic_id: str, *, after: Callable[[str], None] = 
     return BatchWriter(client, producer(settings), outputs, read_mapping(), topic_ids, after)
 
 
-def decoded(users: list[str], partition: int, offsets: range) -> pa.Table:
+def decoded(users: list[str], partition: int, offsets: range, *, topic_id: str = "") -> pa.Table:
     """As `decode` gives it: one page view per offset, the users in turn."""
     n = len(offsets)
     names = [users[o % len(users)] for o in offsets]
@@ -52,4 +54,14 @@ def decoded(users: list[str], partition: int, offsets: range) -> pa.Table:
         "properties": pa.nulls(n, pa.map_(pa.string(), pa.string())),
         "updated_us": pa.nulls(n, pa.int64()),
     }
-    return pa.table(columns)
+    table = pa.table(columns)
+    return table.append_column("enriched", pa.array([_prefix(row, topic_id) for row in table.to_pylist()]))
+
+
+def _prefix(row: dict[str, Any], topic_id: str) -> bytes:
+    """The beginning of the enriched event, which `decode` has the JVM encode."""
+    fields = prefix_fields()[0]
+    said = {"source_topic": row["topic"], "source_topic_id": topic_id}
+    said |= {"source_partition": row["partition"], "source_offset": row["offset"]}
+    said |= {"event_time": row["event_us"], "received_at": row["received_us"], "is_clamped": False, "properties": {}}
+    return PartWriter(fields).encode({f["name"]: said.get(f["name"], row.get(f["name"])) for f in fields})

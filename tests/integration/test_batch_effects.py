@@ -44,11 +44,13 @@ def test_a_batch_done_again_counts_once(stack: Settings, dies_after: str) -> Non
             raise KilledError
 
     with pytest.raises(KilledError):
-        writer(stack, topic_id, after=die).write(decoded(users, partition, range(30)), start={at: 0}, end={at: 30})
+        writer(stack, topic_id, after=die).write(
+            decoded(users, partition, range(30), topic_id=topic_id), start={at: 0}, end={at: 30}
+        )
     again = writer(stack, topic_id)
     # After the last effect the batch is Spark's to commit; killed before that, Spark gives it again all the same.
-    again.write(decoded(users, partition, range(30)), start={at: 0}, end={at: 30})
-    again.write(decoded(users, partition, range(30, 45)), start={at: 30}, end={at: 45})
+    again.write(decoded(users, partition, range(30), topic_id=topic_id), start={at: 0}, end={at: 30})
+    again.write(decoded(users, partition, range(30, 45), topic_id=topic_id), start={at: 30}, end={at: 45})
 
     counted = windows(unpack_rows(read_users(client, users).activity), np.full(3, T0_US))["page_view_total_count"]
     assert counted.tolist() == [15.0, 15.0, 15.0]
