@@ -1,15 +1,14 @@
 """How fast does the stream work off a backlog? Events per second, from its first batch's start to its last's end.
 
-.venv/bin/python benchmarks/backlog.py --events 300000 --users 1000,10000,100000 --repeats 3
+.venv/bin/python -m benchmarks.backlog --events 300000 --users 1000,10000,100000 --repeats 3
 """
 
 import argparse
 import json
 import time
 
-import lab
-from machine import machine
-
+from benchmarks import lab
+from benchmarks.machine import facts
 from firstmile.settings import Settings
 
 
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--users", default="10000")
     parser.add_argument("--partitions", default="2")
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
+    given, machine = parser.parse_args(), facts()
     runs = []
     for partitions in map(int, given.partitions.split(",")):
         for n_users in map(int, given.users.split(",")):
@@ -58,7 +57,7 @@ def main() -> None:
                         run(settings, n_events=given.events, n_users=n_users, partitions=partitions, seed=repeat)
                     )
                 print(json.dumps(runs[-1]), flush=True)
-    print(json.dumps({**machine(), "runs": runs}, indent=1))
+    print(json.dumps({**machine, "runs": runs}, indent=1))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A paced generator sends events of many users; every so often one of a user nobod
 asks Redis which of those users have come and reads each through Feast (`get_online_features`): the moment that read
 returns ends the measurement. Where the time goes comes from the stream's own /metrics.
 
-    .venv/bin/python benchmarks/freshness.py --rate 2000 --seconds 35 --repeats 3 [--ways firstmile,feast]
+    .venv/bin/python -m benchmarks.freshness --rate 2000 --seconds 35 --repeats 3 [--ways firstmile,feast]
 
 The way `feast` is Feast's own SparkKafkaProcessor on the same events: feast_processor.py.
 """
@@ -19,13 +19,12 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import feast_processor
-import lab
 import numpy as np
 from confluent_kafka.admin import NewTopic
-from machine import machine
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks import feast_processor, lab
+from benchmarks.machine import facts
 from feature_repo.online_store import connect, user_key
 from feature_repo.store import apply, feature_store
 from firstmile.broker import admin, producer
@@ -34,7 +33,7 @@ from firstmile.names import PROJECT, USER_ACTIONS
 from firstmile.settings import Settings
 
 PROBES_PER_S = 40
-WARM_UP_S = 15
+WARM_UP_S = 40
 POLL_S = 0.002
 SETTLE_S = 20.0
 StepTimes = dict[str, tuple[float, float]]
@@ -43,16 +42,22 @@ STEPS = "firstmile_stream_batch_seconds"
 
 
 def generate(settings: Settings, way: str, rate: int, seconds: float, n_users: int, sent: Connection) -> None:
-    """Send at a pace; tell each probe's user and time, then None."""
-    events, out = lab.Events(settings, n_users=n_users), producer(settings)
-    topic = feast_processor.TOPIC if way == "feast" else USER_ACTIONS
-    began, every = time.perf_counter(), rate // PROBES_PER_S
-    for i in range(round(rate * (WARM_UP_S + seconds))):
+    """Send at a pace; tell None before the first, then each probe's user and time, then None."""
+    out, n = producer(settings), round(rate * (WARM_UP_S + seconds))
+    topic, every = (feast_processor.TOPIC if way == "feast" else USER_ACTIONS), rate // PROBES_PER_S
+    events, first_us = lab.Events(settings, n_users=n_users), time.time_ns() // 1_000
+    # Encoded ahead: at 2,000 a second it would take half a core from what is measured. received_at lies in the past.
+    ahead = []
+    for i in range(n):
+        is_probe = i % every == 0 and i >= rate * WARM_UP_S
+        user = f"probe-{i}-{rate}" if is_probe else None
+        ahead.append((*events.one(user, at_us=first_us + i, as_json=way == "feast"), is_probe))
+    sent.send(None)
+    began = time.perf_counter()
+    for i, (key, value, is_probe) in enumerate(ahead):
         due = began + i / rate
         while (left := due - time.perf_counter()) > 0:
             out.producer.poll(min(left, 0.002))
-        is_probe = i % every == 0 and i >= rate * WARM_UP_S
-        key, value = events.one(f"probe-{i}-{rate}" if is_probe else None, as_json=way == "feast")
         if is_probe:
             sent.send((key, time.time_ns()))
         out.send(topic, key=key, value=value)
@@ -115,8 +120,9 @@ def run(way: str, rate: int, seconds: float, n_users: int) -> dict[str, object]:
         result_in, result_out = context.Pipe(duplex=False)
         prober = context.Process(target=probe, args=(settings, way, said_in, result_out))
         generator = context.Process(target=generate, args=(settings, way, rate, seconds, n_users, said_out))
-        prober.start()
         generator.start()
+        said_in.recv()
+        prober.start()
         time.sleep(WARM_UP_S)
         before = step_times(port) if way == "firstmile" else {}
         found = np.array(result_in.recv() if result_in.poll(seconds + 120) else [])
@@ -143,7 +149,7 @@ def _start(settings: Settings, way: str) -> None:
     topic = NewTopic(feast_processor.TOPIC, num_partitions=2, replication_factor=1)
     client = admin(settings)
     client.create_topics([topic])[topic.topic].result()
-    lab.start_verb(settings, way, [sys.executable, str(Path(__file__).with_name("feast_processor.py"))])
+    lab.start_verb(settings, way, [sys.executable, "-m", "benchmarks.feast_processor"])
 
 
 def _means(
@@ -163,13 +169,13 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=5_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", default="firstmile")
-    given = parser.parse_args()
+    given, machine = parser.parse_args(), facts()
     runs = []
     for _ in range(given.repeats):
         for way in given.ways.split(","):
             runs.append(run(way, given.rate, given.seconds, given.users))
             print(json.dumps(runs[-1]), flush=True)
-    print(json.dumps({**machine(), "runs": runs}, indent=1))
+    print(json.dumps({**machine, "runs": runs}, indent=1))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from firstmile.local.ports import free_ports
 from firstmile.local.process import Program
 from firstmile.local.stack import Stack
 from firstmile.names import STREAM_TOPICS, USER_ACTIONS
-from firstmile.settings import Part, Settings, as_environment
+from firstmile.settings import ROOT, Part, Settings, as_environment
 from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 
@@ -55,7 +55,7 @@ def start_verb(settings: Settings, verb: str, command: list[str] | None = None) 
     Raises DependencyError when it dies or says nothing.
     """
     command = command or [str(Path(sys.executable).with_name("firstmile")), verb]
-    program = Program(verb, command, log_file(settings, verb), as_environment(settings))
+    program = Program(verb, command, log_file(settings, verb), as_environment(settings), ROOT)
     started = process.start(program, settings.home / "run", with_parent=True)
 
     def probe() -> str | None:
@@ -78,11 +78,11 @@ class Events:
         self._rng = np.random.default_rng(seed)
         self._n_users, self._prefix, self._n = n_users, f"{prefix}-{seed}", 0
 
-    def one(self, user: str | None = None, *, as_json: bool = False) -> tuple[str, bytes]:
-        """(key, value), stamped now; the value in Avro, or the same in JSON."""
+    def one(self, user: str | None = None, *, at_us: int | None = None, as_json: bool = False) -> tuple[str, bytes]:
+        """(key, value), stamped with a time, or now; the value in Avro, or the same in JSON."""
         i, n = self._n, self._rng.integers(0, 1 << 30)
         self._n += 1
-        now_us = SystemClock().now_us()
+        now_us = at_us or SystemClock().now_us()
         user = user or f"{self._prefix}-{int(n) % self._n_users}"
         record = {
             "message_id": f"{self._prefix}-{i:08d}-5f0c-4c1e-9d2a-000000000000",

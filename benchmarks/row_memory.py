@@ -1,15 +1,15 @@
 """What does a user cost in Redis? MEMORY USAGE of every user's whole key after OULAD, with and without the message ids.
 
-.venv/bin/python benchmarks/row_memory.py [--presentations BBB_2013B]
+.venv/bin/python -m benchmarks.row_memory [--presentations BBB_2013B]
 """
 
 import argparse
 import json
 
-import lab
 import numpy as np
-from machine import machine
 
+from benchmarks import lab
+from benchmarks.machine import facts
 from feature_repo.fields import ACTIVITY
 from feature_repo.online_store import connect, feature_field
 from firstmile import oulad
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=str(ROOT / "data" / "oulad"))
     parser.add_argument("--presentations", default="")
-    given = parser.parse_args()
+    given, machine = parser.parse_args(), facts()
     chosen = [p for p in given.presentations.split(",") if p] or None
     with lab.own_stack() as settings:
         backfill_oulad(settings, oulad.read(given.data, chosen), days=(None, None), workers=2)
@@ -40,7 +40,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                **machine(),
+                **machine,
                 "n_users": len(keys),
                 "activity_bytes_mean": round(float(np.mean(fields)), 1),
                 "key_bytes": _spread(whole),

@@ -87,6 +87,12 @@ class StreamSettings(_Section):
 
     master: str = "local[2]"
     driver_memory: str = "1g"
+    java_options: str = Field(
+        # Java's second compiler takes longer to warm up than a demo lasts, and Java leaves methods over 8,000 bytes
+        # uncompiled: decoding makes one of 9,600, run once per record.
+        "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods",
+        description="of the driver's Java; a stream that runs for days is better off with -XX:-DontCompileHugeMethods",
+    )
     shuffle_partitions: int = Field(2, ge=1)
     max_offsets_per_trigger: int = Field(50_000, ge=1)
     metrics_host: str = "127.0.0.1"

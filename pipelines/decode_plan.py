@@ -1,7 +1,6 @@
 """The stream's decoding as Spark SQL text: Kafka records in, flat columns and reasons out, all in the JVM.
 
-Text, because every batch plans anew: a plan built column by column from Python costs a call into the JVM for each
-function, text costs one for each select.
+Text, because a plan built column by column from Python costs a call into the JVM for each function.
 """
 
 from collections.abc import Mapping, Sequence

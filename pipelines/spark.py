@@ -16,6 +16,7 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
         .master(settings.stream.master)
         .config("spark.jars", ",".join(str(jar) for jar in spark_jars(settings)))
         .config("spark.driver.memory", settings.stream.driver_memory)
+        .config("spark.driver.extraJavaOptions", settings.stream.java_options)
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")

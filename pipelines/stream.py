@@ -24,7 +24,7 @@ from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
-from pipelines.decode import WriterSchemas, decode
+from pipelines.decode import WriterSchemas, decoded, planned
 from pipelines.decode_plan import TOMBSTONE, Reading
 from pipelines.enrich import SideOutputs
 from pipelines.lake import Lake
@@ -38,7 +38,7 @@ from pipelines.offsets import (
     to_json,
 )
 from pipelines.progress_line import progress_line
-from pipelines.query import on_stop_signals, run_until
+from pipelines.query import StalePlanError, on_stop_signals, run_until
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 from pipelines.stream_lag import StreamLag
@@ -63,6 +63,8 @@ class Stream:
         self._schemas: WriterSchemas
         self._checkpoint: Path
         self._start: dict[tuple[str, int], int] = {}
+        self._query: StreamingQuery | None = None
+        self._n_planned = 0
         self._logged_at = 0.0
 
     def start(self) -> StreamingQuery:
@@ -104,15 +106,20 @@ class Stream:
             .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)
             .load()
         )
-        return (
-            source.writeStream.foreachBatch(self._run_batch)
+        self._n_planned = self._schemas.n_learned
+        self._query = (
+            planned(source, self._schemas, self._reading)
+            .writeStream.foreachBatch(self._run_batch)
             .option("checkpointLocation", str(self._checkpoint))
             .trigger(processingTime="0 seconds")
             .queryName("firstmile-stream")
             .start()
         )
+        return self._query
 
     def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
+        if self._schemas.n_learned != self._n_planned:
+            raise StalePlanError  # before any effect: `run_until` starts the query again, with this very batch
         try:
             start = batch_offsets(self._checkpoint, batch_id - 1) or initial_offsets(self._checkpoint)
             end = batch_offsets(self._checkpoint, batch_id)
@@ -120,7 +127,7 @@ class Stream:
             timer.restart()
             self.writer.check(start)
             timer.lap("check")
-            table = decode(batch, self._schemas, self._reading)
+            table = decoded(batch, self._schemas, self._reading)
             timer.lap("decode")
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
@@ -141,7 +148,8 @@ class Stream:
             if self.show is not None:
                 self.show(line)
             else:
-                log.info("%s", line)
+                took = (self._query.lastProgress or {}).get("durationMs", {}) if self._query else {}
+                log.info("%s; Spark's last batch, ms: %s", line, took)
 
 
 def _dead_letters(table: Any) -> dict[str, int]:

@@ -220,6 +220,7 @@ content.start(spark_session(settings, "archive"), once=True).awaitTermination()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_after", STEPS)
 def test_killed_between_two_effects_the_absolute_values_come_out_right(
     settings: Settings, session: SparkSession, dies_after: str
@@ -265,6 +266,7 @@ def test_history_is_point_in_time_and_materializes(settings: Settings, session: 
     assert (read["n_opened"], read["n_shown"], read["opened_weight"]) == ([2], [1], [4])
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_does_not_stop_the_count_and_is_caught_up_with(
     settings: Settings, session: SparkSession, free_settings: FreeSettings
 ) -> None:
@@ -278,6 +280,7 @@ def test_a_store_that_is_away_does_not_stop_the_count_and_is_caught_up_with(
     assert online(settings, [content])[content, "unknown/new"]["n_opened"] == 1
 
 
+@pytest.mark.slow
 def test_events_through_stream_and_archive_are_statistics_online_and_again_after_recover(
     stack: Settings, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from firstmile.names import ENRICHED, USER_ACTIONS
 from firstmile.settings import Settings
 from firstmile.wire import HEADER, RecordReader, RecordWriter, Registry
 from pipelines.clean import clean, read_mapping
-from pipelines.decode import WriterSchemas, decode
+from pipelines.decode import WriterSchemas, decoded, planned
 from pipelines.decode_plan import Reading
 from pipelines.enrich import SideOutputs
 from pipelines.spark import spark_session
@@ -42,11 +42,14 @@ def spark(stack: Settings) -> Iterator[SparkSession]:
     session.stop()
 
 
-def decoded(spark: SparkSession, settings: Settings, values: list[bytes | None], topic: str = USER_ACTIONS) -> pa.Table:
+def table_of(
+    spark: SparkSession, settings: Settings, values: list[bytes | None], topic: str = USER_ACTIONS
+) -> pa.Table:
     rows = [(topic, 0, i, datetime.now(UTC), b"u1", value) for i, value in enumerate(values)]
     schemas = WriterSchemas(Registry(settings.registry_url))
     schemas.learn_latest()
-    return decode(spark.createDataFrame(rows, KAFKA), schemas, Reading(topic_ids=TOPIC_IDS, watched=("internal",)))
+    reading = Reading(topic_ids=TOPIC_IDS, watched=("internal",))
+    return decoded(planned(spark.createDataFrame(rows, KAFKA), schemas, reading), schemas, reading)
 
 
 def test_both_parts_together_read_as_one_enriched_event(spark: SparkSession, stack: Settings) -> None:
@@ -58,7 +61,7 @@ def test_both_parts_together_read_as_one_enriched_event(spark: SparkSession, sta
         {**base, "message_id": str(uuid.uuid4()), "event_time": now_us + 5_000_000, "anonymous_id": "a1"},
         {**base, "message_id": str(uuid.uuid4()), "name": "Nobody Mapped This", "user_id": "u2", "weight": 0},
     ]
-    table = decoded(spark, stack, [writer.encode(record) for record in records])
+    table = table_of(spark, stack, [writer.encode(record) for record in records])
     assert table["reason"].to_pylist() == [None] * 3
     events = clean(table.to_pandas(), read_mapping())
     outputs = SideOutputs(Registry(stack.registry_url), TOPIC_IDS)
@@ -89,7 +92,7 @@ def test_properties_come_to_python_only_where_somebody_looks_at_them(spark: Spar
         writer.encode({**base, "message_id": "a", "properties": {"plain": "1"}}),
         writer.encode({**base, "message_id": "b", "properties": {"internal": "true", "plain": "1"}}),
     ]
-    plain, watched = decoded(spark, stack, values)["properties"].to_pylist()
+    plain, watched = table_of(spark, stack, values)["properties"].to_pylist()
     assert plain is None
     assert dict(watched) == {"internal": "true", "plain": "1"}
 
@@ -110,7 +113,7 @@ def test_any_bytes_get_a_reason_and_stop_nothing(
 ) -> None:
     writer, now_us = RecordWriter(Registry(stack.registry_url), USER_ACTIONS), NOW()
     good = writer.encode({"user_id": "u1", "name": "x", "event_time": now_us, "received_at": now_us, "message_id": "a"})
-    table = decoded(spark, stack, [value, good])
+    table = table_of(spark, stack, [value, good])
     by_offset = dict(zip(table["offset"].to_pylist(), table["reason"].to_pylist(), strict=True))
     assert by_offset == {0: reason, 1: None}
 
@@ -118,5 +121,5 @@ def test_any_bytes_get_a_reason_and_stop_nothing(
 def test_a_truncated_body_is_undecodable(spark: SparkSession, stack: Settings) -> None:
     writer, now_us = RecordWriter(Registry(stack.registry_url), USER_ACTIONS), NOW()
     good = writer.encode({"user_id": "u1", "name": "x", "event_time": now_us, "received_at": now_us, "message_id": "a"})
-    table = decoded(spark, stack, [good[:n] for n in range(HEADER.size, len(good))])
+    table = table_of(spark, stack, [good[:n] for n in range(HEADER.size, len(good))])
     assert set(table["reason"].to_pylist()) == {"undecodable"}

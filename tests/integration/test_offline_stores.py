@@ -88,6 +88,7 @@ def retrieved(settings: Settings) -> dict[str, pd.DataFrame]:
     return {model: found[model] for model in MODELS}
 
 
+@pytest.mark.slow
 def test_every_feature_of_every_model_is_the_same(duckdb_settings: Settings, spark_settings: Settings) -> None:
     from_duckdb = retrieved(duckdb_settings)
     from_spark = retrieved(spark_settings)  # the same registry, turned over to the other store
@@ -103,6 +104,7 @@ def test_every_feature_of_every_model_is_the_same(duckdb_settings: Settings, spa
     assert exact.max() >= 3  # the instants tell rows apart
 
 
+@pytest.mark.slow
 def test_the_feast_command_follows_the_setting(redis_settings: Settings, tmp_path: Path) -> None:
     home = redis_settings.model_copy(update={"home": tmp_path})
     for store, kind in (("spark", "SparkSource"), ("duckdb", "FileSource")):

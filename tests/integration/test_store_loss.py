@@ -101,6 +101,7 @@ def recovered(settings: Settings) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_emptied_store_stops_the_stream_and_comes_back_the_same(
     settings: Settings, client: "redis.Redis", tmp_path: Path
@@ -137,6 +138,7 @@ def test_an_emptied_store_stops_the_stream_and_comes_back_the_same(
     assert unpack_rows(read_users(client, [probe]).activity).life.count.tolist() == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_store_rolled_back_stops_the_stream_and_comes_back_the_same(
     settings: Settings, client: "redis.Redis", tmp_path: Path
