@@ -4,6 +4,7 @@
 before it is asked for: Spark's needs pyspark.
 """
 
+from functools import cache
 from typing import Any, Final
 
 from firstmile.errors import SettingsError
@@ -48,10 +49,26 @@ def __getattr__(name: str) -> Any:
     """
     if name not in _CHOSEN:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    if load_settings().offline.store == "duckdb":
+    return _made(name, load_settings().offline.store)
+
+
+@cache
+def _made(name: str, store: str) -> Any:
+    """A class of this name: Feast asks whether a configuration's own name is among its bases, and looks for a store of
+    that name beside it."""
+    if store == "duckdb":
         from feast.infra.offline_stores import duckdb
 
-        return getattr(duckdb, name.replace("History", "DuckDB"))
+        base = getattr(duckdb, name.replace("History", "DuckDB"))
+    else:
+        base = getattr(_spark_store(), name.replace("History", "SparkHistory"))
+    body: dict[str, Any] = {"__module__": __name__}
+    if name.endswith("Config"):
+        body |= {"__annotations__": {"type": str}, "type": f"{__name__}.HistoryOfflineStore"}
+    return type(base)(name, (base,), body)
+
+
+def _spark_store() -> Any:
     try:
         from feature_repo import spark_store
     except ImportError as error:
@@ -59,4 +76,4 @@ def __getattr__(name: str) -> Any:
             f"FIRSTMILE_OFFLINE__STORE=spark needs pyspark, which does not load: {error}; install the extra `stream`, "
             "or set it to duckdb"
         ) from error
-    return getattr(spark_store, name.replace("History", "SparkHistory"))
+    return spark_store
