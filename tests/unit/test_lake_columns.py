@@ -23,7 +23,7 @@ def events(offsets: range, **more: object) -> pa.Table:
 
 def test_files_from_before_a_column_are_read_with_it_empty(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    lake.commit(events(range(2)), {("enriched", 0): 2}, lake.covered())
-    lake.commit(events(range(2, 4), is_clamped=True), {("enriched", 0): 4}, lake.covered())
+    lake.commit(events(range(2)), {("enriched", 0): 2}, topic_id="t")
+    lake.commit(events(range(2, 4), is_clamped=True), {("enriched", 0): 4}, topic_id="t")
     assert lake.read()["is_clamped"].to_pylist() == [None, None, True, True]
     assert lake.read()["source_offset"].to_pylist() == [0, 1, 2, 3]
