@@ -84,7 +84,8 @@ class Runner:
 
     def want(self, names: Iterable[str]) -> None:
         """Start these jobs as soon as what they need is there."""
-        self._wanted += [name for name in names if name not in self._wanted and name not in self.took_s]
+        known = {*self._wanted, *self._running, *self.took_s}
+        self._wanted += [name for name in names if name not in known]
 
     def until(self, names: Iterable[str]) -> None:
         """Run until these jobs are done or ready. Raises BrokenHopError for the first that breaks."""

@@ -79,6 +79,8 @@ class Failover:
             writer.write(REFUSED)
         except OSError:
             pass  # the caller hung up
+        except asyncio.CancelledError:
+            pass  # we are being stopped, by `_close`; asyncio would write a trace for it
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FreeSettings
+from running import poll
 
 from firstmile.local.demo_runner import BrokenHopError, Job, Runner
 from firstmile.local.demo_watch import Watcher
@@ -50,6 +51,17 @@ def test_a_job_starts_only_when_what_it_needs_is_done(make_runner: MakeRunner, t
     runner.until(["second"])
     assert runner.results["second"] == {"seen": 1}
     assert set(runner.took_s) == {"first", "second"}
+
+
+def test_a_job_wanted_again_while_it_starts_is_started_once(make_runner: MakeRunner, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    code = f"open({str(count)!r}, 'a').write('x'); {SLEEP}"
+    answers = iter(["not yet", "not yet", "not yet", None])
+    runner = make_runner(Job("api", python("api", code), probe=lambda: next(answers)))
+    runner.want(["api"])
+    runner.tick()
+    runner.until(["api"])
+    poll(lambda: count.exists() and count.read_text() == "x", what="one start")
 
 
 def test_a_failing_verb_names_hop_log_and_remedy_and_shows_the_logs_end(
