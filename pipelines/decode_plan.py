@@ -195,7 +195,7 @@ def _prefix(reading: Reading) -> str:
 def quoted(text: str) -> str:
     """A text as a SQL literal.
 
-    >>> quoted("it's")
-    "'it\\\\\\\\'s'"
+    >>> quoted("it's") == "'it" + chr(92) + "'s'"
+    True
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
