@@ -62,7 +62,7 @@ def test_a_full_replay_shows_every_click_online(settings: Settings, users: list[
 
 @pytest.mark.timeout(600)
 def test_the_backfill_shows_every_click_offline(settings: Settings) -> None:
-    done = run(settings, "backfill", "oulad", "--data", str(DATA), timeout_s=500)
+    done = run(settings, "backfill", "oulad", "--data", str(DATA), "--no-content", timeout_s=500)
     assert done.returncode == 0, done.stderr[-3000:]
     history = str(settings.history / "user_activity" / "*.parquet")
     query = f"SELECT arg_max(activity, event_timestamp) FROM '{history}' GROUP BY user_id"

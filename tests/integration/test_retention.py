@@ -78,7 +78,7 @@ def test_the_lag_is_the_age_of_the_oldest_event_the_lake_has_not_read(lakeless: 
     nothing = Lake(lakeless.lake)
     columns = ("enriched_partition", "source_topic_id", "source_topic", "source_partition", "source_offset")
     empty = pa.table({name: pa.array([], pa.int64()) for name in (*columns, "received_us")})
-    nothing.commit(empty, end, {}, topic_id=topic_id)
+    nothing.commit(empty, end, topic_id=topic_id)
     assert nothing.read_to() == {read_key(topic_id, behind.partition): behind.n_behind}
     assert {(lag.n_behind, lag.age_s, lag.n_lost) for lag in archive_lag(lakeless)} == {(0, 0.0, 0)}
 
