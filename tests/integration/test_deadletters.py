@@ -147,6 +147,7 @@ def test_every_reason_is_listed_with_its_place_and_comes_back_repaired(
     assert {value(settings, name, ONE) for name, _ in bad.values()} == {1.0}
 
 
+@pytest.mark.slow
 def test_a_schema_registered_since_lets_the_original_bytes_through(
     settings: Settings, sender: Sender, stream: None
 ) -> None:
