@@ -124,10 +124,12 @@ def _kept(events: pa.Table, rules: Rules) -> tuple[pa.Table, dict[str, int]]:
 
 def _says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.bool_]:
     """Which property maps have one of the names, shape (n,)."""
-    found = np.zeros(len(properties), bool)
-    for name in names:
-        found |= pc.is_valid(pc.map_lookup(properties, pa.scalar(name), "first")).to_numpy()
-    return found
+    asked = pa.array(list(names), pa.string())
+    maps = properties.combine_chunks()
+    # Every map's pairs lie one behind the other: how many of the asked names stand before each edge.
+    n_found = np.concatenate(([0], np.cumsum(pc.is_in(maps.keys, asked).to_numpy(zero_copy_only=False))))
+    edges = maps.offsets.to_numpy() - maps.offsets[0].as_py()
+    return np.asarray(np.diff(n_found[edges]) > 0)
 
 
 def _write_activity(

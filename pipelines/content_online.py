@@ -9,7 +9,8 @@ import redis
 from feast import FeatureStore
 from feast.errors import FeatureViewNotFoundException
 
-from feature_repo.content_stats import read_content, unpack_segments
+from feature_repo.content_segments import unpack_segments
+from feature_repo.content_stats import read_content
 from feature_repo.fields import BY_SEGMENT, CONTENT
 from feature_repo.online_store import connect
 from feature_repo.store import apply, feature_store

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.content_stats import pack_segments
+from feature_repo.content_segments import pack_segments
 from feature_repo.fields import BY_SEGMENT, CONTENT, CONTENT_COUNTS
 from firstmile.settings import Settings
 from pipelines.view_history import write_file

@@ -72,7 +72,7 @@ def register(client: MlflowClient, experiment: str, candidate: Candidate) -> Reg
     model = candidate.data.model
     with mlflow.start_run(experiment_id=experiment, run_name=model) as run:
         run_id = str(run.info.run_id)
-        client.log_batch(run_id, _metrics(candidate), _params(candidate), _tags(candidate))
+        client.log_batch(run_id, params=_params(candidate), tags=_tags(candidate))
         with tempfile.TemporaryDirectory(prefix="firstmile-train-") as folder:
             _write_artifacts(Path(folder), candidate)
             client.log_artifacts(run_id, folder)
@@ -83,6 +83,8 @@ def register(client: MlflowClient, experiment: str, candidate: Candidate) -> Reg
             pip_requirements=REQUIREMENTS,
             model_format="ubj",
         )
+        # After the model: it would ask for the history of each metric there is, one by one.
+        client.log_batch(run_id, metrics=_metrics(candidate, run_id, info.model_id))
     version = mlflow.register_model(info.model_uri, model, tags={"feature_service": service_name(model)})
     client.set_registered_model_alias(model, CHALLENGER, str(version.version))
     return Registered(str(version.version), run_id)
@@ -112,10 +114,11 @@ def commit() -> str:
         return ""
 
 
-def _metrics(candidate: Candidate) -> list[Metric]:
+def _metrics(candidate: Candidate, run_id: str, model_id: str) -> list[Metric]:
+    """Of the run and of its model alike."""
     now_ms = int(mlflow.utils.time.get_current_time_millis())
     return [
-        Metric(metric_name(examination, day, name), value, now_ms, 0)
+        Metric(metric_name(examination, day, name), value, now_ms, 0, model_id=model_id, run_id=run_id)
         for examination, by_day in candidate.figures.items()
         for day, figures in by_day.items()
         for name, value in figures.items()

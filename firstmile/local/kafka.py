@@ -25,7 +25,8 @@ def program(settings: Settings) -> Program:
     properties = folder / "server.properties"
     properties.write_text(_properties(settings, folder))
     classpath = f"{kafka_jars(settings)}/*"
-    serve = [local.java, f"-Xmx{local.kafka_heap_mb}m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
+    # A small heap for one machine's events: the plain collector and the first compiler start with half the CPU.
+    serve = [local.java, f"-Xmx{local.kafka_heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     serve += ["-Dlog4j2.level=INFO", "-cp", classpath, "kafka.Kafka", str(properties)]
     command = ["exec", *serve]
     if not (folder / "log" / "meta.properties").exists():
