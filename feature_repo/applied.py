@@ -201,10 +201,11 @@ def _remember(applied: Applied, source: Source, ok: NDArray[np.bool_]) -> Applie
     )
 
 
-def without_ids(applied: Applied) -> Applied:
-    """The state without message ids: what an older row of the offline history keeps of it."""
-    none = np.zeros(0, np.int64)
-    return replace(applied, id_user=none, id_hash=none, id_received_s=none)
+def without_ids(applied: Applied, n: int) -> Applied:
+    """The state without the message ids of the first n rows: what an older row of the offline history keeps of it."""
+    end = int(np.searchsorted(applied.id_user, n))
+    ids = (applied.id_user[end:], applied.id_hash[end:], applied.id_received_s[end:])
+    return replace(applied, id_user=ids[0], id_hash=ids[1], id_received_s=ids[2])
 
 
 def pack_applied(applied: Applied) -> list[bytes]:

@@ -1,9 +1,10 @@
 """The rows of many users as columns, and their packed form: the feature `activity` of the view `user_activity`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,31 @@ def first_rows(rows: Rows, n: int) -> Rows:
         **{name: distinct.first(getattr(rows, name), n) for name in SETS},
         applied=applied_state.first(rows.applied, n),
     )
+
+
+# The columns that say whose an entry is, and at which bit the user's index stands in them.
+_USER_COLUMNS = {"user": 0, "fence_user": 0, "id_user": 0, "sketched": 0, "key": tiles.USER_SHIFT}
+
+
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """The rows of one part after those of another; at least one part."""
+    joined: Rows = _concat(parts, np.cumsum([0, *(part.n_rows for part in parts[:-1])]))
+    return joined
+
+
+def _concat(parts: Sequence[Any], starts: Ints) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple(_concat(each, starts) for each in zip(*parts, strict=True))
+    columns = {}
+    for name in (field.name for field in fields(parts[0])):
+        values = [getattr(part, name) for part in parts]
+        if is_dataclass(values[0]) or isinstance(values[0], tuple):
+            columns[name] = _concat(values, starts)
+            continue
+        if name in _USER_COLUMNS:
+            values = [v + (start << _USER_COLUMNS[name]) for v, start in zip(values, starts, strict=True)]
+        columns[name] = np.concatenate(values)
+    return type(parts[0])(**columns)
 
 
 def empty_rows(n: int) -> Rows:

@@ -11,6 +11,8 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +42,7 @@ from pipelines.rules import REASONS, Rules, read_rules
 from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
 MIN_EVENTS_PER_SHARD = 20_000
-"""A shard goes through about a thousand rounds of some ms whatever its size: few and large ones are fastest."""
+"""For fewer, a process costs more than it saves."""
 MANIFEST = "oulad.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
@@ -63,7 +65,8 @@ def run_oulad(
     """Write the history of chosen presentations; what was there of them is replaced."""
     chosen = [p for p in presentations.split(",") if p] or None
     settings = load_settings()
-    written = backfill_oulad(settings, oulad.read(data, chosen), days=(from_day, to_day), workers=workers)
+    tables = oulad.read(data, chosen)
+    written = backfill_oulad(settings, tables, days=(from_day, to_day), workers=workers, content=content)
     emit({**written, "content": backfill_content(settings, "oulad") if content else None})
 
 
@@ -75,9 +78,16 @@ def run_lake() -> None:
 
 
 def backfill_oulad(
-    settings: Settings, tables: oulad.OuladTables, *, days: tuple[int | None, int | None], workers: int
+    settings: Settings,
+    tables: oulad.OuladTables,
+    *,
+    days: tuple[int | None, int | None],
+    workers: int,
+    content: bool = True,
 ) -> dict[str, Any]:
-    """Write history/user_activity, user_profile, user_context and content/events; returns what was written.
+    """Write history/user_activity, user_profile, user_context and, unless `content` is false, content/events.
+
+    Returns what was written.
 
     Raises DataError when the range holds no event.
     """
@@ -92,7 +102,9 @@ def backfill_oulad(
     names = sorted(set(tables.info["presentation"].to_pylist()))
     history_to_us = int(pc.max(events["received_us"]).as_py())
     _forget(settings, names)
-    n_rows = _write_activity(settings, events, mapping, history_to_us=history_to_us, workers=workers)
+    about = settings.content / "events" if content else None
+    shard = _Shard(settings.history / "user_activity", about, mapping, history_to_us)
+    n_rows = _write_activity(shard, events, workers)
     profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
     profiles = profiles[~rules.internal.among(profiles)]
     _write_views(settings.history, profiles, events.filter(pc.equal(events["topic"], CONTEXT)))
@@ -132,60 +144,71 @@ def _says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.b
     return np.asarray(np.diff(n_found[edges]) > 0)
 
 
-def _write_activity(
-    settings: Settings, events: pa.Table, mapping: EventMapping, *, history_to_us: int, workers: int
-) -> int:
-    rows, about = settings.history / "user_activity", settings.content / "events"
+@dataclass(frozen=True)
+class _Shard:
+    """Events of whole users to files, one per presentation, each put in place when it is whole.
+
+    rows, about
+        Folders of the history and of the events about content; None: they are not wanted.
+    """
+
+    rows: Path
+    about: Path | None
+    mapping: EventMapping
+    history_to_us: int
+
+    def fold(self, i: int, frame: pd.DataFrame) -> int:
+        """Of shard i; the rules have kept all of its events. Returns the number of rows."""
+        events = clean(frame, self.mapping, Rules())
+        segment_of = None if self.about is None else np.full(len(frame), "", object)
+        names = sorted(set(_presentation(pd.Series(frame["user_id"].unique()))))
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(ReplacedFile(self.rows / _file(name, i), SCHEMA)) for name in names}
+            for table in grouped(activity_history(events, history_to_us=self.history_to_us, segment_of=segment_of)):
+                of = _presentation(table["user_id"].to_pandas()).to_numpy(str)
+                for name, file in files.items():
+                    file.write(table.filter(pa.array(of == name)))
+        if self.about is not None and segment_of is not None:
+            content = _about_content(events, segment_of)
+            for name, part in _by_presentation(content):
+                write_file(self.about / _file(name, i), pa.Table.from_pandas(part, preserve_index=False))
+        return sum(file.n_rows for file in files.values())
+
+
+def _file(presentation: str, i: int) -> str:
+    return f"oulad-{presentation}-{i}.parquet"
+
+
+def _write_activity(shard: _Shard, events: pa.Table, workers: int) -> int:
     n_rows = 0
-    shards = list(_shards(events.drop_columns(["properties"]).to_pandas(), workers))
+    parts = list(_parts(events.drop_columns(["properties"]).to_pandas(), workers))
     columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
     with (
         Progress(*columns, console=console, transient=not console.is_terminal) as progress,
-        ProcessPoolExecutor(min(workers, len(shards)), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool,
     ):
         bar = progress.add_task("backfill", total=events.num_rows)
-        jobs = {
-            pool.submit(_fold_shard, frame, (rows / name, about / name), mapping, history_to_us): len(frame)
-            for name, frame in shards
-        }
+        jobs = {pool.submit(shard.fold, i, part): len(part) for i, part in enumerate(parts)}
         for job in as_completed(jobs):
             n_rows += job.result()
             progress.advance(bar, jobs[job])
     return n_rows
 
 
-def _shards(frame: pd.DataFrame, workers: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Whole users, one shard of each presentation per worker."""
-    for name, part in _by_presentation(frame):
-        n = max(1, min(workers, len(part) // MIN_EVENTS_PER_SHARD))
-        shard = message_hash(part["user_id"].to_numpy(object)) % n
-        for i in range(n):
-            yield f"oulad-{name}-{i}.parquet", part[shard == i]
+def _parts(frame: pd.DataFrame, workers: int) -> Iterator[pd.DataFrame]:
+    """Whole users, one part per worker: a round takes milliseconds however few users are in it."""
+    n = max(1, min(workers, len(frame) // MIN_EVENTS_PER_SHARD))
+    code, users = pd.factorize(frame["user_id"])
+    shard = (message_hash(users.to_numpy(object)) % n)[code]
+    return (frame[shard == i] for i in range(n))
 
 
-def _fold_shard(frame: pd.DataFrame, paths: tuple[Path, Path], mapping: EventMapping, history_to_us: int) -> int:
-    """Fold one shard into one file, put in place when it is whole; returns its number of rows.
-
-    frame
-        Events the rules keep.
-    paths
-        Of the history, and of the events about content.
-    """
-    events, segment_of = clean(frame, mapping, Rules()), np.full(len(frame), "", object)
-    with ReplacedFile(paths[0], SCHEMA) as file:
-        tables = activity_history(events, history_to_us=history_to_us, segment_of=segment_of)
-        for table in grouped(tables):
-            file.write(table)
-    write_file(paths[1], _about_content(events, segment_of))
-    return file.n_rows
-
-
-def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pa.Table:
+def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pd.DataFrame:
     """What `content_stats` reads of the events that name a content item."""
-    columns = ["message_id", "content_id", "name", "weight", "received_us"]
+    columns = ["user_id", "message_id", "content_id", "name", "weight", "received_us"]
     families = np.array([*FAMILIES, None], object)  # the last is that of NOT_COUNTED, -1
     named = events.frame[columns].assign(family=families[events.family], segment=segment_of)
-    return pa.Table.from_pandas(named[named["content_id"].notna()], preserve_index=False)
+    return named[named["content_id"].notna()]
 
 
 def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> None:
@@ -209,9 +232,15 @@ def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> N
 
 
 def _by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    presentation = frame["user_id"].str.rsplit("-", n=1).str[0]
-    for name, part in frame.groupby(presentation, sort=True):
+    for name, part in frame.groupby(_presentation(frame["user_id"]), sort=True):
         yield str(name), part
+
+
+def _presentation(user_ids: pd.Series) -> pd.Series:
+    """Of each user, `<presentation>-<student>`."""
+    code, users = pd.factorize(user_ids)
+    names: pd.Series = pd.Series(users).str.rpartition("-")[0].iloc[code].set_axis(user_ids.index)
+    return names
 
 
 def _forget(settings: Settings, presentations: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 All users take their first changed minute together, then their second, and so on: one call of `fold` per round.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from feature_repo.activity import Events, fold
 from feature_repo.applied import pack_applied, without_ids
-from feature_repo.row import Rows, empty_rows, first_rows, pack_rows, unpack_rows
+from feature_repo.row import Rows, concat_rows, empty_rows, first_rows, pack_rows, unpack_rows
 from pipelines.clean import CleanEvents, to_events
 from pipelines.segment import segments
 
 MINUTE_US = 60_000_000
 ROWS_PER_GROUP = 40_000
+ROWS_PACKED_AT_ONCE = 4_000
+"""Packing costs two milliseconds a time, and a late round has the rows of a few users alone."""
 
 Base = Mapping[str, tuple[bytes, bytes, int]]
 """Rows to start from: activity, applied and version by user."""
@@ -51,7 +53,7 @@ def activity_history(
     base: Base | None = None,
     segment_of: NDArray[np.object_] | None = None,
 ) -> Iterator[pa.Table]:
-    """Tables of SCHEMA, one per round, for all users of the batch.
+    """Tables of SCHEMA, of one or more rounds each, for all users of the batch.
 
     events
         In order of arrival (received_us).
@@ -67,6 +69,7 @@ def activity_history(
         return
     plan = _plan(events)
     rows = _start(plan.user_ids, base or {})
+    waiting: list[Rows] = []
     for r, n in enumerate(plan.n_active.tolist()):
         rows = first_rows(rows, n)
         at = slice(int(plan.edges[r]), int(plan.edges[r + 1]))
@@ -75,7 +78,10 @@ def activity_history(
             segment_of[plan.order[at]] = segments(rows, batch.source.user, batch.source.received_us)
         rows, _ = fold(rows, batch)
         n_next = int(plan.n_active[r + 1]) if r + 1 < len(plan.n_active) else 0
-        yield _table(rows, plan.user_ids[:n], n_next, history_to_us)
+        waiting.append(_as_known(rows, n_next, history_to_us))
+        if sum(each.n_rows for each in waiting) >= ROWS_PACKED_AT_ONCE or not n_next:
+            yield _table(waiting, plan.user_ids)
+            waiting = []
 
 
 def _start(user_ids: NDArray[np.object_], base: Base) -> Rows:
@@ -109,21 +115,22 @@ def _plan(events: CleanEvents) -> _Plan:
     return _Plan(np.asarray(names, object)[order], ordered, chosen, edges, n_active)
 
 
-def _table(rows: Rows, user_ids: NDArray[np.object_], n_next: int, history_to_us: int | None) -> pa.Table:
+def _as_known(rows: Rows, n_next: int, history_to_us: int | None) -> Rows:
     """The rows after a round. Those from n_next on are their users' last: they keep the message ids and reach to the
     end of the history; the others hold what was known by their own time."""
-    n = rows.n_rows
-    applied = rows.applied
+    applied = without_ids(rows.applied, n_next)
     if history_to_us is not None:
-        is_last = np.arange(n) >= n_next
+        is_last = np.arange(rows.n_rows) >= n_next
         applied = replace(applied, history_to_us=np.where(is_last, history_to_us, applied.max_received_us))
-    packed = pack_applied(without_ids(applied))
-    if n_next < n:
-        packed[n_next:] = pack_applied(applied)[n_next:]
+    return replace(rows, applied=applied)
+
+
+def _table(rounds: Sequence[Rows], user_ids: NDArray[np.object_]) -> pa.Table:
+    rows = concat_rows(rounds)
     columns = [
-        pa.array(user_ids, pa.string()),
+        pa.array(np.concatenate([user_ids[: each.n_rows] for each in rounds]), pa.string()),
         pa.array(rows.version_us, pa.timestamp("us", tz="UTC")),
         pa.array(pack_rows(rows), pa.binary()),
-        pa.array(packed, pa.binary()),
+        pa.array(pack_applied(rows.applied), pa.binary()),
     ]
     return pa.table(columns, schema=SCHEMA)

@@ -226,8 +226,9 @@ def test_a_full_memory_of_ids_stays_within_its_size() -> None:
 
 
 def test_an_older_row_of_the_history_keeps_all_but_the_ids() -> None:
-    rows = fold_one(logged(with_ids([Event(T0), Event(T0 + HOUR)]), ["t", "t"]))
-    bare = without_ids(rows.applied)
+    rows = fold_one(logged(with_ids([Event(T0), Event(T0 + HOUR, user=1)]), ["t", "t"]), n_users=2)
+    assert without_ids(rows.applied, 1).id_user.tolist() == [1]
+    bare = without_ids(rows.applied, 2)
     assert not len(bare.id_hash)
     assert bare.fence_offset.tolist() == rows.applied.fence_offset.tolist()
     assert bare.max_received_us.tolist() == rows.applied.max_received_us.tolist()

@@ -24,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.activity import LATENESS_MS, MAX_EVENT_MS, MAX_WEIGHT, fold
-from feature_repo.row import empty_rows, first_rows, pack_rows
+from feature_repo.applied import pack_applied
+from feature_repo.row import concat_rows, empty_rows, first_rows, pack_rows
 from feature_repo.tiles import LEVELS, MAX_USERS
 from firstmile.errors import DataError
 from firstmile.names import FAMILIES, FORMATS
@@ -94,6 +95,15 @@ def test_the_first_rows_alone_equal_those_of_all(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, 3))
     assert pack_rows(first_rows(rows, n)) == pack_rows(rows)[:n]
     assert pack_rows(through_bytes(first_rows(rows, n))) == pack_rows(rows)[:n]
+
+
+@examples(40)
+@given(st.data())
+def test_rows_put_after_each_other_pack_as_each_does_alone(data: st.DataObject) -> None:
+    parts = [fold_one(data.draw(histories(n_users=2)), n_users=2) for _ in range(data.draw(st.integers(1, 3)))]
+    together = concat_rows(parts)
+    assert pack_rows(together) == [packed for part in parts for packed in pack_rows(part)]
+    assert pack_applied(together.applied) == [packed for part in parts for packed in pack_applied(part.applied)]
 
 
 def test_nothing_to_fold_changes_nothing() -> None:
