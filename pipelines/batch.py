@@ -109,12 +109,12 @@ class BatchWriter:
         self.timer.lap("read_rows")
         self._send(changes.events, stored, dead)
         self.timer.lap("side_outputs")
-        self.after("side_outputs")
         written = apply_changes(
             self.client,
             changes,
             stored,
             guard=guard,
+            before_writing=self._flush,  # Kafka takes them while the rows are folded
             on_conflict=lambda: self._still(start, expected),
             lap=self.timer.lap,
         )
@@ -136,12 +136,16 @@ class BatchWriter:
             raise StoreLossError("progress moved while a batch was being written: a second stream runs; stop one")
         return guard
 
+    def _flush(self) -> None:
+        self.producer.flush()
+        self.timer.lap("flush")
+        self.after("side_outputs")
+
     def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
         profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
         self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles, _segments(events, stored)))
         for dead_key, value in self.outputs.dead_letters(dead):
             self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
-        self.producer.flush()
         if dead.num_rows:
             reasons = dead["reason"].value_counts().to_pylist()
             log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))

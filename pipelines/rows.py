@@ -140,6 +140,7 @@ def apply_changes(
     *,
     on_conflict: Callable[[], bytes | None],
     guard: bytes | None = None,
+    before_writing: Callable[[], None] = lambda: None,
     lap: Callable[[str], None] = lambda _: None,
 ) -> Written:
     """Fold and write until every user is written.
@@ -148,6 +149,8 @@ def apply_changes(
         Rows as read for `changes.users()`.
     guard
         `progress.guard` as read before the rows: a store that is another by now takes no row. None: not asked for.
+    before_writing
+        Called once, when everything is folded and no row is written.
     on_conflict
         Called before rows are read again; gives the guard from there on, or raises if the store as a whole is no
         longer the one the batch began with.
@@ -158,9 +161,11 @@ def apply_changes(
     """
     totals = np.zeros(len(_COUNTERS), np.int64)
     n_users, n_conflicts = len(stored.user_ids), 0
-    for _ in range(MAX_TRIES):
+    for attempt in range(MAX_TRIES):
         writes, counters = _fold(changes, stored)
         lap("fold")
+        if not attempt:
+            before_writing()
         pending = [i for i, write in enumerate(writes) if write is not None]
         done = compare_and_set(client, [write for write in writes if write is not None], guard=guard)
         lap("rows")
