@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql.streaming import StreamingQuery
 
 from firstmile.errors import ConflictError, DependencyError, FirstmileError
@@ -54,7 +55,7 @@ def run_until(
         query = again()
         failed, wrapped = _wait(stopping, [query, *others], failure)
     for other in others:
-        other.stop()
+        _stop(other)
     if failed:
         raise failed
     for name, error in wrapped.items():
@@ -72,6 +73,16 @@ def _why_again(error: Exception | None) -> str | None:
     return "plans again with the schemas it has learned" if StalePlanError.__name__ in str(error) else None
 
 
+def _stop(query: StreamingQuery) -> None:
+    """Stop a query; one that hangs, on a Kafka that is gone, ends with the process: its next start does the batch
+    again."""
+    try:
+        query.stop()
+    except Py4JJavaError as error:
+        first_line = str(error.java_exception.getMessage()).splitlines()[0]
+        log.warning("%s did not stop in time and is left: %s", query.name, first_line)
+
+
 def _wait(
     stopping: threading.Event, queries: Sequence[StreamingQuery], failure: Callable[[], FirstmileError | None]
 ) -> tuple[FirstmileError | None, dict[str, Exception]]:
@@ -79,5 +90,5 @@ def _wait(
     while all(q.isActive for q in queries) and not stopping.wait(0.2):
         pass
     failed, errors = failure(), {q.name: q.exception() for q in queries}
-    queries[0].stop()
+    _stop(queries[0])
     return failed, {name: error for name, error in errors.items() if error is not None}

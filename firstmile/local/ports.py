@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from collections.abc import Iterable
 
 import psutil
@@ -11,6 +12,8 @@ from firstmile.errors import ConflictError
 LOOPBACK = "127.0.0.1"
 # Below Linux' ephemeral range (32768 up), from which the kernel takes a port for every outgoing connection.
 _FREE_FROM, _FREE_TO = 20_000, 32_000
+LET_GO_S = 10.0
+"""A killed process keeps its ports until the last of its threads has gone, and is seen by nobody meanwhile."""
 
 
 def is_free(port: int) -> bool:
@@ -61,7 +64,15 @@ def require_free(ports: Iterable[tuple[str, int]]) -> None:
     ports
         (name of the setting, port).
     """
-    taken = [(setting, port) for setting, port in ports if not is_free(port)]
+    taken = _taken(ports)
+    deadline = time.monotonic() + LET_GO_S
+    while time.monotonic() < deadline and any(holder_pid(port) is None for _, port in taken):
+        time.sleep(0.1)
+        taken = _taken(taken)
     if taken:
         which = "; ".join(f"port {port} is held by {holder(port)}: stop it or set {setting}" for setting, port in taken)
         raise ConflictError(which)
+
+
+def _taken(ports: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(setting, port) for setting, port in ports if not is_free(port)]
