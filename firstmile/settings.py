@@ -95,6 +95,9 @@ class StreamSettings(_Section):
     )
     shuffle_partitions: int = Field(2, ge=1)
     max_offsets_per_trigger: int = Field(50_000, ge=1)
+    decode_in_python: int = Field(
+        3_000, ge=0, description="records of a batch up to which Python decodes it, not the JVM"
+    )
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="of the stream; 0: no Prometheus endpoint")
     archive_metrics_port: int = Field(0, ge=0, le=65535, description="of the archive; 0: no Prometheus endpoint")

@@ -1,7 +1,7 @@
-"""Kafka records to flat columns, in the JVM: one pass per batch, Avro decoded by the schema of each record's writer.
+"""Kafka records to flat columns, Avro decoded by the schema of each record's writer: few of them in Python, where
+nothing waits for a plan, many in the JVM (docs/adr/0007).
 
-The stream plans once, with the schemas it knows; records of one it has just learned take a second pass, and the stream
-plans again (stream.py). A record nobody can use keeps its bytes and gets a reason; it goes to the dead letters.
+A record nobody can use keeps its bytes and gets a reason; it goes to the dead letters.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ from pyspark.sql import DataFrame
 from firstmile.errors import WireError
 from firstmile.names import STREAM_TOPICS
 from firstmile.wire import Registry
-from pipelines.decode_plan import NEEDS_SCHEMA, Reading, selects
+from pipelines.decode_plan import NEEDS_SCHEMA, RAW, Reading, selects
+from pipelines.decode_records import decode_records
 from pipelines.topics import schema_text
 
 
@@ -25,7 +26,6 @@ class WriterSchemas:
 
     registry: Registry
     text_by_id: dict[str, dict[int, str]] = field(default_factory=lambda: {topic: {} for topic in STREAM_TOPICS})
-    n_learned: int = 0
 
     def learn_latest(self) -> None:
         """Add the schema each topic's writers use now."""
@@ -45,8 +45,12 @@ class WriterSchemas:
         if not _is_readable(text, schema_text(topic)):
             return False
         self.text_by_id[topic][schema_id] = text
-        self.n_learned += 1
         return True
+
+    def text(self, topic: str, schema_id: int) -> str | None:
+        """The schema of that id, learned if it is new; None when there is none."""
+        known = self.text_by_id[topic]
+        return known[schema_id] if schema_id in known or self.learn(topic, schema_id) else None
 
 
 def _is_readable(writer: str, reader: str) -> bool:
@@ -60,35 +64,35 @@ def _is_readable(writer: str, reader: str) -> bool:
     return needed <= given
 
 
-def planned(records: DataFrame, schemas: WriterSchemas, reading: Reading) -> DataFrame:
-    """Kafka's records (or a stream of them) with the columns of `decoded`, by the schemas known now."""
-    for expressions in selects(schemas.text_by_id, reading):
-        records = records.selectExpr(expressions)
-    return records
+def raw(records: DataFrame) -> DataFrame:
+    """What of Kafka's records (or a stream of them) is read."""
+    return records.selectExpr(*RAW)
 
 
-def decoded(batch: DataFrame, schemas: WriterSchemas, reading: Reading) -> pa.Table:
-    """A planned batch as one Arrow table, ordered by arrival; what the plan knew no schema of is decoded now.
+def decoded(batch: DataFrame, n: int, schemas: WriterSchemas, reading: Reading, *, few: int) -> pa.Table:
+    """A batch of `raw` records as one Arrow table, ordered by arrival.
+
+    n
+        About how many there are: up to `few` are decoded in Python.
 
     Columns: topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason (null =
     good), message_id, user_id, anonymous_id, type, name, event_us, sent_us, received_us, weight, user_agent, consent,
     is_clamped, content_id, format, page, step, field, target, onboarding_us; for profiles updated_us; properties (of a
     context, of a record with a watched one; a profile's traits), enriched (the encoded beginning of an enriched event).
     """
-    table = batch.toArrow()
-    strange = pc.equal(table["reason"], NEEDS_SCHEMA).fill_null(False)
-    if pc.any(strange).as_py():
-        table = pa.concat_tables(
-            [table.filter(pc.invert(strange)), _again(batch, table.filter(strange), schemas, reading)]
-        )
+    is_small = n <= few
+    table = decode_records(batch.toArrow(), schemas.text, reading) if is_small else _by_spark(batch, schemas, reading)
     return table.sort_by([("received_us", "ascending"), ("topic", "ascending"), ("offset", "ascending")])
 
 
-def _again(batch: DataFrame, strange: pa.Table, schemas: WriterSchemas, reading: Reading) -> pa.Table:
-    unknown = set(zip(strange["topic"].to_pylist(), strange["schema_id"].to_pylist(), strict=True))
-    learned = [schemas.learn(topic, schema_id) for topic, schema_id in unknown if schema_id is not None]
-    if not any(learned):
-        return strange
-    raw = batch.sparkSession.createDataFrame(strange.select(["topic", "partition", "offset", "at_us", "key", "value"]))
-    records = raw.selectExpr("*", "timestamp_micros(at_us) AS timestamp").drop("at_us")
-    return planned(records, schemas, reading).toArrow().cast(strange.schema)
+def _by_spark(batch: DataFrame, schemas: WriterSchemas, reading: Reading) -> pa.Table:
+    """By a plan with the schemas known now; records of one that is not are decoded when it has been learned."""
+    records = batch
+    for expressions in selects(schemas.text_by_id, reading):
+        records = records.selectExpr(*expressions)
+    table = records.toArrow()
+    strange = table.filter(pc.equal(table["reason"], NEEDS_SCHEMA).fill_null(False))
+    if not strange.num_rows:
+        return table
+    again = decode_records(strange, schemas.text, reading).cast(table.schema)
+    return pa.concat_tables([table.filter(pc.not_equal(table["reason"], NEEDS_SCHEMA).fill_null(True)), again])

@@ -1,4 +1,4 @@
-"""The stream's decoding as Spark SQL text: Kafka records in, flat columns and reasons out, all in the JVM.
+"""The decoding of many records as Spark SQL text: Kafka's in, flat columns and reasons out, all in the JVM.
 
 Text, because a plan built column by column from Python costs a call into the JVM for each function.
 """
@@ -24,13 +24,16 @@ MAX_AHEAD_US: Final = 86_400_000_000
 TOMBSTONE: Final = "tombstone"
 NEEDS_SCHEMA: Final = "unknown_schema"
 
+RAW: Final = ("topic", "partition", "offset", "unix_micros(timestamp) AS at_us", "key", "value")
+"""What is read of Kafka's columns."""
+
 Texts = Mapping[str, Mapping[int, str]]
 """Writer schemas: topic → schema id → schema."""
 Select = list[str]
 """Expressions of one select, over the columns of the one before."""
 
-_TEXTS = ("message_id", "user_id", "anonymous_id", "type", "name", "user_agent", *FIELDS)
-_VALUES = ("event_us", "sent_us", "received_us", "weight", "consent", "is_clamped", "onboarding_us", "updated_us")
+TEXTS = ("message_id", "user_id", "anonymous_id", "type", "name", "user_agent", *FIELDS)
+VALUES = ("event_us", "sent_us", "received_us", "weight", "consent", "is_clamped", "onboarding_us", "updated_us")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Reading:
 
 
 def selects(texts: Texts, reading: Reading) -> list[Select]:
-    """One select after the other, from Kafka's columns to those of `decode.decode`."""
+    """One select after the other, from RAW's columns to those of `decode.decoded`."""
     return [
         _framed(),
         ["*", *_decoded(texts)],
@@ -75,7 +78,7 @@ def prefix_fields() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 def _framed() -> Select:
     number = "try_cast(conv(hex(substring(value, 2, 4)), 16, 10) AS INT)"  # ids past 2**31 are nobody's
     return [
-        *("topic", "partition", "offset", "unix_micros(timestamp) AS at_us", "key", "value"),
+        *("topic", "partition", "offset", "at_us", "key", "value"),
         f"CASE WHEN length(value) >= {HEADER.size} THEN {number} END AS schema_id",
         f"hex(substring(value, 1, 1)) = '{MAGIC:02X}' AS is_framed",
     ]
@@ -118,7 +121,7 @@ def _flat(reading: Reading) -> Select:
         "onboarding_us": "try_cast(e.properties['onboarding_at'] AS BIGINT)",
         "updated_us": "unix_micros(p.updated_at)",
     }
-    return [f"{columns[name]} AS {name}" for name in (*_TEXTS, *_VALUES)]
+    return [f"{columns[name]} AS {name}" for name in (*TEXTS, *VALUES)]
 
 
 def _first_of(properties: Sequence[str]) -> str:
@@ -150,7 +153,7 @@ def _are_texts() -> str:
     """Whether every text is UTF-8, which Avro promises and Spark does not check: joined by a space, so that no two
     broken ones make a whole one, and looked at once."""
     maps = (f"{function}({properties})" for properties in ("e.properties", "p.traits") for function in _KEYS_AND_VALUES)
-    return f"is_valid_utf8(concat_ws(' ', {', '.join((*_TEXTS, *maps))}))"
+    return f"is_valid_utf8(concat_ws(' ', {', '.join((*TEXTS, *maps))}))"
 
 
 _KEYS_AND_VALUES = ("map_keys", "map_values")
@@ -166,8 +169,8 @@ def _wanted(reading: Reading) -> Select:
     kept = "CASE WHEN reason IS NOT NULL THEN value END AS value"
     position = ("topic", "partition", "offset", "at_us", "key")
     # What has a reason may hold texts that Python cannot read.
-    texts = (f"CASE WHEN reason IS NULL THEN {name} END AS {name}" for name in _TEXTS)
-    return [*position, kept, "schema_id", "reason", *texts, *_VALUES, properties, f"{_prefix(reading)} AS enriched"]
+    texts = (f"CASE WHEN reason IS NULL THEN {name} END AS {name}" for name in TEXTS)
+    return [*position, kept, "schema_id", "reason", *texts, *VALUES, properties, f"{_prefix(reading)} AS enriched"]
 
 
 def _prefix(reading: Reading) -> str:

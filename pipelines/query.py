@@ -19,10 +19,6 @@ Kafka source's metrics fail on offsets that were never asked for (SPARK-55271). 
 log = logging.getLogger(__name__)
 
 
-class StalePlanError(Exception):
-    """Raised by a batch before any of its effects: the query is to be planned again."""
-
-
 def on_stop_signals() -> threading.Event:
     """An event that SIGTERM and Ctrl-C set. Call before Spark starts: a JVM takes seconds, a signal may come first."""
     stopping = threading.Event()
@@ -50,8 +46,8 @@ def run_until(
     """
     others = [] if beside is None else [beside]
     failed, wrapped = _wait(stopping, [query, *others], failure)
-    while failed is None and again is not None and (why := _why_again(wrapped.get(query.name))):
-        log.info("%s %s; going on", query.name, why)
+    while failed is None and again is not None and _IS_SPARK_55271 in str(wrapped.get(query.name)):
+        log.info("%s has finished the batch that a kill had left; going on", query.name)
         query = again()
         failed, wrapped = _wait(stopping, [query, *others], failure)
     for other in others:
@@ -65,12 +61,6 @@ def run_until(
             ) from error
         first_line = str(error).splitlines()[0]
         raise DependencyError(f"{name} stopped: {first_line}; the lines above have the whole trace") from error
-
-
-def _why_again(error: Exception | None) -> str | None:
-    if _IS_SPARK_55271 in str(error):
-        return "has finished the batch that a kill had left"
-    return "plans again with the schemas it has learned" if StalePlanError.__name__ in str(error) else None
 
 
 def _stop(query: StreamingQuery) -> None:

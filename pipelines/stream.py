@@ -24,7 +24,7 @@ from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
-from pipelines.decode import WriterSchemas, decoded, planned
+from pipelines.decode import WriterSchemas, decoded, raw
 from pipelines.decode_plan import TOMBSTONE, Reading
 from pipelines.enrich import SideOutputs
 from pipelines.lake import Lake
@@ -38,7 +38,7 @@ from pipelines.offsets import (
     to_json,
 )
 from pipelines.progress_line import progress_line
-from pipelines.query import StalePlanError, on_stop_signals, run_until
+from pipelines.query import on_stop_signals, run_until
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 from pipelines.stream_lag import StreamLag
@@ -64,7 +64,6 @@ class Stream:
         self._checkpoint: Path
         self._start: dict[tuple[str, int], int] = {}
         self._query: StreamingQuery | None = None
-        self._n_planned = 0
         self._logged_at = 0.0
 
     def start(self) -> StreamingQuery:
@@ -106,9 +105,8 @@ class Stream:
             .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)
             .load()
         )
-        self._n_planned = self._schemas.n_learned
         self._query = (
-            planned(source, self._schemas, self._reading)
+            raw(source)
             .writeStream.foreachBatch(self._run_batch)
             .option("checkpointLocation", str(self._checkpoint))
             .trigger(processingTime="0 seconds")
@@ -118,8 +116,6 @@ class Stream:
         return self._query
 
     def _run_batch(self, batch: DataFrame, batch_id: int) -> None:
-        if self._schemas.n_learned != self._n_planned:
-            raise StalePlanError  # before any effect: `run_until` starts the query again, with this very batch
         try:
             start = batch_offsets(self._checkpoint, batch_id - 1) or initial_offsets(self._checkpoint)
             end = batch_offsets(self._checkpoint, batch_id)
@@ -127,7 +123,8 @@ class Stream:
             timer.restart()
             self.writer.check(start)
             timer.lap("check")
-            table = decoded(batch, self._schemas, self._reading)
+            n = sum(end.values()) - sum(start.values())
+            table = decoded(batch, n, self._schemas, self._reading, few=self.settings.stream.decode_in_python)
             timer.lap("decode")
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
