@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from feast import Entity, FeatureStore, Field, FileSource, StreamFeatureView
 from feast.data_format import JsonFormat
 from feast.data_source import KafkaSource
@@ -22,6 +24,14 @@ from pipelines.spark import spark_session
 
 TOPIC, VIEW = "benchmark.json", "latest_event"
 CHECKPOINT = Path("/tmp/checkpoint")
+NO_EVENTS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("event_timestamp", pa.timestamp("us", tz="UTC")),
+        ("name", pa.string()),
+        ("weight", pa.int64()),
+    ]
+)
 JSON_SCHEMA = "user_id string, event_timestamp timestamp, name string, weight bigint, properties map<string,string>"
 
 
@@ -73,12 +83,14 @@ def main() -> None:
     """Run until ended."""
     settings = load_settings()
     shutil.rmtree(CHECKPOINT, ignore_errors=True)
+    session = spark_session(settings, "feast-processor")  # before Feast makes one, without our jars
     fs = store(settings)
+    pq.write_table(NO_EVENTS.empty_table(), settings.home / "none.parquet")  # Feast looks at it when it registers
     fs.apply(list(view(settings)))
     config = SparkProcessorConfig(
         mode="spark",
         source="kafka",
-        spark_session=spark_session(settings, "feast-processor"),
+        spark_session=session,
         processing_time="0 seconds",
         query_timeout=None,
     )
