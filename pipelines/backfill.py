@@ -34,6 +34,7 @@ from firstmile.settings import ROOT, Settings, load_settings
 from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import backfill_lake, grouped
 from pipelines.clean import CleanEvents, clean, read_mapping
+from pipelines.content_tiles import ContentTiles
 from pipelines.history import SCHEMA, activity_history
 from pipelines.mapping import EventMapping
 from pipelines.oulad_events import oulad_events
@@ -67,6 +68,8 @@ def run_oulad(
     settings = load_settings()
     tables = oulad.read(data, chosen)
     written = backfill_oulad(settings, tables, days=(from_day, to_day), workers=workers, content=content)
+    if not content:
+        ContentTiles(settings).ensure_history()
     emit({**written, "content": backfill_content(settings, "oulad") if content else None})
 
 

@@ -103,9 +103,13 @@ class ContentTiles:
             write_file(path, _table(part.sort_values(["content_id", "event_timestamp"]), HISTORY))
         for path in old:
             path.unlink()
-        if not any(self.history.glob("*.parquet")):  # so that the view can be read and materialized
-            write_file(self.history / f"{NO_MONTH}.parquet", HISTORY.empty_table())
+        self.ensure_history()
         return rows.drop_duplicates("content_id", keep="last")
+
+    def ensure_history(self) -> None:
+        """An empty file where there is none, so that the view can be read and materialized."""
+        if not any(self.history.glob("*.parquet")):
+            write_file(self.history / f"{NO_MONTH}.parquet", HISTORY.empty_table())
 
     def latest(self) -> pd.DataFrame:
         """The last row of each content item in the history."""

@@ -13,6 +13,8 @@ from firstmile.local.demo_runner import Job, Runner, how_it_ended
 from firstmile.local.process import Supervised
 
 WATCH_S = 0.2
+WORKER_S = 5.0
+"""A process younger than this is a passing helper of the service's, not one of its workers."""
 RESTARTED = ("serve", "standby")
 
 PARTS = "firstmile up"
@@ -80,7 +82,8 @@ class Watcher:
     def _look_at_workers(self, name: str, found: Supervised) -> None:
         """A service's own processes: it starts them again itself, or dies with them."""
         try:
-            now = {child.pid: child.name() for child in psutil.Process(found.pid).children(recursive=True)}
+            children = psutil.Process(found.pid).children(recursive=True)
+            now = {c.pid: c.name() for c in children if time.time() - c.create_time() >= WORKER_S}
         except psutil.Error:
             return
         for pid, program in self._workers.get(name, {}).items():
