@@ -5,6 +5,8 @@
 
 import argparse
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -12,24 +14,25 @@ from benchmarks import lab
 from benchmarks.machine import facts
 from feature_repo.fields import ACTIVITY
 from feature_repo.online_store import connect, feature_field
+from feature_repo.store import apply
 from firstmile import oulad
 from firstmile.settings import ROOT
 from pipelines.backfill import backfill_oulad
-from pipelines.recover import materialize
 
+USER_VIEWS = ["user_activity", "user_profile", "user_context"]
 APPLIED = feature_field(ACTIVITY, "applied")
 
 
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=str(ROOT / "data" / "oulad"))
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "oulad")
     parser.add_argument("--presentations", default="")
     given, machine = parser.parse_args(), facts()
     chosen = [p for p in given.presentations.split(",") if p] or None
     with lab.own_stack() as settings:
         backfill_oulad(settings, oulad.read(given.data, chosen), days=(None, None), workers=2)
-        materialize(settings)
+        apply(settings).materialize(datetime(2010, 1, 1, tzinfo=UTC), datetime.now(UTC), feature_views=USER_VIEWS)
         client = connect(settings.redis_url, timeout_s=30)
         keys = [key for key in client.scan_iter(count=1_000) if b"user_id" in key]
         whole = np.array([client.memory_usage(key, samples=0) for key in keys])
