@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
-from pyspark.sql import types as T  # noqa: N812 - the name every Spark text uses
 
 from benchmarks import lab
 from benchmarks.machine import facts
@@ -23,16 +22,7 @@ from pipelines.decode_plan import Reading
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 
-KAFKA = T.StructType(
-    [
-        T.StructField("topic", T.StringType()),
-        T.StructField("partition", T.IntegerType()),
-        T.StructField("offset", T.LongType()),
-        T.StructField("timestamp", T.TimestampType()),
-        T.StructField("key", T.BinaryType()),
-        T.StructField("value", T.BinaryType()),
-    ]
-)
+KAFKA = "topic string, partition int, offset bigint, timestamp timestamp, key binary, value binary"
 N_WARM_UP = 30
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import types as T  # noqa: N812 - the name every Spark text uses
 
 from firstmile.clock import SystemClock
 from firstmile.names import CONTEXT, ENRICHED, PROFILES, STREAM_TOPICS, USER_ACTIONS
@@ -26,16 +25,7 @@ from pipelines.enrich import SideOutputs
 from pipelines.spark import spark_session
 
 NOW = SystemClock().now_us
-KAFKA = T.StructType(
-    [
-        T.StructField("topic", T.StringType()),
-        T.StructField("partition", T.IntegerType()),
-        T.StructField("offset", T.LongType()),
-        T.StructField("timestamp", T.TimestampType()),
-        T.StructField("key", T.BinaryType()),
-        T.StructField("value", T.BinaryType()),
-    ]
-)
+KAFKA = "topic string, partition int, offset bigint, timestamp timestamp, key binary, value binary"
 TOPIC_IDS = {topic: f"id-of-{topic}" for topic in STREAM_TOPICS}
 
 
