@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pyspark.sql import DataFrame, SparkSession
@@ -108,10 +108,11 @@ class Archive:
         schema_id = F.conv(F.hex(F.substring("value", 2, 4)), 16, 10).cast("bigint")
         framed = batch.select("partition", "offset", "value", schema_id.alias("schema_id"))
         body = F.substring(F.col("value"), HEADER.size + 1, F.length("value"))
-        case: Any = F
+        ours = schema_text(ENRICHED)
+        case = F.when(F.lit(False), from_avro(body, ours))  # a batch may be empty, as the first is before any event
         for row in framed.select("schema_id").distinct().collect():
             text = self._registry.writer_text(row["schema_id"])
-            value = from_avro(body, text, {"avroSchema": schema_text(ENRICHED)})
+            value = from_avro(body, text, {"avroSchema": ours})
             case = case.when(F.col("schema_id") == row["schema_id"], value)
         events = framed.withColumn("e", case).orderBy("partition", "offset")
         flat = events.select(F.col("partition").alias("enriched_partition"), "e.*").withColumns(
