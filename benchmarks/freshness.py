@@ -37,7 +37,7 @@ PROBES_PER_S = 40
 WARM_UP_S = 40
 TICK_S = 0.005
 POLL_S = 0.01
-"""Adds 5 ms on average to what is measured; oftener, the prober takes a third of a core from it."""
+"""Adds 5 ms on average to what is measured; oftener would take more CPU from it."""
 SETTLE_S = 20.0
 StepTimes = dict[str, tuple[float, float]]
 """(seconds, number) by step."""

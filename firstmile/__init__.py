@@ -2,6 +2,6 @@
 
 import typeguard
 
-# Feast checks the types of its definitions by recompiling 261 functions when it is imported, for two to four seconds of
+# Feast checks the types of its definitions by recompiling 261 functions when it is imported, for three seconds of
 # every process that reads or writes a feature. `feast apply` still does; what it has registered needs no second check.
 setattr(typeguard, "typechecked", lambda target=None, **_: target if target is not None else lambda each: each)  # noqa: B010

@@ -61,7 +61,7 @@ def run_oulad(
     from_day: Annotated[int | None, typer.Option(help="first day, counted from the start of the course")] = None,
     to_day: Annotated[int | None, typer.Option(help="last day")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = min(os.cpu_count() or 1, 8),
-    content: Annotated[bool, typer.Option(help="count content statistics too, by Spark")] = True,
+    content: Annotated[bool, typer.Option(help="count content statistics of these too, by Spark")] = True,
 ) -> None:
     """Write the history of chosen presentations; what was there of them is replaced."""
     chosen = [p for p in presentations.split(",") if p] or None

@@ -1,5 +1,5 @@
-"""Few Kafka records to the columns of `decode.decoded`, in Python: 30 µs a record, where a plan of Spark's costs 200 ms
-a batch before its first record. decode_plan.py says the same of many; a test holds the two together.
+"""Few Kafka records to the columns of `decode.decoded`, in Python: 70 µs a record, where a plan of Spark's costs 400 ms
+a batch before its first record (docs/adr/0007). decode_plan.py says the same of many; a test holds the two together.
 """
 
 import io
@@ -50,7 +50,7 @@ _TYPES: Final[Mapping[str, pa.DataType]] = {
     "enriched": pa.binary(),
 }
 SCHEMA: Final = pa.schema(list(_TYPES.items()))
-_RAW: Final = ("topic", "partition", "offset", "at_us", "key", "value")
+_RAW: Final = SCHEMA.names[:6]
 
 
 def decode_records(raw: pa.Table, writer_text: Learn, reading: Reading) -> pa.Table:
