@@ -88,16 +88,12 @@ class StreamSettings(_Section):
     master: str = "local[2]"
     driver_memory: str = "1g"
     java_options: str = Field(
-        # Java's second compiler takes longer to warm up than a demo lasts, and Java leaves methods over 8,000 bytes
-        # uncompiled: decoding makes one of 9,600, run once per record.
-        "-XX:TieredStopAtLevel=1 -XX:-DontCompileHugeMethods",
+        # Java's second compiler takes longer to warm up than a demo lasts.
+        "-XX:TieredStopAtLevel=1",
         description="of the driver's Java; for a stream of days try without TieredStopAtLevel (not measured)",
     )
     shuffle_partitions: int = Field(2, ge=1)
     max_offsets_per_trigger: int = Field(50_000, ge=1)
-    decode_in_python: int = Field(
-        3_000, ge=0, description="records of a batch up to which Python decodes it, not the JVM"
-    )
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="of the stream; 0: no Prometheus endpoint")
     archive_metrics_port: int = Field(0, ge=0, le=65535, description="of the archive; 0: no Prometheus endpoint")

@@ -24,8 +24,8 @@ from firstmile.clock import iso
 from firstmile.errors import DependencyError, StoreLossError
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
 from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles
-from pipelines.decode_plan import TOMBSTONE
 from pipelines.enrich import SideOutputs
+from pipelines.reading import TOMBSTONE
 from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
 from pipelines.rules import Rules, read_rules
 from pipelines.segment import segments

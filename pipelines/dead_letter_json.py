@@ -18,7 +18,7 @@ from firstmile.errors import WireError
 from firstmile.names import PROFILES
 from firstmile.wire import HEADER, MAGIC, Record, RecordWriter, Registry
 from pipelines.dead_letter_log import DeadLetter
-from pipelines.decode_plan import EARLIEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES
+from pipelines.reading import EARLIEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES
 
 PREVIEW_BYTES = 48
 

@@ -1,5 +1,4 @@
-"""Kafka records to flat columns, Avro decoded by the schema of each record's writer: few of them in Python, where
-nothing waits for a plan, many in the JVM (docs/adr/0007).
+"""Kafka records to flat columns, Avro decoded by the schema of each record's writer (docs/adr/0008).
 
 A record nobody can use keeps its bytes and gets a reason; it goes to the dead letters.
 """
@@ -9,14 +8,14 @@ from dataclasses import dataclass, field
 import fastavro
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from firstmile.errors import WireError
 from firstmile.names import STREAM_TOPICS
 from firstmile.wire import Registry
-from pipelines.decode_plan import NEEDS_SCHEMA, RAW, Reading, selects
+from pipelines.decode_columns import decode_columns
 from pipelines.decode_records import decode_records
+from pipelines.reading import RAW, Reading
 from pipelines.topics import schema_text
 
 
@@ -69,30 +68,13 @@ def raw(records: DataFrame) -> DataFrame:
     return records.selectExpr(*RAW)
 
 
-def decoded(batch: DataFrame, n: int, schemas: WriterSchemas, reading: Reading, *, few: int) -> pa.Table:
-    """A batch of `raw` records as one Arrow table, ordered by arrival.
+def decoded(records: pa.Table, schemas: WriterSchemas, reading: Reading) -> pa.Table:
+    """A batch of `raw` records with columns of reading.SCHEMA, ordered by arrival.
 
-    n
-        About how many there are: up to `few` are decoded in Python.
-
-    Columns: topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason (null =
-    good), message_id, user_id, anonymous_id, type, name, event_us, sent_us, received_us, weight, user_agent, consent,
-    is_clamped, content_id, format, page, step, field, target, onboarding_us; for profiles updated_us; properties (of a
-    context, of a record with a watched one; a profile's traits), enriched (the encoded beginning of an enriched event).
+    topic, partition, offset, at_us (Kafka's time), key, value (only with a reason), schema_id, reason (null = good),
+    the record's own fields, what `reading.fields` reads from its properties, onboarding_us; properties (of a context,
+    of a record with a watched one; a profile's traits), enriched (the encoded beginning of an enriched event).
     """
-    is_small = n <= few
-    table = decode_records(batch.toArrow(), schemas.text, reading) if is_small else _by_spark(batch, schemas, reading)
+    ordinary, others = decode_columns(records, schemas.text, reading)
+    table = pa.concat_tables([ordinary, decode_records(others, schemas.text, reading)])
     return table.sort_by([("received_us", "ascending"), ("topic", "ascending"), ("offset", "ascending")])
-
-
-def _by_spark(batch: DataFrame, schemas: WriterSchemas, reading: Reading) -> pa.Table:
-    """By a plan with the schemas known now; records of one that is not are decoded when it has been learned."""
-    records = batch
-    for expressions in selects(schemas.text_by_id, reading):
-        records = records.selectExpr(*expressions)
-    table = records.toArrow()
-    strange = table.filter(pc.equal(table["reason"], NEEDS_SCHEMA).fill_null(False))
-    if not strange.num_rows:
-        return table
-    again = decode_records(strange, schemas.text, reading).cast(table.schema)
-    return pa.concat_tables([table.filter(pc.not_equal(table["reason"], NEEDS_SCHEMA).fill_null(True)), again])

@@ -1,56 +1,44 @@
-"""Few Kafka records to the columns of `decode.decoded`, in Python: 70 µs a record, where a plan of Spark's costs 400 ms
-a batch before its first record (docs/adr/0007). decode_plan.py says the same of many; a test holds the two together.
+"""Kafka records to the columns of `decode.decoded`, one at a time: whatever it is, it becomes a row or gets a reason.
+
+70 µs a record. What is as it should be goes a quicker way, decode_columns.py; this says what that must come to.
 """
 
 import io
 import re
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 import fastavro
-import orjson
 import pyarrow as pa
 
-from feature_repo.activity import MAX_EVENT_MS, MAX_WEIGHT
+from feature_repo.activity import MAX_WEIGHT
 from firstmile.names import CONTEXT, PROFILES
 from firstmile.wire import HEADER, MAGIC
-from pipelines.decode_plan import (
+from pipelines.enriched_prefix import prefix
+from pipelines.mapping import FIELDS
+from pipelines.reading import (
     EARLIEST_US,
+    FLAGS,
+    LATEST_US,
     MAX_AHEAD_US,
     MAX_RECORD_BYTES,
     NEEDS_SCHEMA,
+    SCHEMA,
     TEXTS,
+    TIMES,
     TOMBSTONE,
-    VALUES,
+    Learn,
     Reading,
-    prefix_fields,
+    parsed,
 )
-from pipelines.mapping import FIELDS
 from pipelines.topics import schema_text
 
 Record = dict[str, Any]
-Learn = Callable[[str, int], str | None]
-"""The writer's schema of a topic's record by its id, None when there is none."""
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _BAD_BODY: Final = (EOFError, ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError)
-_TYPES: Final[Mapping[str, pa.DataType]] = {
-    "topic": pa.string(),
-    "partition": pa.int32(),
-    "offset": pa.int64(),
-    "at_us": pa.int64(),
-    "key": pa.binary(),
-    "value": pa.binary(),
-    "schema_id": pa.int32(),
-    "reason": pa.string(),
-    **dict.fromkeys(TEXTS, pa.string()),
-    **{name: pa.bool_() if name in ("consent", "is_clamped") else pa.int64() for name in VALUES},
-    "properties": pa.map_(pa.string(), pa.string()),
-    "enriched": pa.binary(),
-}
-SCHEMA: Final = pa.schema(list(_TYPES.items()))
 _RAW: Final = SCHEMA.names[:6]
+_SAID: Final = (*TEXTS, *FLAGS, "weight")
 
 
 def decode_records(raw: pa.Table, writer_text: Learn, reading: Reading) -> pa.Table:
@@ -62,6 +50,17 @@ def decode_records(raw: pa.Table, writer_text: Learn, reading: Reading) -> pa.Ta
     decode = _Decoder(writer_text, reading)
     rows = zip(*(raw[name].to_pylist() for name in _RAW), strict=True)
     return pa.Table.from_pylist([decode.row(*row) for row in rows], SCHEMA)
+
+
+def whole(text: str | None) -> int | None:
+    """A whole number of 64 bits as a text says it, None when it says none.
+
+    >>> [whole(text) for text in (" 17 ", "-1", "1.5", "", None, "9" * 19)]
+    [17, -1, None, None, None, None]
+    """
+    found = _WHOLE.fullmatch((text or "").strip())
+    number = int(found[0]) if found else None
+    return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
 
 
 class _Decoder:
@@ -84,7 +83,7 @@ class _Decoder:
             text = self._writer_text(topic, out["schema_id"]) if out["schema_id"] is not None else None
             reason = self._read(out, value, text) if text else NEEDS_SCHEMA
         if reason is not None:
-            out.update(dict.fromkeys(TEXTS), reason=reason, value=value)
+            out.update(dict.fromkeys((*TEXTS, *FIELDS)), reason=reason, value=value)
         return out
 
     def _read(self, out: Record, value: bytes, text: str) -> str | None:
@@ -98,7 +97,7 @@ class _Decoder:
             return "undecodable"
         properties = said.get("traits" if topic == PROFILES else "properties") or {}
         out |= {name: said.get(name) for name in _SAID}
-        out |= {column: said.get(name) for name, column in _TIMES.items()}
+        out |= {column: said.get(name) for name, column in TIMES.items()}
         happened = out["updated_us"] if topic == PROFILES else out["event_us"]
         if out["message_id"] is None or out["received_us"] is None or happened is None:
             return "undecodable"
@@ -113,24 +112,12 @@ class _Decoder:
             return None
         for name in FIELDS:
             out[name] = next((properties[p] for p in self._reading.fields[name] if p in properties), None)
-        out["onboarding_us"] = _whole(properties.get("onboarding_at"))
+        out["onboarding_us"] = whole(properties.get("onboarding_at"))
         if topic == CONTEXT or not self._watched.isdisjoint(properties):
             out["properties"] = list(properties.items())
         topic_id = self._reading.topic_ids.get(topic)
-        out["enriched"] = None if topic_id is None else _prefix(out, topic_id, properties)
+        out["enriched"] = None if topic_id is None else prefix({**out, "properties": properties}, topic_id)
         return None
-
-
-_SAID: Final = (
-    *("message_id", "user_id", "anonymous_id", "type", "name", "user_agent"),
-    *("weight", "consent", "is_clamped"),
-)
-_TIMES: Final = {
-    "event_time": "event_us",
-    "sent_at": "sent_us",
-    "received_at": "received_us",
-    "updated_at": "updated_us",
-}
 
 
 def _frame_reason(topic: str, key: bytes | None, value: bytes | None) -> str | None:
@@ -144,55 +131,11 @@ def _frame_reason(topic: str, key: bytes | None, value: bytes | None) -> str | N
 
 
 def _is_possible(happened_us: int, received_us: int, at_us: int) -> bool:
-    return EARLIEST_US <= happened_us <= MAX_EVENT_MS * 1_000 and EARLIEST_US <= received_us <= at_us + MAX_AHEAD_US
-
-
-def _whole(text: str | None) -> int | None:
-    """A text as Spark casts it to BIGINT.
-
-    >>> [_whole(text) for text in (" 17 ", "-1", "1.5", "", None, "9" * 19)]
-    [17, -1, None, None, None, None]
-    """
-    found = _WHOLE.fullmatch((text or "").strip())
-    number = int(found[0]) if found else None
-    return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
-
-
-def _prefix(out: Record, topic_id: str, properties: Mapping[str, str]) -> bytes:
-    """The encoded beginning of an enriched event: decode_plan._prefix."""
-    event_us, received_us = out["event_us"], out["received_us"]
-    record = {
-        **out,
-        "source_topic": out["topic"],
-        "source_topic_id": topic_id,
-        "source_partition": out["partition"],
-        "source_offset": out["offset"],
-        "event_time": min(event_us, received_us),
-        "received_at": received_us,
-        "is_clamped": bool(out["is_clamped"]) or event_us > received_us,
-        "properties": properties,
-    }
-    body = io.BytesIO()
-    fastavro.schemaless_writer(body, _prefix_schema(), record)
-    return body.getvalue()
-
-
-@cache
-def _prefix_schema() -> Any:
-    return fastavro.parse_schema(_plain({"type": "record", "name": "Prefix", "fields": prefix_fields()[0]}))
+    return EARLIEST_US <= happened_us <= LATEST_US and EARLIEST_US <= received_us <= at_us + MAX_AHEAD_US
 
 
 @cache
 def _schemas(text: str, topic: str) -> tuple[Any, Any]:
     """The writer's, and ours if it is another."""
-    writer, reader = (fastavro.parse_schema(_plain(orjson.loads(t))) for t in (text, schema_text(topic)))
+    writer, reader = (parsed(t) for t in (text, schema_text(topic)))
     return writer, None if writer == reader else reader
-
-
-def _plain(schema: Any) -> Any:
-    """Without logical types: times stay numbers."""
-    if isinstance(schema, list):
-        return [_plain(each) for each in schema]
-    if isinstance(schema, dict):
-        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
-    return schema

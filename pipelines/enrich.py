@@ -16,7 +16,7 @@ from feature_repo.fields import PROFILE_TIME
 from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
 from firstmile.wire import PartWriter, Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents
-from pipelines.decode_plan import prefix_fields
+from pipelines.reading import prefix_fields
 
 _OF_KIND = ("family", "format", "segment")
 """What many events of a batch have in common; the rest, after it, is of the user."""
@@ -39,7 +39,7 @@ class SideOutputs:
         """(key, value) per event, with profile and segment as read with the row; by topic, partition and offset.
 
         events
-            Their frame has a column `enriched`: the beginning of each record, as the JVM encoded it.
+            Their frame has a column `enriched`: the beginning of each record, as decoding encoded it.
         segments
             Shape (n_events,), in the order of the frame.
         """

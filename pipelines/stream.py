@@ -26,7 +26,6 @@ from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decoded, raw
-from pipelines.decode_plan import TOMBSTONE, Reading
 from pipelines.enrich import SideOutputs
 from pipelines.lake import Lake
 from pipelines.metrics import Gauges, StreamMetrics, serve
@@ -40,6 +39,7 @@ from pipelines.offsets import (
 )
 from pipelines.progress_line import progress_line
 from pipelines.query import on_stop_signals, run_until
+from pipelines.reading import TOMBSTONE, Reading
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 from pipelines.stream_lag import StreamLag
@@ -124,8 +124,9 @@ class Stream:
             timer.restart()
             self.writer.check(start)
             timer.lap("check")
-            n = sum(end.values()) - sum(start.values())
-            table = decoded(batch, n, self._schemas, self._reading, few=self.settings.stream.decode_in_python)
+            records = batch.toArrow()
+            timer.lap("fetch")
+            table = decoded(records, self._schemas, self._reading)
             timer.lap("decode")
             counts = self.writer.write(table, start=start, end=end)
         except FirstmileError as error:
