@@ -157,21 +157,25 @@ def compare_and_set(client: "redis.Redis", writes: Sequence[UserWrite], *, guard
         `progress.guard` as read before the rows: nothing is written once it is another. None: not asked for.
     """
     script = client.register_script(_COMPARE_AND_SET)
-    done: list[int] = []
+    pipe = client.pipeline(transaction=False)  # Redis works on one call while the next is written
     for some in batched(writes, CHUNK):
         values: list[bytes | str | int] = [int(guard is not None), guard or b""]
         for write in some:
             values += [str(write.expected_us) if write.expected_us else "", write.version_us, 2 * len(write.fields)]
             for pair in write.fields.items():
                 values += pair
-        done += script(keys=[GUARD_KEY, *(write.key for write in some)], args=values) or [0] * len(some)
-    return [bool(written) for written in done]
+        script(keys=[GUARD_KEY, *(write.key for write in some)], args=values, client=pipe)
+    done = zip(batched(writes, CHUNK), pipe.execute(), strict=True)
+    return [bool(written) for some, found in done for written in found or [0] * len(some)]
 
 
 def read_fields(client: "redis.Redis", keys: Sequence[bytes], fields: Sequence[bytes]) -> list[list[bytes | None]]:
     """The fields of each hash, None where there is none."""
     script = client.register_script(_READ)
-    return [found for some in batched(keys, CHUNK) for found in script(keys=list(some), args=list(fields))]
+    pipe = client.pipeline(transaction=False)
+    for some in batched(keys, CHUNK):
+        script(keys=list(some), args=list(fields), client=pipe)
+    return [found for chunk in pipe.execute() for found in chunk]
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -181,8 +181,9 @@ def _integers(blobs: Sequence[bytes]) -> tuple[Ints, Ints]:
     n_bytes = ends - begin + 1
     if n_bytes.max(initial=0) > MAX_VARINT_BYTES - 1:
         raise DataError("a packed row holds a number of more than 63 bits: its bytes are damaged")
-    words = np.zeros(len(ends), np.uint64)
-    for k in range(int(n_bytes.max(initial=0))):
-        some = np.flatnonzero(n_bytes > k)
-        words[some] |= (data[begin[some] + k].astype(np.uint64) & np.uint64(0x7F)) << np.uint64(7 * k)
-    return words.astype(np.int64), starts
+    values = data[begin].astype(np.int64) & 0x7F
+    some = np.flatnonzero(n_bytes > 1)  # few: each further byte is looked at for those alone that have it
+    for k in range(1, int(n_bytes.max(initial=0))):
+        values[some] |= (data[begin[some] + k].astype(np.int64) & 0x7F) << (7 * k)
+        some = some[n_bytes[some] > k + 1]
+    return values, starts

@@ -173,6 +173,8 @@ def _changes(good: pa.Table, tombstones: pa.Table, by: BatchWriter) -> Changes:
 
 def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:
     """The newest record per user; among equal times the greatest message id, so that order does not matter."""
+    if frame.empty:
+        return {}
     newest = frame.sort_values([source_time, "message_id"]).drop_duplicates("user_id", keep="last")
     return {
         row["user_id"]: Latest(int(row[source_time]), int(row["received_us"]), dict(row["properties"] or []))

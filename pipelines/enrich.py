@@ -4,7 +4,7 @@ Both carry the position of their input record, so that readers tell a batch done
 first: what row and profile said may have changed in between.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,18 +48,14 @@ class SideOutputs:
         order = np.lexsort((frame["offset"], frame["partition"], frame["topic"]))
         columns = [frame[name].to_numpy(object)[order] for name in ("user_id", "enriched", "format")]
         kinds = zip(events.family[order].tolist(), columns[2], segments[order], strict=True)
-        of_kind: dict[tuple[int, Any, str], bytes] = {}
-        of_user: dict[str, tuple[bytes, bytes]] = {}
-        out = []
-        for user, prefix, kind in zip(columns[0], columns[1], kinds, strict=True):
-            added = of_kind.get(kind)
-            if added is None:
-                added = of_kind[kind] = self._of_kind.encode(_said_of_kind(*kind))
-            known = of_user.get(user)
-            if known is None:
-                known = of_user[user] = (user.encode(), self._of_user.encode(_said_of_user(profiles.get(user, {}))))
-            out.append((known[0], b"".join((self._head, prefix, added, known[1]))))
-        return out
+        of_kind = _Remembered(lambda kind: self._of_kind.encode(_said_of_kind(*kind)))
+        of_user = _Remembered(lambda user: self._of_user.encode(_said_of_user(profiles.get(user, {}))))
+        of_nobody, key, head = self._of_user.encode(_said_of_user({})), _Remembered(str.encode), self._head
+        of_user.update({user: of_nobody for user in set(columns[0]) if not profiles.get(user)})
+        return [
+            (key[user], b"".join((head, prefix, of_kind[kind], of_user[user])))
+            for user, prefix, kind in zip(columns[0], columns[1], kinds, strict=True)
+        ]
 
     def dead_letters(self, table: pa.Table) -> Iterator[tuple[bytes | None, bytes]]:
         """(key, value) per record with a reason."""
@@ -81,6 +77,17 @@ class SideOutputs:
             "source_partition": partition,
             "source_offset": offset,
         }
+
+
+class _Remembered(dict[Any, bytes]):
+    """Bytes by key, made when they are first asked for."""
+
+    def __init__(self, make: Callable[[Any], bytes]) -> None:
+        self._make = make
+
+    def __missing__(self, key: Any) -> bytes:
+        made = self[key] = self._make(key)
+        return made
 
 
 def _said_of_kind(family: int, form: Any, segment: str) -> Record:

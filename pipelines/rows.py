@@ -55,6 +55,7 @@ class Stored:
     """What Redis has of some users, in the order asked."""
 
     user_ids: Sequence[str]
+    keys: Sequence[bytes]
     versions_us: Ints
     activity: list[bytes | None]
     applied: list[bytes | None]
@@ -122,9 +123,11 @@ _COUNTERS = ("n_events_folded", "n_duplicates", "n_in_history", "n_late", "n_too
 
 def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
     """Rows, versions and profiles of users."""
-    replies = read_fields(client, [user_key(user_id) for user_id in user_ids], _READ)
+    keys = [user_key(user_id) for user_id in user_ids]
+    replies = read_fields(client, keys, _READ)
     return Stored(
         user_ids,
+        keys,
         np.array([int(r[0] or 0) for r in replies], np.int64),
         [_bytes(r[1]) for r in replies],
         [_bytes(r[2]) for r in replies],
@@ -207,7 +210,7 @@ def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Int
             fields |= _view_fields(PROFILE, profile, (*PROFILE_STRINGS, *PROFILE_NUMBERS), PROFILE_TIME, version_us)
         if context:
             fields |= _view_fields(CONTEXT, context, CONTEXT_STRINGS, CONTEXT_TIME, version_us)
-        writes.append(UserWrite(user_key(user_id), int(stored.versions_us[i]), version_us, fields))
+        writes.append(UserWrite(stored.keys[i], int(stored.versions_us[i]), version_us, fields))
     return writes, _counters(after) - _counters(before)
 
 
