@@ -138,6 +138,10 @@ class ListLog:
     def is_read(self) -> bool:
         return all(self._next[p] == len(records) for p, records in self._world.partitions.items())
 
+    @property
+    def n_read(self) -> int:
+        return sum(self._next.values())
+
     def read(self) -> Batch:
         batch = Batch()
         for _ in range(self._rng.randint(1, 3)):
