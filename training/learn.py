@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # MLflow would load each version again to try the example.
+    warnings.filterwarnings("ignore", message=".*An input example was not provided")
     settings = load_settings()
     with _only_one(settings.learning_folder):
         emit(learn(settings, stopping))

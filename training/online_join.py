@@ -12,9 +12,10 @@ import heapq
 from array import array
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 COUNTS: Final = ("n_duplicates", "n_late", "n_late_opens", "n_closed_early", "n_opens_let_go")
+_DERIVED: Final = ("_closing", "_opens_by_time")
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,27 @@ class Joiner:
         while self._opens_by_time and self._opens_by_time[0][0] + self.bounds.wait_us <= self.watermark_us:
             self._let_go_oldest()
         return closed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As plain tuples: a snapshot of them takes a quarter of the time and the heaps follow from them."""
+        plain = {name: value for name, value in vars(self).items() if name not in _DERIVED}
+        shown = [(s.request_id, s.user_id, s.decided_us, s.ranking, s.vector.tobytes()) for s in self._open.values()]
+        kept = [(o.user_id, o.content_id, o.event_us, o.received_us) for of in self._opens.values() for o in of]
+        return {**plain, "_open": shown, "_opens": kept}
+
+    def __setstate__(self, plain: dict[str, Any]) -> None:
+        shown = [
+            Shown(request_id, user_id, decided_us, ranking, array("d", vector))
+            for request_id, user_id, decided_us, ranking, vector in plain.pop("_open")
+        ]
+        kept = [Opened(*fields) for fields in plain.pop("_opens")]
+        vars(self).update(plain, _open={each.request_id: each for each in shown}, _opens={})
+        self._closing = [(each.decided_us + self.bounds.wait_us, each.request_id) for each in shown]
+        self._opens_by_time = [(each.event_us, each.user_id) for each in kept]
+        for each in kept:
+            self._opens.setdefault(each.user_id, deque()).append(each)
+        heapq.heapify(self._closing)
+        heapq.heapify(self._opens_by_time)
 
     def _close_oldest(self) -> Example:
         closes_us, request_id = heapq.heappop(self._closing)

@@ -89,9 +89,9 @@ def enriched(user: str, content: str | None, at_us: int) -> dict[str, Any]:
 
 
 def sending(feed: Feed, n: int, *, seed: int) -> list[str]:
-    """Decisions of a minute ago, every third of which was followed by an open; their ids."""
+    """Decisions of five seconds ago, every third of which was followed by an open; their ids."""
     ids = [uuid.uuid4().hex for _ in range(n)]
-    decided_us = SystemClock().now_us() - 60 * SECOND
+    decided_us = SystemClock().now_us() - 5 * SECOND
     for i, request_id in enumerate(ids):
         feed.decide(request_id, at_us=decided_us + i * 1_000, seed=seed + i)
         if i % 3 == 0:
@@ -144,10 +144,10 @@ def test_a_learner_killed_between_two_halves_learns_every_decision_once(learner:
         poll(passing(feed, lambda: learned(port)[0] >= 20), what="a third of the first half learned as opened")
         process.kill()
         process.wait(10)
-    # A log written at least once: what was sent may be sent again, before and after its window has closed.
+    # The log is written at least once: here each decision again, the first half's after their windows have closed.
     second = sending(feed, 150, seed=1_000)
     for i, request_id in enumerate(first + second):
-        feed.decide(request_id, at_us=SystemClock().now_us() - 60 * SECOND, seed=i)
+        feed.decide(request_id, at_us=SystemClock().now_us() - 5 * SECOND, seed=i)
     feed.out.flush()
     n_expected = in_the_log(learner)
     with running(learner, ["learn"], log) as process:
