@@ -43,7 +43,7 @@ class KafkaLog:
         self._is_away = False
         self._looked_at = 0.0
         self._next: dict[Partition, int] = {}
-        self._consumer: Consumer = consumer(settings, group=GROUP, log_level=0, error_cb=self._troubled)
+        self._consumer: Consumer = consumer(settings, group=GROUP, log_level=0, error_cb=self._on_error)
 
     def start(self, state: State) -> None:
         """Go on where the state stands; partitions it does not know, or of a topic made anew, from their beginning.
@@ -127,6 +127,10 @@ class KafkaLog:
             log.warning("Kafka has deleted %s records of %s/%s before they were read", first - saved, *partition)
             state.counts["n_lost"] += first - saved
         return max(saved, int(first))
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._troubled(error)
 
     def _troubled(self, error: KafkaError) -> None:
         if not self._is_away:

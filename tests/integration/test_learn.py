@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -15,24 +16,29 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import redis
 from conftest import FreeSettings
 from decision_records import decision_record
-from kafka_reading import records_since
+from kafka_reading import end_offsets, records_since
 from mlflow.tracking import MlflowClient
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from running import command, poll, running
 
+from feature_repo.progress import KEY, Progress, encode, field
 from feature_repo.services import model_features
 from firstmile.broker import describe_topics, producer
 from firstmile.clock import SystemClock, to_datetime
 from firstmile.errors import DependencyError
 from firstmile.local.ports import free_ports
-from firstmile.names import CHALLENGER, DECISIONS, ENRICHED, ONLINE_MODEL, USER_ACTIONS
+from firstmile.names import CHALLENGER, DECISIONS, ENRICHED, EVENT_TOPICS, ONLINE_MODEL, USER_ACTIONS
 from firstmile.settings import Settings, as_environment
 from firstmile.wire import RecordWriter, Registry
 from training.learn import bounds_of, recipe_of
-from training.online_log import KafkaLog
+from training.online_join import Example
+from training.online_log import LOOK_S, KafkaLog
 from training.online_snapshot import FILE, read_snapshot
+from training.online_state import fresh_state
 
 SECOND = 1_000_000
 WINDOW_S, LATENESS_S = 2.0, 1.0
@@ -212,6 +218,48 @@ def test_a_second_learner_of_the_same_home_is_refused(learner: Settings, tmp_pat
         )
         assert second.returncode == 1
         assert "ConflictError: another `firstmile learn` holds" in second.stderr
+
+
+def test_a_quiet_log_closes_too_but_not_while_the_stream_is_behind(learner: Settings) -> None:
+    own_redis = learner.redis.model_copy(update={"url": SecretStr(learner.redis_url.removesuffix("/0") + "/7")})
+    settings = learner.model_copy(update={"redis": own_redis})
+    source, state = KafkaLog(settings, FEATURES, SystemClock()), fresh_state(recipe_of(settings), bounds_of(settings))
+    source.start(state)
+    mine = set(sending(Feed(settings), 6, seed=0))
+    closed: list[Example] = []
+
+    def read(until_s: float) -> bool:
+        """Whether all of mine have closed by then."""
+        end = time.monotonic() + until_s
+        while time.monotonic() < end and mine - {e.request_id for e in closed}:
+            closed.extend(state.join(source.read()))
+        return not mine - {e.request_id for e in closed}
+
+    with redis.Redis.from_url(settings.redis_url) as client:
+        for (topic, partition), end in end_offsets(settings, EVENT_TOPICS).items():
+            record = Progress(end if topic != USER_ACTIONS else end - 1, "t", 0)
+            client.hset(KEY, field((topic, partition)), encode(record))
+        assert not read(LOOK_S + 9)
+        for (topic, partition), end in end_offsets(settings, EVENT_TOPICS).items():
+            client.hset(KEY, field((topic, partition)), encode(Progress(end, "t", 0)))
+        assert read(60)
+        client.flushdb()
+    assert sum(e.is_opened for e in closed if e.request_id in mine) == 2
+    source.close()
+
+
+def test_a_topic_made_anew_is_read_from_its_beginning(learner: Settings) -> None:
+    sending(Feed(learner), 3, seed=0)
+    source, state = KafkaLog(learner, FEATURES, SystemClock()), fresh_state(recipe_of(learner), bounds_of(learner))
+    source.start(state)
+    begins, ends = dict(state.offsets), end_offsets(learner, (DECISIONS, ENRICHED))
+    state.offsets = dict(ends)
+    source.start(state)
+    assert state.offsets == ends
+    state.topic_ids[DECISIONS] = "another"
+    source.start(state)
+    assert state.offsets == {p: begins[p] if p[0] == DECISIONS else ends[p] for p in ends}
+    source.close()
 
 
 def test_without_kafka_or_registry_it_says_so(stack: Settings, free_settings: FreeSettings) -> None:
