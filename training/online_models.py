@@ -78,8 +78,8 @@ class AdaptiveTree:
     """Hoeffding adaptive tree; a leaf answers with the share of opens among its examples.
 
     Not with naive Bayes, river's default: features that say much the same make it far too sure of itself. Nor by
-    river's own predict_proba_one, which fails once an alternative branch has branches of its own, and in which
-    alternatives still being tried have a say.
+    river's own predict_proba_one, in which alternatives still being tried have a say: a branch could not be written
+    down plainly.
     Source: Bifet and Gavaldà, Adaptive Learning from Evolving Data Streams, 2009.
     """
 
