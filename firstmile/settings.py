@@ -154,11 +154,13 @@ class LearningSettings(_Section):
 
     window_s: float = Field(1_800.0, gt=0, description="after a decision, in which an open counts as its outcome")
     lateness_s: float = Field(600.0, ge=0, description="how much later than it happened an open may be received")
-    max_open: int = Field(50_000, ge=1, description="decisions waiting for their window to close, 1.4 kB each")
-    max_opens: int = Field(200_000, ge=1, description="content opens kept for decisions, 0.6 kB each")
+    max_open: int = Field(50_000, ge=1, description="decisions waiting for their window to close, 1.5 kB each")
+    max_opens: int = Field(200_000, ge=1, description="content opens kept for decisions, 0.5 kB each")
     max_seen: int = Field(200_000, ge=0, description="closed decisions remembered, so that a repeat is known as one")
     figures_window: int = Field(1_000, ge=10, description="examples that quality is measured over")
-    snapshot_s: float = Field(10.0, ge=0, description="between two snapshots; what a kill makes learn again")
+    snapshot_s: float = Field(
+        30.0, ge=0, description="between two snapshots, of 42 MB in 1.2 s with both caps reached; a kill reads it again"
+    )
     register_s: float = Field(1_800.0, ge=0, description="between two versions in MLflow; 0: none")
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")
