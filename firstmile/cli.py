@@ -47,6 +47,7 @@ VERBS = {
     "features": Verb("feature_repo.lookup", "A user's row, windows and lag, now or at a time."),
     "train": Verb("training.train", "Train and register challengers."),
     "promote": Verb("training.promote", "Move `champion` through the gates."),
+    "learn": Verb("training.learn", "Learn online from decisions and what users then opened."),
     "serve": Verb("serving.serve", "Run the decision API."),
     "decide": Verb("serving.decide", "Ask the decision API for one user."),
     "monitor": Verb("monitoring.cli", "Write the reports once, or browse them."),

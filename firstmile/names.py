@@ -56,6 +56,7 @@ SKILL_LEVELS: Final = ("beginner", "intermediate", "advanced")
 STAGES: Final = ("new", "active", "stalled", "activated")
 
 MODELS: Final = ("activation", "disengagement", "skill_level")
+ONLINE_MODEL: Final = "content_open"  # learned from the log by `firstmile learn`; no task, no gate yet
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"

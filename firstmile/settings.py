@@ -145,6 +145,23 @@ class TrainingSettings(_Section):
     marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
 
 
+class LearningSettings(_Section):
+    """Online learning from the decision log."""
+
+    window_s: float = Field(1_800.0, gt=0, description="after a decision, in which an open counts as its outcome")
+    lateness_s: float = Field(600.0, ge=0, description="how much later than it happened an open may be received")
+    max_open: int = Field(50_000, ge=1, description="decisions waiting for their window to close, 1.5 kB each")
+    max_opens: int = Field(200_000, ge=1, description="content opens kept for decisions, 0.5 kB each")
+    max_seen: int = Field(200_000, ge=0, description="closed decisions remembered, so that a repeat is known as one")
+    figures_window: int = Field(1_000, ge=10, description="examples that quality is measured over")
+    snapshot_s: float = Field(
+        30.0, ge=0, description="between two snapshots, of 42 MB in 1.2 s with both caps reached; a kill reads it again"
+    )
+    register_s: float = Field(1_800.0, ge=0, description="between two versions in MLflow; 0: none")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")
+
+
 class MonitoringSettings(_Section):
     """Reports and their browser."""
 
@@ -179,6 +196,7 @@ class Settings(BaseSettings):
     offline: OfflineSettings = OfflineSettings()
     serving: ServingSettings = ServingSettings()
     training: TrainingSettings = TrainingSettings()
+    learning: LearningSettings = LearningSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
 
     @field_validator("home", "cache")
@@ -240,6 +258,11 @@ class Settings(BaseSettings):
     def checkpoints(self) -> Path:
         """Folder of Spark's checkpoints."""
         return self.home / "checkpoints"
+
+    @property
+    def learning_folder(self) -> Path:
+        """Folder of the online learner's snapshot."""
+        return self.home / "learning"
 
     @property
     def reports(self) -> Path:
