@@ -31,7 +31,7 @@ def packed_rows(store: Any, entities: pd.DataFrame) -> "pd.Series[bytes]":
             f"the offline store answered {len(packed)} rows for {len(entities)} users and instants; its history holds "
             "two rows of a user with one time: backfill again with --fresh"
         )
-    return packed[packed.notna()]
+    return packed[packed.notna()].map(bytes)  # Spark gives bytearrays
 
 
 def statistics(store: Any, pages: Mapping[str, pd.DataFrame], instants: Iterable[tuple[str, int]]) -> pd.DataFrame:
