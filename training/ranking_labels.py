@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from feature_repo.content_seen import Mask
 from firstmile.errors import DataError
 from firstmile.names import FORMATS
-from firstmile.oulad import OuladTables, content_format
+from firstmile.oulad import IntArray, OuladTables, content_format
 from firstmile.oulad_columns import read_columns
 from training.labels import Counts, Users, population
 
@@ -99,10 +99,10 @@ def _of(tables: OuladTables, presentation: str) -> OuladTables:
     return replace(tables, registrations=tables.registrations.filter(of))
 
 
-def _index(known: "np.ndarray", asked: "np.ndarray") -> "np.ndarray":
+def _index(known: IntArray, asked: IntArray) -> IntArray:
     """Where each asked number stands among the known ones, which are unique; -1 = not among them."""
     order = np.argsort(known)
     at = np.minimum(np.searchsorted(known, asked, sorter=order), max(len(known) - 1, 0))
     if not len(known):
         return np.full(len(asked), -1, np.int64)
-    return np.where(known[order[at]] == asked, order[at], -1)
+    return np.where(known[order[at]] == asked, order[at], -1).astype(np.int64)
