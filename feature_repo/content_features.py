@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.content_seen import Mask
-from feature_repo.content_standing import RECENT_DAYS, Floats, Standing, ratio
+from feature_repo.content_standing import ITEM_FEATURES, RECENT_DAYS, Floats, Standing, ratio
 from feature_repo.packing import Ints
 from feature_repo.stage import stages
 from firstmile.names import FORMATS
@@ -36,24 +36,15 @@ READ: Final = tuple(dict.fromkeys((*USER_FEATURES, *OPENS, *STAGE_INPUTS)))
 """Features of `windows` that `ranker_features` reads."""
 
 RECENT_FEATURES: Final = tuple(f"popularity_{days}d" for days in RECENT_DAYS)
-RANKER_FEATURES: Final = (
-    "popularity",
+PAIR_FEATURES: Final = (
     "popularity_in_stage",
-    *RECENT_FEATURES,
-    "clicks_per_opening",
-    "completions_per_opening",
-    "openings_per_showing",
-    "skips_per_showing",
-    "format",
-    "position",
     "format_affinity",
     "format_seen",
     "seen_before",
     "seen_after",
     "beyond_furthest",
-    "shelf_seen",
-    *USER_FEATURES,
 )
+RANKER_FEATURES: Final = (*ITEM_FEATURES, *PAIR_FEATURES, "shelf_seen", *USER_FEATURES)
 """The ranker's vector, in order; `ranker_features` says what each is."""
 
 
@@ -65,10 +56,9 @@ def candidates(shelf: Standing, seen: Mask) -> tuple[Ints, Ints]:
 
     Returns two arrays of shape (n_pairs,), sorted by user, then by popularity.
     """
-    order = np.argsort(-np.nan_to_num(shelf.popularity), kind="stable")
-    free = ~seen[:, order]
+    free = ~seen[:, shelf.by_popularity]
     user, rank = np.nonzero(free & (np.cumsum(free, axis=1) <= MAX_CANDIDATES))
-    return user, order[rank]
+    return user, shelf.by_popularity[rank]
 
 
 def ranker_features(
@@ -88,42 +78,37 @@ def ranker_features(
     user, item
         Shape (n_pairs,): index into users and into the shelf.
     """
-    stage = stages(*(users[name] for name in STAGE_INPUTS))
-    opens = np.column_stack([users[name] for name in OPENS])
-    affinity = ratio(opens, opens.sum(axis=1, keepdims=True))
-    of_format = (shelf.format[:, None] == np.arange(len(FORMATS))).astype(np.float64)
-    format_seen = ratio(seen @ of_format, of_format.sum(axis=0))
-    kind = shelf.format[item]
-    columns = [
-        shelf.popularity[item],
-        shelf.in_stage[stage[user], item],
-        *shelf.recent[:, item],
-        *shelf.rates[:, item],
-        kind,
-        item / max(shelf.n_items - 1, 1),
-        affinity[user, kind],
-        format_seen[user, kind],
-        *_around(seen, user, item),
-        seen.mean(axis=1)[user],
-        *(users[name][user] for name in USER_FEATURES),
-    ]
-    out = np.empty((len(user), len(columns)), np.float32)
-    for i, column in enumerate(columns):
-        out[:, i] = column
+    first, end = len(ITEM_FEATURES), len(ITEM_FEATURES) + len(PAIR_FEATURES)
+    out = np.empty((len(user), len(RANKER_FEATURES)), np.float32)
+    out[:, :first] = shelf.columns[item]
+    out[:, first:end] = _pairs(shelf, users, seen)[user, item]
+    own = np.array([seen.mean(axis=1), *(users[name] for name in USER_FEATURES)])
+    out[:, end:] = own.T[user]
     return out
 
 
-def _around(seen: Mask, user: Ints, item: Ints) -> tuple[Floats, Floats, Floats]:
-    """seen_before, seen_after (NaN at the ends of the catalogue) and beyond_furthest (NaN when nothing was seen)."""
+def _pairs(shelf: Standing, users: Mapping[str, Floats], seen: Mask) -> NDArray[np.float32]:
+    """PAIR_FEATURES of every user and item, shape (n_users, n_items, n_features)."""
+    opens = np.array([users[name] for name in OPENS]).T
+    affinity = ratio(opens, opens.sum(axis=1, keepdims=True))
+    format_seen = ratio(seen @ shelf.is_format, shelf.is_format.sum(axis=0))
+    out = np.empty((*seen.shape, len(PAIR_FEATURES)), np.float32)
+    out[:, :, 0] = shelf.in_stage[stages(*(users[name] for name in STAGE_INPUTS))]
+    out[:, :, 1] = affinity[:, shelf.format]
+    out[:, :, 2] = format_seen[:, shelf.format]
+    out[:, :, 3], out[:, :, 4] = _neighbours(seen)
+    furthest = np.where(seen, shelf.position, -np.inf).max(axis=1, keepdims=True)
+    out[:, :, 5] = np.where(np.isfinite(furthest), shelf.position - furthest, np.nan)
+    return out
+
+
+def _neighbours(seen: Mask) -> tuple[Floats, Floats]:
+    """Shares of the items before and after each that were seen, shape (n_users, n_items); NaN where there are none."""
     n_users, n_items = seen.shape
     so_far = np.zeros((n_users, n_items + 1))
     np.cumsum(seen, axis=1, out=so_far[:, 1:])
-    first, last = np.maximum(item - NEIGHBOURS, 0), np.minimum(item + 1 + NEIGHBOURS, n_items)
-    n_before, n_after = (item - first).astype(np.float64), (last - item - 1).astype(np.float64)
-    here, after = so_far[user, item], so_far[user, item + 1]
-    furthest = np.where(seen.any(axis=1), n_items - 1.0 - np.argmax(seen[:, ::-1], axis=1), np.nan)
-    return (
-        ratio(here - so_far[user, first], n_before),
-        ratio(so_far[user, last] - after, n_after),
-        (item - furthest[user]) / max(n_items - 1, 1),
-    )
+    at = np.arange(n_items)
+    first, last = np.maximum(at - NEIGHBOURS, 0), np.minimum(at + 1 + NEIGHBOURS, n_items)
+    before = so_far[:, :-1] - so_far[:, first]
+    after = so_far[:, last] - so_far[:, 1:]
+    return ratio(before, (at - first).astype(np.float64)), ratio(after, (last - at - 1).astype(np.float64))

@@ -6,6 +6,7 @@ serving makes it once per refresh of the statistics. First half of what the cont
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from feature_repo.content_segments import Counts
 from feature_repo.packing import Ints
-from firstmile.names import STAGES
+from firstmile.names import FORMATS, STAGES
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +25,18 @@ STAGE_PRIOR: Final = 50.0
 """Openings, spread as all users' are, that a stage's own are mixed with: a stage few have reached says what all say."""
 RECENT_DAYS: Final = (1, 7)
 """Spans of recent openings: a course moves on, and what was opened most in all is what it has left behind."""
+
+
+ITEM_FEATURES: Final = (
+    "popularity",
+    *(f"popularity_{days}d" for days in RECENT_DAYS),
+    "clicks_per_opening",
+    "completions_per_opening",
+    "openings_per_showing",
+    "skips_per_showing",
+    "format",
+    "position",
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,27 @@ class Standing:
     def n_items(self) -> int:
         """Number of items on the shelf."""
         return len(self.format)
+
+    @cached_property
+    def position(self) -> Floats:
+        """Place of each item in the catalogue, 0 first, 1 last; shape (n_items,)."""
+        return np.arange(self.n_items) / max(self.n_items - 1, 1)
+
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """What the ranker sees of each item whoever asks, shape (n_items, n_features) in the order of ITEM_FEATURES."""
+        each = [self.popularity, *self.recent, *self.rates, self.format, self.position]
+        return np.stack(each, axis=1).astype(np.float32)
+
+    @cached_property
+    def by_popularity(self) -> Ints:
+        """The items, most popular first, ties in catalogue order; shape (n_items,)."""
+        return np.argsort(-np.nan_to_num(self.popularity), kind="stable")
+
+    @cached_property
+    def is_format(self) -> Floats:
+        """Shape (n_items, n_formats): 1 for the item's format, else 0."""
+        return np.eye(len(FORMATS))[self.format]
 
 
 def standing(

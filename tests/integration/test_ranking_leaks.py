@@ -71,6 +71,9 @@ def offers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Offer]:
     settings = settings_on_free_ports(tmp_path_factory.mktemp("ranking"))
     users = {user: made for world in WORLDS for user, made in events_of(world).items()}
     table = enriched(users)
+    properties = [{"content_id": content, "format": "quiz"} for content in table["content_id"].to_pylist()]
+    at = table.column_names.index("properties")
+    table = table.set_column(at, "properties", pa.array(properties, table.schema.field(at).type))
     for name, said in (("family", "content_open"), ("segment", "unknown/new")):
         table = table.append_column(name, pa.array([said] * len(table)))
     Lake(settings.lake).commit(table, {(ENRICHED, 0): 1}, topic_id="e")

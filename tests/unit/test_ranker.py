@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost as xgb
 
 from feature_repo.content_features import RANKER_FEATURES, READ, RECENT_FEATURES, ranker_features
-from feature_repo.content_standing import RECENT_DAYS, standing
+from feature_repo.content_standing import RECENT_DAYS, Standing, standing
 from feature_repo.fields import CONTENT_COUNTS
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES, FORMATS, STAGES
@@ -25,17 +26,20 @@ N_ITEMS = 12
 POPULAR = np.arange(N_ITEMS, 0, -1.0)
 
 
-def made_set(n_students: int = 60, *, seed: int = 0) -> RankingSet:
-    """Learners of two presentations at two days; each opens next the two most popular pages of the format they like."""
-    rng = np.random.default_rng(seed)
-    formats = np.arange(N_ITEMS) % 3
-    counts = {**dict.fromkeys(CONTENT_COUNTS, np.zeros(N_ITEMS)), "n_opened": POPULAR}
-    shelf = standing(
-        formats,
-        counts,
+def shelf(**changed: list[float]) -> Standing:
+    """Twelve pages of three formats; `changed` holds counts by name."""
+    given = {name: np.array(values, float) for name, values in changed.items()}
+    return standing(
+        np.arange(N_ITEMS) % 3,
+        {**dict.fromkeys(CONTENT_COUNTS, np.zeros(N_ITEMS)), "n_opened": POPULAR, **given},
         opened_in_stage=np.zeros((len(STAGES), N_ITEMS)),
         opened_earlier={days: POPULAR - (np.arange(N_ITEMS) % 4) for days in RECENT_DAYS},
     )
+
+
+def made_set(n_students: int = 60, *, seed: int = 0) -> RankingSet:
+    """Learners of two presentations at two days; each opens next the two most popular pages of the format they like."""
+    rng = np.random.default_rng(seed)
     rows = [(p, s, day) for p in ("AAA_2013J", "AAA_2014J") for s in range(n_students) for day in EVALUATED_DAYS]
     groups = pd.DataFrame(rows, columns=["presentation", "id_student", "day"])
     groups["id_student"] += np.where(groups["presentation"] == "AAA_2014J", n_students - 5, 0)  # five took both
@@ -48,15 +52,20 @@ def made_set(n_students: int = 60, *, seed: int = 0) -> RankingSet:
         users[f"opens_{FORMATS[code]}"] = 1.0 + 4.0 * (liked == code)
     user, item = (each.ravel() for each in np.indices((len(groups), N_ITEMS)))
     seen = np.zeros((len(groups), N_ITEMS), bool)
-    y = (formats[item] == liked[user]) & (item < 6)
+    y = (item % 3 == liked[user]) & (item < 6)
     groups["n_candidates"], groups["n_openings"], groups["n_lost"] = N_ITEMS, 2, 0
-    x = ranker_features(shelf, users, seen, user=user, item=item)
+    x = ranker_features(shelf(), users, seen, user=user, item=item)
     return RankingSet(groups, x, y.astype(np.int8), user, POPULAR[item], item, {7: {"population": n_students}})
 
 
 @pytest.fixture(scope="module")
 def data() -> RankingSet:
     return made_set()
+
+
+@pytest.fixture(scope="module")
+def booster(data: RankingSet) -> xgb.Booster:
+    return Ranker(7).fit(data)
 
 
 def test_the_ranker_learns_what_an_order_without_the_learner_cannot(data: RankingSet) -> None:
@@ -85,9 +94,10 @@ def test_only_who_is_examined_is_scored_and_students_who_took_both_teach_nothing
     assert np.array_equal(again["later_start"], scores["later_start"], equal_nan=True)
 
 
-def test_the_same_seed_gives_the_same_booster_and_groups_without_an_opening_teach_nothing(data: RankingSet) -> None:
-    raw = Ranker(7).fit(data).save_raw()
-    assert Ranker(7).fit(data).save_raw() == raw
+def test_the_same_seed_gives_the_same_booster_and_groups_without_an_opening_teach_nothing(
+    data: RankingSet, booster: xgb.Booster
+) -> None:
+    assert Ranker(7).fit(data).save_raw() == booster.save_raw()
     idle = np.arange(len(data.groups)) % 2 == 0
     silent = replace(data, y=np.where(idle[data.group], 0, data.y).astype(np.int8))
     silent = replace(silent, groups=data.groups.assign(n_openings=np.where(idle, 0, 2)))
@@ -102,6 +112,24 @@ def test_a_ranker_may_do_without_what_cannot_be_served(data: RankingSet) -> None
     blind = data.x.copy()
     blind[:, [RANKER_FEATURES.index(f) for f in RECENT_FEATURES]] = np.nan
     assert np.array_equal(ranker.scores(booster, blind), ranker.scores(booster, data.x))
+
+
+@pytest.mark.parametrize("item", range(0, N_ITEMS, 2))
+def test_feedback_moves_an_item_its_way_and_never_the_other(booster: xgb.Booster, item: int) -> None:
+    users = {name: np.ones(1) for name in READ}
+    pairs = {"user": np.zeros(N_ITEMS, np.int64), "item": np.arange(N_ITEMS)}
+
+    def scores(**verdicts: list[float]) -> np.ndarray:
+        x = ranker_features(shelf(**verdicts), users, np.zeros((1, N_ITEMS), bool), **pairs)
+        return Ranker(7).scores(booster, x)
+
+    one = [40.0 if i == item else 0.0 for i in range(N_ITEMS)]
+    plain, liked, disliked = scores(), scores(n_helpful=one), scores(n_unhelpful=one)
+    others = np.arange(N_ITEMS) != item
+    assert disliked[item] <= plain[item] <= liked[item]
+    assert disliked[item] < liked[item]
+    assert (liked[others] <= plain[others]).all()
+    assert (disliked[others] >= plain[others]).all()
 
 
 def test_chosen_groups_keep_their_rows(data: RankingSet) -> None:
