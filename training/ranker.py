@@ -17,9 +17,9 @@ from training.ranking_set import RankingSet
 
 BoolArray = npt.NDArray[np.bool_]
 
-N_ROUNDS: Final = 100
+N_ROUNDS: Final = 40
 """Fixed. Stopping where held-out learners' NDCG no longer gains was tried: that is flat and noisy here, so it stopped
-anywhere between 14 and 250 rounds."""
+anywhere between 14 and 250 rounds. A hundred, at half the rate, gain 0.005 of NDCG and take twice as long to rank."""
 SHARE_OF_UNOPENED: Final = 0.15
 """Of 100 candidates some 3 are opened: a seventh of the rest teaches as much, in two thirds of the time."""
 RECIPE: Final[dict[str, Any]] = {
@@ -28,7 +28,7 @@ RECIPE: Final[dict[str, Any]] = {
     "lambdarank_pair_method": "topk",
     "lambdarank_num_pair_per_sample": 8,
     "tree_method": "hist",
-    "learning_rate": 0.1,
+    "learning_rate": 0.2,
     "max_depth": 6,
     "min_child_weight": 5,
     "subsample": 0.8,
