@@ -1,0 +1,160 @@
+"""The content ranker against the real offline store and a real MLflow: clicks in, groups, a registered ranker out.
+
+150 learners each of two starts of a course are backfilled, to day 21, and learned from once.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.xgboost
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from mlflow.tracking import MlflowClient
+from test_training import DATA, first_learners
+
+from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES, USER_FEATURES
+from feature_repo.distinct import EXACT
+from feature_repo.fields import CONTENT_COUNTS
+from feature_repo.store import apply, feature_store
+from firstmile import oulad
+from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER
+from firstmile.oulad import OuladTables, day_end_us
+from firstmile.settings import Settings
+from pipelines.backfill import backfill_oulad
+from pipelines.backfill_content import backfill_content
+from training.dataset import retrieve
+from training.ranker_train import train_ranker
+from training.ranking_labels import read_pages
+from training.ranking_reads import statistics
+from training.ranking_set import MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
+from training.register import commit
+from training.tracking import connect, experiment_id
+
+STARTS = ["AAA_2013J", "AAA_2014J"]
+LAST_DAY = 21
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A home with history, the set made of it, and what training on it said."""
+
+    settings: Settings
+    tables: OuladTables
+    data: RankingSet
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ranked(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ranked:
+    settings = stack.model_copy(update={"home": tmp_path_factory.mktemp("ranker")})
+    tables = first_learners(oulad.read(DATA, STARTS), 300)
+    backfill_oulad(settings, tables, days=(None, LAST_DAY), workers=1)
+    backfill_content(settings, "oulad")
+    data = ranking_set(apply(settings), tables, DATA)
+    client = connect(settings)
+    return Ranked(
+        settings, tables, data, train_ranker(client, experiment_id(client, settings), data, settings.training)
+    )
+
+
+def test_groups_are_what_the_clicks_say(ranked: Ranked) -> None:
+    clicks, pages = ranked.tables.clicks.to_pandas(), read_pages(DATA, STARTS)
+    groups, n_exact = ranked.data.groups, 0
+    for at in np.random.default_rng(0).choice(len(groups), 60, replace=False):
+        group, rows = groups.iloc[at], ranked.data.group == at
+        shelf = pages[group["presentation"]]["id_site"]
+        course = clicks[(clicks["presentation"] == group["presentation"]) & clicks["id_site"].isin(shelf)]
+        own = course[course["id_student"] == group["id_student"]]
+        before = set(own.loc[own["date"] <= group["day"], "id_site"])
+        ahead = set(own.loc[own["date"].between(group["day"] + 1, group["day"] + 7), "id_site"])
+        if len(before) > EXACT:  # past it a row takes a few unseen pages for seen
+            continue
+        n_exact += 1
+        opened = course[course["date"] <= group["day"]].groupby("id_site").size().reindex(shelf, fill_value=0)
+        unseen = opened[~opened.index.isin(before)].sort_values(ascending=False, kind="stable")[:MAX_CANDIDATES]
+        assert ranked.data.site[rows].tolist() == unseen.index.tolist()
+        assert ranked.data.n_opened[rows].tolist() == unseen.tolist()
+        assert set(ranked.data.site[rows][ranked.data.y[rows] > 0]) == ahead & set(unseen.index)
+        assert (group["n_openings"], group["n_lost"]) == (
+            len(ahead & set(unseen.index)),
+            len(ahead - before - set(unseen.index)),
+        )
+    assert n_exact > 40
+
+
+def test_counts_add_up_to_everybody_enrolled(ranked: Ranked) -> None:
+    for day in SNAPSHOT_DAYS:
+        counts = ranked.data.counts[day]
+        assert counts["rows"] == (ranked.data.groups["day"] == day).sum()
+        assert counts["population"] == counts["rows"] + counts["left_out:no row in the history"]
+        left_out = sum(n for why, n in counts.items() if why.startswith("left_out:"))
+        assert counts["rows"] + left_out == ranked.tables.registrations.num_rows
+
+
+def test_the_user_s_features_are_those_the_other_models_read(ranked: Ranked) -> None:
+    groups = ranked.data.groups
+    entities = groups[["user_id", "now_us"]].assign(
+        event_timestamp=pd.to_datetime(groups["now_us"], unit="us", utc=True)
+    )
+    found = retrieve(feature_store(ranked.settings), "activation", entities)
+    first = np.searchsorted(ranked.data.group, np.arange(len(groups)))
+    expected = found.loc[pd.MultiIndex.from_frame(groups[["user_id", "now_us"]])]
+    shared = [name for name in USER_FEATURES if name in found.columns]
+    assert len(shared) >= 4
+    for name in shared:
+        mine = ranked.data.x[first, RANKER_FEATURES.index(name)]
+        assert np.array_equal(mine, expected[name].to_numpy(np.float32), equal_nan=True)
+
+
+def test_content_statistics_are_the_last_row_known_by_the_instant(ranked: Ranked) -> None:
+    start, pages = STARTS[1], read_pages(DATA, STARTS)
+    instants = [day_end_us(start, day) for day in (0, 7, 14)]
+    found = statistics(feature_store(ranked.settings), pages, [(start, now_us) for now_us in instants])
+    files = sorted((ranked.settings.history / "content_stats").glob("*.parquet"))
+    table = ds.dataset(files).to_table()
+    known_us = table["event_timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    history = table.set_column(table.column_names.index("event_timestamp"), "us", known_us).to_pandas()
+    n_known = 0
+    for content_id, now_us in [(c, us) for c in pages[start]["content_id"][::7] for us in instants]:
+        rows = history[(history["content_id"] == content_id) & (history["us"] <= now_us)].sort_values("us")
+        n_known += len(rows) > 0
+        said = found.loc[(content_id, now_us), list(CONTENT_COUNTS)]
+        assert said.isna().all() if rows.empty else said.tolist() == rows.iloc[-1][list(CONTENT_COUNTS)].tolist()
+    assert n_known > 10
+
+
+def test_the_ranker_is_a_registered_challenger_that_says_what_the_reference_says(
+    ranked: Ranked, tmp_path: Path
+) -> None:
+    client = MlflowClient(ranked.settings.mlflow_uri)
+    version = client.get_model_version_by_alias(MODEL, CHALLENGER)
+    assert (str(version.version), version.run_id) == (ranked.result["version"], ranked.result["run_id"])
+    run = client.get_run(version.run_id)
+    assert run.data.tags["judged_by"] == ranked.result["judged_by"] == "later_start"
+    assert run.data.tags["git_commit"] == commit()
+    assert run.data.params["set.sha256"] == ranked.data.description()["sha256"]
+    logged = run.data.metrics["later_start/day_7/ndcg_at_5"]
+    assert logged == pytest.approx(ranked.result["metrics"]["later_start"]["7"]["ndcg_at_5"])
+    folder = Path(client.download_artifacts(version.run_id, "", str(tmp_path)))
+    names = json.loads((folder / "features.json").read_text())
+    booster = mlflow.xgboost.load_model(f"models:/{MODEL}@{CHALLENGER}")
+    assert names == list(RANKER_FEATURES) == booster.feature_names
+    reference = pq.read_table(folder / "training_set.parquet")
+    assert reference.column_names == [*names, "prediction"]
+    assert not [c for c in reference.column_names for a in (*AUDIT_ATTRIBUTES, "user_id", "id_student") if a in c]
+    x = np.column_stack([reference[name].to_numpy() for name in names]).astype(np.float32)
+    assert np.allclose(booster.inplace_predict(x), reference["prediction"].to_numpy())
+
+
+def test_the_ranker_says_more_than_chance_and_its_figures_say_of_how_many(ranked: Ranked) -> None:
+    for by_day in ranked.result["metrics"].values():
+        for found in by_day.values():
+            assert found["n"] > 20
+            assert found["ndcg_at_5_low"] < found["ndcg_at_5"] < found["ndcg_at_5_high"]
+            assert found["ndcg_at_5"] > 0.2  # an order by chance: about 0.05
