@@ -1,4 +1,5 @@
-"""What does decoding a batch cost, in Python and in the JVM? Milliseconds by the number of records in it.
+"""What does decoding a batch cost? Milliseconds by the number of records in it: to fetch them from Spark as Arrow, to
+decode them together, and what the reader of single records would take.
 
 .venv/bin/python -m benchmarks.decoding --records 10,100,1000,3000,10000,50000 --repeats 9
 """
@@ -8,6 +9,7 @@ import json
 import statistics
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from pyspark.sql import DataFrame
 
@@ -18,7 +20,8 @@ from firstmile.settings import Settings
 from firstmile.wire import Registry
 from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decoded, raw
-from pipelines.decode_plan import Reading
+from pipelines.decode_records import decode_records
+from pipelines.reading import Reading
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session
 
@@ -43,12 +46,12 @@ def run(settings: Settings, sizes: list[int], repeats: int) -> list[dict[str, fl
         rows = [(USER_ACTIONS, i % 2, i, at, key.encode(), value) for i, (key, value) in enumerate(sent)]
         records = session.createDataFrame(rows, KAFKA).repartition(2).cache()
         records.count()
-        times: dict[str, list[float]] = {"python": [], "jvm": []}
+        times: dict[str, list[float]] = {"fetch": [], "together": [], "one_by_one": []}
         n_unmeasured = N_WARM_UP if n == sizes[0] else 3
         for i in range(n_unmeasured + repeats):
-            for way, few in (("python", n), ("jvm", 0)):
-                ms = _ms(records, n, schemas, reading, few)
-                if i >= n_unmeasured:
+            measured = _ms(records, n, schemas, reading)
+            if i >= n_unmeasured:
+                for way, ms in measured.items():
                     times[way].append(ms)
         found.append({"n": n, **{way: round(statistics.median(each), 1) for way, each in times.items()}})
         print(json.dumps(found[-1]), flush=True)
@@ -57,13 +60,18 @@ def run(settings: Settings, sizes: list[int], repeats: int) -> list[dict[str, fl
     return found
 
 
-def _ms(records: DataFrame, n: int, schemas: WriterSchemas, reading: Reading, few: int) -> float:
+def _ms(records: DataFrame, n: int, schemas: WriterSchemas, reading: Reading) -> dict[str, float]:
     began = time.perf_counter()
-    table = decoded(raw(records), n, schemas, reading, few=few)
-    took = 1_000 * (time.perf_counter() - began)
-    assert table.num_rows == n
-    assert table["reason"].null_count == n
-    return took
+    table = raw(records).toArrow()
+    fetched = time.perf_counter()
+    together = decoded(table, schemas, reading)
+    ready = time.perf_counter()
+    one_by_one = decode_records(table, schemas.text, reading)
+    done = time.perf_counter()
+    assert together.num_rows == one_by_one.num_rows == n
+    assert together["reason"].null_count == n
+    ends = (began, fetched, ready, done)
+    return dict(zip(("fetch", "together", "one_by_one"), (1_000 * (b - a) for a, b in pairwise(ends)), strict=True))
 
 
 def main() -> None:
