@@ -143,6 +143,12 @@ class TrainingSettings(_Section):
     seed: int = 7
     threads: int = Field(2, ge=1)
     marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
+    quality: Path = Field(ROOT / "training" / "quality.yaml", description="what data must hold to be learned from")
+
+    @field_validator("quality")
+    @classmethod
+    def _absolute(cls, file: Path) -> Path:
+        return file.expanduser().absolute()
 
 
 class LearningSettings(_Section):

@@ -29,6 +29,7 @@ from training.history import choose, history_ends_us
 from training.labels import label
 from training.models import Fitter
 from training.promote import gate_table, promote_all
+from training.quality import QualityGate
 from training.register import Candidate, register
 from training.split import judged_by
 from training.tasks import TASKS
@@ -59,21 +60,28 @@ def train(
 ) -> dict[str, Any]:
     """Train and register the models; returns what came of it, one entry per model.
 
-    Raises DataError when the history or the tables cannot carry it, DependencyError when MLflow does not answer.
+    Raises DataError when the history or the tables cannot carry it, GateError when the data is not what quality.yaml
+    expects, DependencyError when MLflow does not answer.
     """
     started = time.monotonic()
     client = connect(settings)
     last_day = max(day for m in models for day in TASKS[m].snapshot_days)
     chosen = choose(history_ends_us(settings), presentations, last_day=last_day)
+    quality = QualityGate(settings)
+    with _step("expectations of history and lake"):
+        quality.check_sources(chosen, last_day=last_day)
     with _step(f"labels of {', '.join(chosen)}"):
         tables = oulad.read(data, chosen)
         labelled = {m: label(m, tables) for m in models}
     with _step("vectors, point in time"):
         found = vectors(_store(settings, models), labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in models}
+    with _step("expectations of the sets"):
+        quality.check_sets(sets)
     experiment = experiment_id(client, settings)
     results = {m: _one(client, experiment, sets[m], settings) for m in models}
-    return {"presentations": chosen, "models": results, "seconds": round(time.monotonic() - started, 2)}
+    seconds = round(time.monotonic() - started, 2)
+    return {"presentations": chosen, "quality": quality.report(), "models": results, "seconds": seconds}
 
 
 def _one(client: MlflowClient, experiment: str, data: TrainingSet, settings: Settings) -> dict[str, Any]:

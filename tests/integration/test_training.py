@@ -40,7 +40,7 @@ from training.models import probabilities
 from training.promote import promote
 from training.register import commit
 from training.tasks import TASKS
-from training.tracking import connect
+from training.tracking import connect, versions
 from training.train import train
 
 DATA = ROOT / "data" / "oulad"
@@ -71,6 +71,9 @@ def first_learners(tables: OuladTables, n: int) -> OuladTables:
 @pytest.fixture(scope="module")
 def trained(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     settings = stack.model_copy(update={"home": tmp_path_factory.mktemp("training")})
+    bounds = settings.home / "quality.yaml"  # labels are of all, history of a slice of the learners
+    bounds.write_text(settings.training.quality.read_text().replace("without_history: 0.05", "without_history: 0.8"))
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"quality": bounds})})
     tables = first_learners(oulad.read(DATA, [P]), N_LEARNERS)
     backfill_oulad(settings, tables, days=(None, LAST_DAY), workers=1)
     result = train(settings, MODELS, presentations=None, data=DATA)
@@ -278,6 +281,19 @@ def test_the_verb_prints_one_json_object_and_nothing_else_on_stdout(trained: Tra
     assert {k: result["models"]["activation"][k] for k in same} == {
         k: json.loads(json.dumps(trained.result["models"]["activation"][k])) for k in same
     }
+
+
+def test_data_that_does_not_hold_what_is_expected_leaves_the_registry_as_it_was(trained: Trained) -> None:
+    settings, client = trained.settings, trained.client
+    bounds = settings.home / "strict.yaml"
+    bounds.write_text(settings.training.quality.read_text().replace("min_users: 50", "min_users: 5000"))
+    strict = settings.model_copy(update={"training": settings.training.model_copy(update={"quality": bounds})})
+    before = {model: (versions(client, model), aliases(client, model)) for model in MODELS}
+    with pytest.raises(
+        GateError, match=r"n_users: 1 of 1 rows, for example .* of history BBB_2013B.*Data Docs: file://"
+    ):
+        train(strict, MODELS, presentations=None, data=DATA)
+    assert {model: (versions(client, model), aliases(client, model)) for model in MODELS} == before
 
 
 def test_without_history_training_names_the_command_that_makes_it(stack: Settings, tmp_path: Path) -> None:

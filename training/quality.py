@@ -1,0 +1,154 @@
+"""The data quality gate of `firstmile train`: nothing is learned from data that does not hold what is expected of it.
+
+history, lake ─► check_sources ─► (labels, vectors, sets) ─► check_sets ─► figures for the next run
+                      └────────── suites ─► Great Expectations ─► Data Docs ┘
+"""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from feature_repo.services import model_features
+from firstmile.cli import console
+from firstmile.clock import Clock, SystemClock, to_datetime
+from firstmile.errors import GateError
+from firstmile.settings import Settings
+from training.expectations import (
+    Suite,
+    column_suite,
+    file_suite,
+    history_suite,
+    label_suite,
+    lake_suite,
+    set_suite,
+    vector_suite,
+)
+from training.quality_bounds import read_bounds
+from training.quality_files import column_types
+from training.quality_history import history_figures, history_files
+from training.quality_lake import LakeFiles, file_figures, lake_figures, lake_files
+from training.quality_last import Kept, beside_last, figures_of, read_last, write_last
+from training.quality_sets import Sets, groups, label_frame, set_figures, vector_frame
+
+Suites = dict[str, tuple[Suite, pd.DataFrame]]
+"""By name: what is expected, and of what."""
+
+LAST: Final = "last.json"
+N_KEPT: Final = 10
+"""Sites kept: each is 4 MB, nearly all of it Great Expectations' fonts and pictures."""
+N_SAID: Final = 5
+"""Failures an error spells out; the Data Docs have them all."""
+
+
+class QualityGate:
+    """The gate of one run: ask `check_sources` before anything is read, `check_sets` before anything is learned.
+
+    Both raise GateError naming the expectations that do not hold, what was observed, what is allowed, and the page of
+    the Data Docs. These are written by the check that fails or by the last one, under <home>/quality/<time of the run>.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it says of each thing that it loaded it
+        with warnings.catch_warnings():
+            # About what it imports itself. It also sends all warnings to the log from then on: leaving undoes that.
+            warnings.simplefilter("ignore")
+            from training.data_docs import DataDocs
+
+        self.folder = settings.home / "quality"
+        self._settings, self._bounds = settings, read_bounds(settings.training.quality)
+        self._last = read_last(self.folder / LAST)
+        self._figures: Kept = {}
+        self._now_us = (clock or SystemClock()).now_us()
+        moment = to_datetime(self._now_us)
+        self._docs = DataDocs(self.folder / f"{moment:%Y-%m-%dT%H-%M-%S.%f}Z")
+        self._lake = LakeFiles({}, [], 0)
+
+    def check_sources(self, presentations: Sequence[str], *, last_day: int) -> None:
+        """The history of these presentations, and the lake if there is one.
+
+        last_day
+            The last day a snapshot is taken.
+
+        Raises GateError, or DataError for files that cannot be read.
+        """
+        bounds, settings = self._bounds, self._settings
+        self._lake = lake_files(settings.lake)
+        suites: Suites = {}
+        for view, types in bounds.history.columns.items():
+            if files := history_files(settings, view):
+                suites[f"columns_{view}"] = (column_suite(types, exactly=True), column_types(files))
+        if self._lake.noted:
+            columns = column_types(self._lake.there)
+            suites["columns_lake"] = (column_suite(bounds.lake.columns, exactly=False), columns)
+        self._run(suites)  # first: without its columns there is nothing to sum up
+        history = beside_last(history_figures(settings, presentations, last_day=last_day), self._last)
+        suites = {"history": (history_suite(bounds), self._noted(history))}
+        if self._lake.noted:
+            lake = beside_last(lake_figures(self._lake, now_us=self._now_us), self._last)
+            suites["lake_files"] = (file_suite(bounds), file_figures(self._lake))
+            suites["lake"] = (lake_suite(bounds), self._noted(lake))
+        self._run(suites)
+
+    def check_sets(self, sets: Sets) -> None:
+        """Training sets, by model; when they hold, this run's figures are what the next one is compared with.
+
+        Raises GateError, or DataError when the bounds say nothing of a feature.
+        """
+        suites: Suites = {}
+        for models in groups(sets):
+            suite = vector_suite(model_features(models[0]), self._bounds)
+            suites["vectors_" + "_".join(models)] = (suite, vector_frame({m: sets[m] for m in models}))
+        for model, data in sets.items():
+            suites[f"labels_{model}"] = (label_suite(model), label_frame(data))
+        figures = beside_last(set_figures(sets), self._last)
+        suites["sets"] = (set_suite(list(sets), self._bounds), self._noted(figures))
+        self._run(suites)
+        self._write_docs()
+        write_last(self.folder / LAST, self._figures)
+        console.print(f"quality: {self.text()}", highlight=False, soft_wrap=True)
+
+    def text(self) -> str:
+        """What was held, for people."""
+        lake = f"{len(self._lake.noted)} lake files" if self._lake.noted else "no lake yet"
+        return (
+            f"{self._docs.n_expectations} expectations of {self._docs.n_suites} suites hold ({lake}), "
+            f"Data Docs at {self._docs.index()}"
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What was held, for the verb's result."""
+        return {
+            "n_expectations": self._docs.n_expectations,
+            "n_suites": self._docs.n_suites,
+            "n_lake_files": len(self._lake.noted),
+            "n_lake_files_left_out": self._lake.n_left_out,
+            "data_docs": self._docs.index(),
+        }
+
+    def _noted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame; its figures will be kept if all holds."""
+        self._figures |= figures_of(frame)
+        return frame
+
+    def _run(self, suites: Suites) -> None:
+        failures = [f for name, (suite, frame) in suites.items() for f in self._docs.run(name, suite, frame)]
+        if failures:
+            self._write_docs()
+            last, bounds = self.folder / LAST, self._settings.training.quality
+            more = f" | and {len(failures) - N_SAID} more" if len(failures) > N_SAID else ""
+            raise GateError(
+                f"{len(failures)} of {self._docs.n_expectations} expectations of the data do not hold, nothing was "
+                f"trained. {' | '.join(f.text() for f in failures[:N_SAID])}{more}. "
+                f"Data Docs: {self._docs.page(failures[0].suite)}. Correct the data; if it has a reason to be so, "
+                f"change {bounds}, or delete {last} to compare with no earlier run"
+            )
+
+    def _write_docs(self) -> None:
+        """This run's site; the oldest ones go."""
+        self._docs.build()
+        for old in sorted(path for path in self.folder.iterdir() if path.is_dir())[:-N_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""The bounds of the data quality gate, as quality.yaml has them: what to edit when data has a reason to differ."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from feature_repo.fields import ACTIVITY, AUDIT, CONTENT, CONTEXT, PROFILE
+from firstmile.documents import Document, read_document
+from firstmile.errors import DataError, unknown_name
+from training.tasks import TASKS
+
+VIEWS = (ACTIVITY, PROFILE, CONTEXT, AUDIT, CONTENT)
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"{list(pair)} must be [least, most]")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Types = dict[str, str]
+"""Arrow type by column."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureBounds(_Section):
+    """Of every feature whose name fits the pattern."""
+
+    names: str = Field(min_length=1)
+    between: Range | None = None
+    max_missing: Share
+
+
+class LabelBounds(_Section):
+    """Of the classes' shares in a presentation."""
+
+    otherwise: Range
+    shares: Mapping[str, Mapping[str, Range]]
+    max_change: Share
+    max_without_history: Share
+
+    def of_class(self, model: str, name: str) -> Range:
+        """Bounds of a class's share."""
+        return self.shares.get(model, {}).get(name, self.otherwise)
+
+
+class VolumeBounds(_Section):
+    """How much there must be, and how much of what there was."""
+
+    min_users: int = Field(ge=1)
+    against_last: Range
+
+
+class HistoryBounds(_Section):
+    """Of the offline history; columns by view."""
+
+    columns: Mapping[str, Types]
+    row_bytes: Range
+    max_days_short: float = Field(ge=0)
+
+
+class LakeBounds(_Section):
+    """Of the event lake."""
+
+    columns: Types
+    weight: Range
+    max_unknown: Share
+    max_age_hours: float = Field(gt=0)
+
+
+class Bounds(_Section):
+    """All of quality.yaml."""
+
+    features: tuple[FeatureBounds, ...]
+    labels: LabelBounds
+    volume: VolumeBounds
+    history: HistoryBounds
+    lake: LakeBounds
+
+    def of_feature(self, name: str) -> FeatureBounds:
+        """The first line of `features` that fits. Raises DataError when none does."""
+        for line in self.features:
+            if fnmatchcase(name, line.names):
+                return line
+        raise DataError(
+            f"no pattern under `features` fits {name}; there are {', '.join(line.names for line in self.features)}. "
+            'Add a line for it, or {names: "*", max_missing: 1} as the last to let everything pass'
+        )
+
+
+def read_bounds(path: Path) -> Bounds:
+    """The bounds of a YAML file. Raises DataError naming the line that is wrong, and what it may be."""
+    document = read_document(path)
+    bounds = document.parse(Bounds)
+    _check_names(document, bounds)
+    return bounds
+
+
+def _check_names(document: Document, bounds: Bounds) -> None:
+    for view in bounds.history.columns:
+        if view not in VIEWS:
+            document.refuse(("history", "columns", view), unknown_name("view", view, VIEWS))
+    for model, shares in bounds.labels.shares.items():
+        if model not in TASKS:
+            document.refuse(("labels", "shares", model), unknown_name("model", model, TASKS))
+        for name in shares:
+            if name not in TASKS[model].classes:
+                problem = unknown_name(f"class of {model}", name, TASKS[model].classes)
+                document.refuse(("labels", "shares", model, name), problem)
