@@ -7,7 +7,7 @@ from feast import FeatureService
 from feature_repo.fields import AUDIT, PROFILE_NUMBERS
 from feature_repo.views import Views
 from firstmile.errors import DataError, unknown_name
-from firstmile.names import AUDIT_ATTRIBUTES, MODELS
+from firstmile.names import AUDIT_ATTRIBUTES, LEARNED_FORMATS, MODELS
 
 VERSION: Final = 1
 FAMILIES_READ: Final = (
@@ -28,7 +28,7 @@ ACTIVITY_FEATURES: Final = (
     "active_days_30d",
     "clicks_total_count",
     "clicks_total_weight",
-    *(f"opens_{f}" for f in ("community", "document", "guide", "lesson", "quiz")),
+    *(f"opens_{f}" for f in LEARNED_FORMATS),
     "n_contents",
     "n_pages",
     "days_since_last_event",

@@ -3,18 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from xgboost import Booster
 
 from firstmile.errors import DataError
-from firstmile.names import SKILL_LEVELS
+from firstmile.names import CLASSES
 from serving.facts import Values
-
-CLASSES: Final[dict[str, tuple[str, ...]]] = {"skill_level": SKILL_LEVELS}
-"""Models with more than one probability, by class in the booster's order; the others give one, of yes."""
 
 
 @dataclass(frozen=True)

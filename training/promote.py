@@ -10,7 +10,7 @@ from rich.table import Table
 
 from firstmile.cli import console, emit
 from firstmile.errors import DataError, GateError, UsageError, unknown_name
-from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, PREVIOUS
 from firstmile.settings import load_settings
 from training.figures import figures_of
 from training.gates import Verdict, all_passed, first_gate
@@ -18,7 +18,7 @@ from training.tracking import aliases, check_models, connect, versions
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(help="activation, disengagement, skill_level: one or several")],
+    models: Annotated[list[str], typer.Argument(help=f"{', '.join(MODELS)}: one or several")],
     version: Annotated[str | None, typer.Option(help="version to promote; default: the challenger")] = None,
 ) -> None:
     """Move `champion` through the gates, keeping the one before as `previous`."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from firstmile.names import SKILL_LEVELS
+from firstmile.names import CLASSES
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,7 @@ class Task:
 TASKS: Final[Mapping[str, Task]] = {
     "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14)),
     "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28)),
-    "skill_level": Task(SKILL_LEVELS, (0, 1, 3, 7, 14, 28), (14, 28)),
+    "skill_level": Task(CLASSES["skill_level"], (0, 1, 3, 7, 14, 28), (14, 28)),
+    # Days N+1 … 2N: on day 0 they are none.
+    "preference": Task(CLASSES["preference"], (1, 3, 7, 14, 28), (14, 28)),
 }

@@ -25,7 +25,7 @@ from firstmile.settings import ROOT, Settings, load_settings
 from training.dataset import TrainingSet, training_set, vectors
 from training.examine import examine
 from training.gates import all_passed, first_gate
-from training.history import choose, history_ends_us
+from training.history import choose, history_ends_us, refuse_future, whole
 from training.labels import label
 from training.models import Fitter
 from training.promote import gate_table, promote_all
@@ -36,7 +36,7 @@ from training.tracking import check_models, connect, experiment_id
 
 
 def run(
-    model: Annotated[str | None, typer.Option(help="activation, disengagement or skill_level; default: all")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}; default: all")] = None,
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
@@ -64,10 +64,13 @@ def train(
     started = time.monotonic()
     client = connect(settings)
     last_day = max(day for m in models for day in TASKS[m].snapshot_days)
-    chosen = choose(history_ends_us(settings), presentations, last_day=last_day)
+    ends_us = history_ends_us(settings)
+    chosen = choose(ends_us, presentations, last_day=last_day)
     with _step(f"labels of {', '.join(chosen)}"):
         tables = oulad.read(data, chosen)
-        labelled = {m: label(m, tables) for m in models}
+        delay_days = settings.training.marking_delay_days
+        labelled = {m: label(m, tables, marking_delay_days=delay_days) for m in models}
+        refuse_future(labelled, ends_us, complete=whole(settings))
     with _step("vectors, point in time"):
         found = vectors(_store(settings, models), labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in models}
