@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from feast.errors import FeatureServiceNotFoundException
 from mlflow.tracking import MlflowClient
@@ -22,14 +23,19 @@ from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.names import MODELS
 from firstmile.settings import ROOT, Settings, load_settings
+from training.card import model_card
+from training.cost import cost_of
 from training.dataset import TrainingSet, training_set, vectors
 from training.examine import examine
-from training.gates import all_passed, first_gate
+from training.findings import find, judge_of
+from training.gates import all_passed
 from training.history import choose, history_ends_us, refuse_future, whole
+from training.judge import gate_table, judge_version
 from training.labels import label
 from training.models import Fitter
-from training.promote import gate_table, promote_all
+from training.promote import promote_all
 from training.register import Candidate, register
+from training.slices import audit_of
 from training.split import judged_by
 from training.tasks import TASKS
 from training.tracking import check_models, connect, experiment_id
@@ -75,33 +81,46 @@ def train(
         found = vectors(_store(settings, models), labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in models}
     experiment = experiment_id(client, settings)
-    results = {m: _one(client, experiment, sets[m], settings) for m in models}
+    audit = audit_of(tables)
+    results = {m: _one(client, experiment, sets[m], audit, settings) for m in models}
     return {"presentations": chosen, "models": results, "seconds": round(time.monotonic() - started, 2)}
 
 
-def _one(client: MlflowClient, experiment: str, data: TrainingSet, settings: Settings) -> dict[str, Any]:
+def _one(
+    client: MlflowClient, experiment: str, data: TrainingSet, audit: pd.DataFrame, settings: Settings
+) -> dict[str, Any]:
     started = time.monotonic()
     fitter = Fitter(data.model, data.features, settings.training.seed)
     with _step(f"{data.model}: examinations over {len(data.users)} rows"):
-        figures = examine(data, fitter, threads=settings.training.threads)
+        answers = examine(data, fitter, threads=settings.training.threads)
+        findings = find(data, answers, audit=audit, seed=fitter.seed)
     with _step(f"{data.model}: fit on all"):
-        booster = fitter.refit(data.rows)
-    judge = judged_by(sorted(set(data.users["presentation"])))
-    verdicts = first_gate(data.model, figures[judge])
+        fitted = fitter.refit(data.rows)
+    examination = judged_by(sorted(set(data.users["presentation"])))
+    judge = judge_of(data.model, examination)
+    delay_days = settings.training.marking_delay_days
+    card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days)
+    cost = cost_of(fitted, data.rows.x)
     with _step(f"{data.model}: register"):
-        candidate = Candidate(data, fitter, booster, figures, judge, verdicts)
+        candidate = Candidate(data, fitter, fitted, findings, answers[examination], judge, cost, card)
         registered = register(client, experiment, candidate)
-    console.print(gate_table(data.model, registered.version, verdicts, judged_by=judge))
+    with _step(f"{data.model}: gates"):
+        judged = judge_version(client, data.model, registered.version)
+    console.print(gate_table(judged))
     days = TASKS[data.model].evaluated_days
     return {
         **asdict(registered),
         "alias": "challenger",
         "judged_by": judge,
-        "would_promote": all_passed(verdicts),
-        "metrics": {name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in figures.items()},
+        "would_promote": all_passed(judged.verdicts),
+        "metrics": {
+            name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in findings.figures.items()
+        },
+        "calibration": fitted.calibration.method,
+        **cost,
         "set": data.description(),
         "counts_per_day": {str(day): counts for day, counts in data.counts.items()},
-        "n_rounds": booster.num_boosted_rounds(),
+        "n_rounds": fitted.booster.num_boosted_rounds(),
         "seconds": round(time.monotonic() - started, 2),
     }
 
