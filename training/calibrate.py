@@ -52,7 +52,7 @@ def choose_calibration(fit_on: Scored, judge: Scored | None, *, seed: int) -> tu
         gain = per_user[best] - per_user[method]
         if len(gain) > 1 and gain.mean() > SURE * gain.std(ddof=1) / np.sqrt(len(gain)):
             best = method
-    losses = {method: float(loss.mean()) for method, loss in per_user.items()}
+    losses: dict[str, float] = {method: float(loss.mean()) for method, loss in per_user.items()}
     return fit_calibration(best, fit_on), losses
 
 

@@ -101,10 +101,8 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     """The champion's recipe in the challenger's examination, and the words for it."""
     why = "no data after both, so the champion's recipe was refitted on the challenger's window"
     recipe = Fitter(data.model, data.features, int(challenger.params["seed"])).parameters()
-    changed = {
-        name: champion.params[name] for name in recipe if champion.params.get(name) != challenger.params.get(name)
-    }
-    changed = {name: value for name, value in changed.items() if value is not None}
+    said = {name: champion.params[name] for name in recipe if name in champion.params}
+    changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
     if not changed:
         return p, f"{why}: it is the challenger's own recipe, with the same answers"
     changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())

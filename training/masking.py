@@ -22,7 +22,7 @@ def masked(x: FloatArray, features: Sequence[str], *, seed: int, share: float = 
     out = np.array(x)
     for i, columns in enumerate(columns_of(features).values()):
         rows = np.flatnonzero((drawn >= i * share) & (drawn < (i + 1) * share))
-        out[np.ix_(rows, columns)] = np.nan
+        out[rows[:, None], columns] = np.nan
     return out
 
 

@@ -131,7 +131,7 @@ class Fitter:
 
     def _scaled(self, rounds: int) -> int:
         """As many rounds as reach equally far by the learning rate."""
-        return round(rounds * RECIPE["learning_rate"] / self.parameters()["learning_rate"])
+        return int(rounds * RECIPE["learning_rate"] / self.parameters()["learning_rate"])
 
     def _masked(self, rows: Rows) -> Rows:
         return replace(rows, x=masked(rows.x, self.features, seed=self.seed + 3))

@@ -5,9 +5,7 @@ history ─► labels ─► point-in-time vectors ─► sets ─► examinatio
 
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +35,7 @@ from training.promote import promote_all
 from training.register import Candidate, register
 from training.slices import audit_of
 from training.split import judged_by
+from training.steps import step
 from training.tasks import TASKS
 from training.tracking import check_models, connect, experiment_id
 
@@ -72,12 +71,12 @@ def train(
     last_day = max(day for m in models for day in TASKS[m].snapshot_days)
     ends_us = history_ends_us(settings)
     chosen = choose(ends_us, presentations, last_day=last_day)
-    with _step(f"labels of {', '.join(chosen)}"):
+    with step(f"train: labels of {', '.join(chosen)}"):
         tables = oulad.read(data, chosen)
         delay_days = settings.training.marking_delay_days
         labelled = {m: label(m, tables, marking_delay_days=delay_days) for m in models}
         refuse_future(labelled, ends_us, complete=whole(settings))
-    with _step("vectors, point in time"):
+    with step("train: vectors, point in time"):
         found = vectors(_store(settings, models), labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in models}
     experiment = experiment_id(client, settings)
@@ -91,20 +90,20 @@ def _one(
 ) -> dict[str, Any]:
     started = time.monotonic()
     fitter = Fitter(data.model, data.features, settings.training.seed)
-    with _step(f"{data.model}: examinations over {len(data.users)} rows"):
+    with step(f"train: {data.model}: examinations over {len(data.users)} rows"):
         answers = examine(data, fitter, threads=settings.training.threads)
         findings = find(data, answers, audit=audit, seed=fitter.seed)
-    with _step(f"{data.model}: fit on all"):
+    with step(f"train: {data.model}: fit on all"):
         fitted = fitter.refit(data.rows)
     examination = judged_by(sorted(set(data.users["presentation"])))
     judge = judge_of(data.model, examination)
     delay_days = settings.training.marking_delay_days
     card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days)
     cost = cost_of(fitted, data.rows.x)
-    with _step(f"{data.model}: register"):
+    with step(f"train: {data.model}: register"):
         candidate = Candidate(data, fitter, fitted, findings, answers[examination], judge, cost, card)
         registered = register(client, experiment, candidate)
-    with _step(f"{data.model}: gates"):
+    with step(f"train: {data.model}: gates"):
         judged = judge_version(client, data.model, registered.version)
     console.print(gate_table(judged))
     days = TASKS[data.model].evaluated_days
@@ -134,13 +133,3 @@ def _store(settings: Settings, models: Sequence[str]) -> Any:
     except FeatureServiceNotFoundException:
         return apply(settings)
     return store
-
-
-@contextmanager
-def _step(what: str) -> Iterator[None]:
-    """Say what was done and how long it took; Feast's warnings about views being experimental are not news."""
-    started = time.monotonic()
-    with warnings.catch_warnings(), console.status(what):
-        warnings.simplefilter("ignore")
-        yield
-    console.print(f"train: {what}, {time.monotonic() - started:.1f} s", highlight=False)
