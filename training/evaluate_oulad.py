@@ -39,8 +39,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Put the cham
 
 Evaluation = Callable[[MlflowClient, OuladTables, Any], dict[str, Any]]
 FURTHER: Final[dict[str, Evaluation]] = {}
-"""What else is evaluated on the same tables and scratch store, by name; each gives its figures by day. A model that is not
-one vector, one answer (the content ranker) has its place here."""
+"""What else is evaluated on the same tables and scratch store, by name; each gives its figures by day. A model that is
+not one vector, one answer (the content ranker) has its place here."""
 
 
 @app.callback()
@@ -138,7 +138,7 @@ def _one(
     for day, found in figures.items():
         students = data.users.loc[data.users["day"] == day, "id_student"]
         found["n_students_of_training"] = float(students.isin(list(seen)).sum())
-    return {str(day): found for day, found in figures.items()} | {"version": version}, _groups(data, p, audit, settings)
+    return {str(day): found for day, found in figures.items()}, _groups(data, p, audit, settings)
 
 
 def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: FloatArray, seed: int) -> DayFigures:

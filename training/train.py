@@ -19,8 +19,10 @@ from feature_repo.services import service_name
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
 from firstmile.cli import console, emit
+from firstmile.errors import UsageError
 from firstmile.names import MODELS
 from firstmile.settings import ROOT, Settings, load_settings
+from training.again import made_of
 from training.card import model_card
 from training.cost import cost_of
 from training.dataset import TrainingSet, training_set, vectors
@@ -45,15 +47,23 @@ def run(
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
+    from_run: Annotated[str | None, typer.Option(help="once more: the model, presentations and seed of a run")] = None,
 ) -> None:
     """Train on the offline history and register each model as `challenger`."""
+    if from_run is not None and (model or presentations):
+        raise UsageError("--from-run names model and presentations itself; leave --model and --presentations out")
     models = MODELS if model is None else (model,)
     check_models(models)
     wanted = [p for p in presentations.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     settings = load_settings()
+    made = None if from_run is None else made_of(connect(settings), from_run)
+    if made is not None:
+        settings, models, wanted = made.settings(settings), (made.model,), made.presentations
     result = train(settings, models, presentations=wanted, data=data)
+    if made is not None:
+        result["from_run"] = made.compared(result["models"][made.model])
     if then_promote:
         result["promoted"] = promote_all(connect(settings), models)
     emit(result)
