@@ -86,7 +86,7 @@ def ece(y: IntArray, p: FloatArray, weights: FloatArray | None = None) -> FloatA
     Source: Naeini et al., AAAI 2015; Guo et al., ICML 2017.
 
     >>> ece(np.array([1, 0]), np.array([[0.2, 0.8], [0.25, 0.75]])).round(3).tolist()
-    [0.525]
+    [0.475]
     """
     w = np.ones((1, len(y))) if weights is None else weights
     score, hit = (p[:, 1], y == 1) if p.shape[1] == 2 else (p.max(axis=1), p.argmax(axis=1) == y)

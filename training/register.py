@@ -4,7 +4,6 @@ The run is complete before the version exists, and the version before `challenge
 between leaves a run nobody refers to.
 """
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import mlflow
 import mlflow.xgboost
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
@@ -35,6 +35,7 @@ from training.findings import Findings
 from training.gates import all_passed, first_gate
 from training.masking import MASKED_SHARE
 from training.models import Fitted, Fitter
+from training.plots import draw_all
 from training.tasks import TASKS
 
 TRAINING_SET, TRAINING_USERS, EXAMINED = "training_set.parquet", "training_users.parquet", "examined.parquet"
@@ -200,12 +201,16 @@ def _write_artifacts(folder: Path, candidate: Candidate) -> None:
         "slices.json": candidate.findings.groups,
     }
     for name, document in documents.items():
-        (folder / name).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        # An undefined figure becomes null: json would write NaN, which is no JSON.
+        (folder / name).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
     (folder / BASELINES).write_text(baselines_of(candidate.data).as_json(), encoding="utf-8")
     (folder / "model_card.md").write_text(candidate.card, encoding="utf-8")
     pq.write_table(reference_table(candidate), folder / TRAINING_SET, compression="zstd")
     pq.write_table(pa.Table.from_pandas(candidate.data.users), folder / TRAINING_USERS, compression="zstd")
     pq.write_table(examined_table(candidate), folder / EXAMINED, compression="zstd")
+    plots = folder / "plots"
+    plots.mkdir()
+    draw_all(plots, candidate.data, candidate.fitted, candidate.answers, candidate.findings)
 
 
 def _signature(fitter: Fitter) -> ModelSignature:

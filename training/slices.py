@@ -18,6 +18,8 @@ from training.tasks import TASKS
 
 MIN_GROUP: Final = 50
 """Users of a group on a day: fewer are named, not measured."""
+MIN_OUTCOMES: Final = 20
+"""People of a group it came true for (or not) without whom there is no rate: of 5 one alone moves it by 0.2."""
 RATES: Final = ("selection_rate", "tpr", "fpr")
 UNKNOWN: Final = "unknown"
 
@@ -80,12 +82,14 @@ def gap_figures(by_day: dict[int, Slices]) -> DayFigures:
 def rates(y: IntArray, is_yes: BoolArray) -> Figures:
     """Share answered yes: of all (selection_rate), of those it came true for (tpr), of the others (fpr).
 
-    >>> rates(np.array([1, 1, 0, 0]), np.array([True, False, True, True]))
-    {'selection_rate': 0.75, 'tpr': 0.5, 'fpr': 1.0}
+    The last two are NaN for fewer than MIN_OUTCOMES people.
+
+    >>> rates(np.repeat([1, 0], [40, 20]), np.repeat([True, False, True], [20, 20, 20]))
+    {'selection_rate': 0.6666666666666666, 'tpr': 0.5, 'fpr': 1.0}
     """
 
     def share(rows: BoolArray) -> float:
-        return float(is_yes[rows].mean()) if rows.any() else float("nan")
+        return float(is_yes[rows].mean()) if rows.sum() >= MIN_OUTCOMES else float("nan")
 
     return {"selection_rate": float(is_yes.mean()), "tpr": share(y == 1), "fpr": share(y == 0)}
 

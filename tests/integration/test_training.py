@@ -96,6 +96,8 @@ def test_every_model_is_a_registered_challenger_with_all_its_papers(trained: Tra
         assert run.data.tags["min_onboarding_days"] == str(min(TASKS[model].snapshot_days))
         papers = {f.path for f in trained.client.list_artifacts(version.run_id)}
         assert papers >= {"gates.json", "slices.json", "model_card.md", "training_users.parquet", "examined.parquet"}
+        plots = trained.client.list_artifacts(version.run_id, "plots")
+        assert {Path(f.path).name for f in plots} == {"calibration.png", "roc.png", "importance.png", "groups.png"}
         assert int(run.data.tags["trained_until_us"]) > day_end_us(P, 28)
         assert run.data.tags["git_commit"] == commit()
         assert run.data.params["set.sha256"] == said["set"]["sha256"]

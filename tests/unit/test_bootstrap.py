@@ -7,7 +7,7 @@ import pytest
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.bootstrap import difference_low, drawn_auc, drawn_figures, draws, ece, intervals
 from training.evaluate import macro_auc
-from training.slices import MIN_GROUP, slices
+from training.slices import MIN_GROUP, MIN_OUTCOMES, rates, slices
 
 P = "AAA_2013J"
 
@@ -91,3 +91,9 @@ def test_groups_are_cut_by_attribute_small_ones_named_and_gaps_taken_between_the
     assert (cut["groups"]["M"]["auc"], cut["groups"]["F"]["auc"]) == (1.0, 0.5)
     assert cut["groups"]["M"]["log_loss_low"] <= cut["groups"]["M"]["log_loss"] <= cut["groups"]["M"]["log_loss_high"]
     assert found["region"]["gaps"] == {}  # one group has nothing to lie apart from
+
+
+def test_a_rate_of_a_handful_is_no_rate() -> None:
+    found = rates(np.repeat([1, 0], [100, MIN_OUTCOMES - 1]), np.ones(100 + MIN_OUTCOMES - 1, bool))
+    assert found["tpr"] == 1.0
+    assert np.isnan(found["fpr"])
