@@ -177,8 +177,7 @@ def _groups(data: TrainingSet, p: FloatArray, audit: pd.DataFrame, settings: Set
             data.model,
             data.rows.y[rows],
             p[rows],
-            presentation=data.rows.presentation[rows],
-            users=data.users["user_id"].to_numpy(str)[rows],
+            users=data.users[rows],
             audit=audit,
             seed=settings.training.seed,
         )

@@ -90,8 +90,7 @@ def _groups(data: TrainingSet, said: Answers, audit: pd.DataFrame, seed: int) ->
                 data.model,
                 label[rows],
                 said.p[rows],
-                presentation=users["presentation"].to_numpy(str)[rows],
-                users=users["user_id"].to_numpy(str)[rows],
+                users=users[rows],
                 audit=audit,
                 seed=seed,
             )

@@ -32,26 +32,27 @@ def audit_of(tables: OuladTables) -> pd.DataFrame:
     return frame.set_index("user_id").fillna(UNKNOWN)
 
 
-def slices(
-    model: str, y: IntArray, p: FloatArray, *, presentation: TextArray, users: TextArray, audit: pd.DataFrame, seed: int
-) -> Slices:
+def slices(model: str, y: IntArray, p: FloatArray, *, users: pd.DataFrame, audit: pd.DataFrame, seed: int) -> Slices:
     """Per attribute of one day's rows: figures by group with intervals, gaps between groups, groups too small.
 
-    y, presentation, users
+    y
         Shape (n,); p of shape (n, n_classes).
+    users
+        n rows, columns user_id and presentation.
     audit
         As `audit_of` gives it.
     """
+    ids, presentation = users["user_id"].to_numpy(str), users["presentation"].to_numpy(str)
     result: Slices = {}
     for attribute in AUDIT_ATTRIBUTES:
-        values = audit[attribute].reindex(users).fillna(UNKNOWN).to_numpy(str)
+        values = audit[attribute].reindex(ids).fillna(UNKNOWN).to_numpy(str)
         groups, small = {}, {}
         for value in sorted(set(values.tolist())):
             rows = values == value
             if rows.sum() < MIN_GROUP:
                 small[value] = int(rows.sum())
                 continue
-            groups[value] = _group(model, y[rows], p[rows], presentation[rows], users[rows], seed)
+            groups[value] = _group(model, y[rows], p[rows], presentation[rows], ids[rows], seed)
         result[attribute] = {"groups": groups, "gaps": gaps(groups), "too_small": small}
     return result
 
