@@ -82,6 +82,7 @@ def test_groups_are_cut_by_attribute_small_ones_named_and_gaps_taken_between_the
     audit = pd.DataFrame(dict.fromkeys(AUDIT_ATTRIBUTES, "same"), index=users).assign(gender=gender)
     y = np.arange(n) % 2
     yes = np.where(gender == "F", 0.9, np.where(y == 1, 0.9, 0.1))  # F: everybody; M: whom it came true for
+    who = pd.DataFrame({"user_id": users, "presentation": P})
     found = slices("activation", y, np.column_stack([1 - yes, yes]), users=who, audit=audit, seed=1)
     cut = found["gender"]
     assert cut["too_small"] == {"X": 3}
