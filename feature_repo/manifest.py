@@ -15,4 +15,4 @@ user_context = _views.context
 user_audit = _views.audit
 activity_windows = _views.windows
 content_stats = _views.content
-activation, disengagement, skill_level = build_services(_views)
+activation, disengagement, skill_level, preference = build_services(_views)

@@ -1,13 +1,14 @@
 """What each model reads: one feature service per model, and the order of its vector."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from feast import FeatureService
 
-from feature_repo.fields import AUDIT, PROFILE_NUMBERS
+from feature_repo.fields import ACTIVITY, AUDIT, PROFILE, PROFILE_NUMBERS
 from feature_repo.views import Views
 from firstmile.errors import DataError, unknown_name
-from firstmile.names import AUDIT_ATTRIBUTES, MODELS
+from firstmile.names import AUDIT_ATTRIBUTES, LEARNED_FORMATS, MODELS
 
 VERSION: Final = 1
 FAMILIES_READ: Final = (
@@ -28,7 +29,7 @@ ACTIVITY_FEATURES: Final = (
     "active_days_30d",
     "clicks_total_count",
     "clicks_total_weight",
-    *(f"opens_{f}" for f in ("community", "document", "guide", "lesson", "quiz")),
+    *(f"opens_{f}" for f in LEARNED_FORMATS),
     "n_contents",
     "n_pages",
     "days_since_last_event",
@@ -48,6 +49,18 @@ def model_features(model: str) -> list[str]:
     """Names of a model's features, in the order of its vector."""
     service_name(model)
     return [*ACTIVITY_FEATURES, *PROFILE_NUMBERS]
+
+
+def feature_groups(features: Sequence[str]) -> dict[str, list[str]]:
+    """The features by the view they come from: what goes missing together.
+
+    >>> feature_groups(["n_pages", "prior_attempts"])
+    {'user_activity': ['n_pages'], 'user_profile': ['prior_attempts']}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in features:
+        groups.setdefault(PROFILE if name in PROFILE_NUMBERS else ACTIVITY, []).append(name)
+    return groups
 
 
 def build_services(views: Views) -> list[FeatureService]:

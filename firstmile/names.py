@@ -55,7 +55,12 @@ FORMATS: Final = ("community", "document", "guide", "lesson", "quiz", "video", "
 SKILL_LEVELS: Final = ("beginner", "intermediate", "advanced")
 STAGES: Final = ("new", "active", "stalled", "activated")
 
-MODELS: Final = ("activation", "disengagement", "skill_level")
+# The formats a preference is learned for: those OULAD's pages have, in the order of the booster's classes.
+LEARNED_FORMATS: Final = ("community", "document", "guide", "lesson", "quiz")
+
+MODELS: Final = ("activation", "disengagement", "skill_level", "preference")
+CLASSES: Final = {"skill_level": SKILL_LEVELS, "preference": LEARNED_FORMATS}
+"""Models with a probability per class, in the booster's order; the others give one, of yes."""
 ONLINE_MODEL: Final = "content_open"  # learned from the log by `firstmile learn`; no task, no gate yet
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"

@@ -13,10 +13,13 @@ from typing import Any
 
 import orjson
 
+from firstmile.calibration import FILE, NONE, read_calibration
 from firstmile.errors import DataError
 from serving.models import ScoringModel, prepare
 
 SAID = "champion.json"
+CALIBRATION = f"extra_files/{FILE}"
+"""Beside the booster; a model without it gives probabilities as it is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class ModelCopies:
 
 
 def load(champion: Champion, place: Path) -> ScoringModel:
-    """The model of a copy, ready to score. Raises DataError when it is no XGBoost model."""
+    """The model of a copy, ready to score. Raises DataError when it is none, or its calibration is damaged."""
     import mlflow.xgboost  # 2 s, and never needed where models are given
     from mlflow.exceptions import MlflowException
 
@@ -108,6 +111,7 @@ def load(champion: Champion, place: Path) -> ScoringModel:
     except (MlflowException, OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
         raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
+    beside = place / CALIBRATION
     booster = prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded)
     return ScoringModel(
         name=champion.name,
@@ -117,4 +121,5 @@ def load(champion: Champion, place: Path) -> ScoringModel:
         features=tuple(booster.feature_names or ()),
         min_onboarding_days=champion.min_onboarding_days,
         gated_without=frozenset(champion.gated_without),
+        calibration=read_calibration(beside.read_bytes()) if beside.exists() else NONE,
     )

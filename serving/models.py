@@ -3,18 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from xgboost import Booster
 
+from firstmile.calibration import NONE, Calibration
 from firstmile.errors import DataError
-from firstmile.names import SKILL_LEVELS
+from firstmile.names import CLASSES
 from serving.facts import Values
-
-CLASSES: Final[dict[str, tuple[str, ...]]] = {"skill_level": SKILL_LEVELS}
-"""Models with more than one probability, by class in the booster's order; the others give one, of yes."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,8 @@ class ScoringModel:
         Youngest onboarding it was trained on: younger users get rules.
     gated_without
         Feature views it may do without: its masked form passed the gate too.
+    calibration
+        From the booster's scores to probabilities.
     """
 
     name: str
@@ -36,6 +35,7 @@ class ScoringModel:
     features: tuple[str, ...]
     min_onboarding_days: float = 0.0
     gated_without: frozenset[str] = frozenset()
+    calibration: Calibration = NONE
 
     def probabilities(self, values: Values) -> dict[str, float]:
         """Probabilities by `model` or `model:class`. Features that are not known are missing to the booster.
@@ -47,11 +47,16 @@ class ScoringModel:
         return self.named(scores[0])
 
     def named(self, scores: NDArray[np.float32]) -> dict[str, float]:
-        """The booster's scores of one row by `model` or `model:class`."""
+        """The booster's scores of one row, calibrated, by `model` or `model:class`.
+
+        Raises ValueError when there are not as many as classes.
+        """
         classes = CLASSES.get(self.name)
         if classes is None:
-            return {self.name: float(scores)}
-        return {f"{self.name}:{c}": float(p) for c, p in zip(classes, scores, strict=True)}
+            one = float(scores)
+            return {self.name: float(self.calibration.apply(np.array([[1.0 - one, one]]))[0, 1])}
+        calibrated = self.calibration.apply(np.asarray(scores, np.float64)[None])[0]
+        return {f"{self.name}:{c}": float(p) for c, p in zip(classes, calibrated, strict=True)}
 
 
 @dataclass

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import GENERAL, Catalogue, Shelf
@@ -59,7 +60,7 @@ class Policy:
         view = facts.view(segment.as_fields())
         fired = [rule for rule in self.rules.rules if rule.when.holds(view)]
         flow = next((rule.flow for rule in fired if rule.flow), self.rules.otherwise_flow)
-        preferences = preferred_formats(facts.features, shelf)
+        preferences = preferred_formats(facts, shelf)
         taste = Taste(dict(preferences), segment.skill_level, flow)
         chosen = [(rule, {s: self._selected[shelf.cohort, s] for s in _selectors(rule)}) for rule in fired]
         items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit)
@@ -70,7 +71,7 @@ class Policy:
         shelf = self.catalogue.shelves[GENERAL]
         items = tuple(Item(i, 0.0, "default") for i in shelf.items if not i.prerequisites)[:limit]
         segment = Segment(self.rules.skill_level.otherwise, self.rules.stage.otherwise, 0.0)
-        return Answer(segment, preferred_formats({}, shelf), DEFAULT_FLOW, items)
+        return Answer(segment, preferred_formats(Facts(), shelf), DEFAULT_FLOW, items)
 
     def _segment(self, facts: Facts) -> Segment:
         view = facts.view({})
@@ -83,17 +84,27 @@ class Policy:
         return Segment(level, self.rules.stage.choose(view), round(chances[level], 4))
 
 
-def preferred_formats(features: Mapping[str, float | None], shelf: Shelf) -> tuple[tuple[str, float], ...]:
+def preferred_formats(facts: Facts, shelf: Shelf) -> tuple[tuple[str, float], ...]:
     """Probability by content format, greatest first, over the formats the shelf has.
 
-    The share of the user's own opens, drawn towards equal shares as if PRIOR_OPENS more opens had been spread evenly
-    (a Dirichlet prior). There is no preference model yet.
+    By the model of preference where it answered; formats it was not taught (LEARNED_FORMATS) keep their share of the
+    user's own opens. Without it by the opens alone.
     """
     formats = [FORMATS[i] for i in np.unique(shelf.format)]
-    opens = np.array([max(features.get(f"opens_{f}") or 0.0, 0.0) for f in formats])
-    shares = (opens + PRIOR_OPENS / len(formats)) / (opens.sum() + PRIOR_OPENS)
+    shares = _shares_of_opens(facts.features, formats)
+    said = np.array([facts.scores.get(f"preference:{f}", np.nan) for f in formats])
+    is_said = ~np.isnan(said)
+    if said[is_said].sum() > 0:
+        shares[is_said] = said[is_said] / said[is_said].sum() * (1.0 - shares[~is_said].sum())
     found = [(f, round(float(s), 4)) for f, s in zip(formats, shares, strict=True)]
     return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _shares_of_opens(features: Mapping[str, float | None], formats: list[str]) -> NDArray[np.float64]:
+    """The share of the user's own opens, drawn towards equal shares as if PRIOR_OPENS more opens had been spread evenly
+    (a Dirichlet prior)."""
+    opens = np.array([max(features.get(f"opens_{f}") or 0.0, 0.0) for f in formats])
+    return np.asarray((opens + PRIOR_OPENS / len(formats)) / (opens.sum() + PRIOR_OPENS), np.float64)
 
 
 def _selectors(rule: Rule) -> list[Selector]:

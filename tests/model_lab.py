@@ -12,8 +12,7 @@ import xgboost as xgb
 from serving_builder import booster
 
 from feature_repo.services import model_features, service_name
-from firstmile.names import CHAMPION
-from serving.models import CLASSES
+from firstmile.names import CHAMPION, CLASSES
 
 
 @dataclass

@@ -14,10 +14,11 @@ from feature_repo.activity import FEATURE_NAMES
 from feature_repo.distinct import Distinct, content_hash
 from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import FixedClock
+from firstmile.names import CLASSES, MODELS
 from firstmile.settings import ServingSettings
 from serving.catalogue import Catalogue, load_catalogue
 from serving.ladder import Ladder
-from serving.models import CLASSES, ScoringModel, prepare
+from serving.models import ScoringModel, prepare
 from serving.policy import Policy
 from serving.rules import known_fields, load_rules
 
@@ -96,8 +97,8 @@ def model(name: str, *, version: str = "1", min_onboarding_days: float = 0.0, **
 
 
 def models(*names: str, **changes: Any) -> dict[str, ScoringModel]:
-    """Models by name; all three when none is named."""
-    return {n: model(n, **changes) for n in names or ("activation", "disengagement", "skill_level")}
+    """Models by name; all of them when none is named."""
+    return {n: model(n, **changes) for n in names or MODELS}
 
 
 class Broken:
@@ -134,7 +135,7 @@ def ladder(
     clock: FixedClock | None = None,
     **settings: Any,
 ) -> Ladder:
-    """A ladder over a reader and models, all three by default; generous deadlines, for slow machines."""
+    """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
     given = models() if in_use is None else in_use
     deadlines = {"budget_ms": 60_000.0, "feature_timeout_ms": 20_000.0, "model_timeout_ms": 20_000.0, **settings}
     return Ladder(

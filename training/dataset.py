@@ -158,5 +158,11 @@ def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame) -> Train
         raise DataError(f"nobody is left to learn {model} from: {counts}; choose more presentations")
     x = vectors.loc[pd.MultiIndex.from_frame(users[KEYS])].to_numpy(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
-    rows = Rows(x, users["label"].to_numpy(np.int64), weight, users["id_student"].to_numpy(np.int64))
+    rows = Rows(
+        x,
+        users["label"].to_numpy(np.int64),
+        weight,
+        users["id_student"].to_numpy(np.int64),
+        users["presentation"].to_numpy(str),
+    )
     return TrainingSet(model, tuple(vectors.columns), users, rows, counts)

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
+from training.bootstrap import ece
 from training.figures import DayFigures, Figures
-from training.models import FloatArray
-from training.split import IntArray, TextArray
+from training.split import FloatArray, IntArray, TextArray
 
 ONE_COLUMN: Final = "clicks_total_weight"
 """The honest baseline: total clicks so far."""
@@ -26,7 +26,8 @@ def evaluate(
     day: IntArray,
     presentation: TextArray,
 ) -> DayFigures:
-    """Figures by day: n, base_rate, auc, auc_one_column, log_loss, log_loss_majority, brier, accuracy, ….
+    """Figures by day: n, base_rate, auc, auc_one_column, log_loss, log_loss_majority, brier, ece,
+    accuracy, ….
 
     y
         Shape (n,): true class.
@@ -43,6 +44,12 @@ def evaluate(
             cells.append(_cell(y[cell], p[cell], p_one_column[cell], p_majority[cell]))
         result[at] = _mean(cells)
     return result
+
+
+def quality(y: IntArray, p: FloatArray, presentation: TextArray) -> Figures:
+    """Figures of one day that need no baseline: n, base_rate, auc, log_loss, brier, ece, accuracy."""
+    names = sorted(set(presentation.tolist()))
+    return _mean([_quality(y[presentation == name], p[presentation == name]) for name in names])
 
 
 def macro_auc(y: IntArray, scores: FloatArray) -> float:
@@ -79,27 +86,40 @@ def class_shares(y: IntArray, weight: FloatArray, n_classes: int) -> FloatArray:
     return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
-def column_scores(x_train: FloatArray, y_train: IntArray, x: FloatArray) -> FloatArray:
-    """A single column as the score of class 1, turned round if in training less of it meant class 1; shape (n, 2)."""
+def column_sign(x: FloatArray, y: IntArray) -> int:
+    """1 if more of a column meant class 1 in training, -1 if less did; 1 with more than two classes."""
+    if not {*y.tolist()} <= {0, 1}:
+        return 1
     known = np.where(np.isnan(x), 0.0, x)
-    area = macro_auc(y_train, np.column_stack([x_train, x_train])) if len(set(y_train.tolist())) == 2 else 1.0
-    signed = known if area >= 0.5 else -known
+    return -1 if macro_auc(y, np.column_stack([known, known])) < 0.5 else 1
+
+
+def column_scores(x: FloatArray, sign: int) -> FloatArray:
+    """A single column as the score of class 1, shape (n, 2); a missing value counts as 0."""
+    signed = sign * np.where(np.isnan(x), 0.0, x)
     return np.column_stack([-signed, signed])
 
 
 def _cell(y: IntArray, p: FloatArray, p_one_column: FloatArray, p_majority: FloatArray) -> Figures:
+    return {
+        **_quality(y, p),
+        "auc_one_column": macro_auc(y, p_one_column),
+        "log_loss_majority": float(log_loss(y, p_majority, labels=list(range(p.shape[1])))),
+        "accuracy_majority": float(np.mean(p_majority.argmax(axis=1) == y)),
+    }
+
+
+def _quality(y: IntArray, p: FloatArray) -> Figures:
     classes = list(range(p.shape[1]))
     base = float(np.mean(y == 1)) if len(classes) == 2 else float(np.bincount(y).max() / len(y))
     return {
         "n": float(len(y)),
         "base_rate": base,
         "auc": macro_auc(y, p),
-        "auc_one_column": macro_auc(y, p_one_column),
         "log_loss": float(log_loss(y, p, labels=classes)),
-        "log_loss_majority": float(log_loss(y, p_majority, labels=classes)),
         "brier": brier(y, p),
+        "ece": float(ece(y, p)[0]),
         "accuracy": float(np.mean(p.argmax(axis=1) == y)),
-        "accuracy_majority": float(np.mean(p_majority.argmax(axis=1) == y)),
     }
 
 

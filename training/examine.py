@@ -1,74 +1,91 @@
-"""A recipe put to the examinations of split.py: fit on what each may learn from, answer for the rest, take figures."""
+"""A recipe put to the examinations of split.py: fit on what each may learn from, answer for the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
+from training.baselines import Baselines, baselines_of
 from training.dataset import TrainingSet
-from training.evaluate import ONE_COLUMN, class_shares, column_scores, evaluate
-from training.figures import DayFigures
-from training.models import Fitter, FloatArray, Rows, probabilities
-from training.split import Examination, IntArray, Split, held_out_students, later_start
+from training.evaluate import ONE_COLUMN, column_scores
+from training.masking import columns_of, without
+from training.models import Fitted, Fitter
+from training.split import Examination, FloatArray, IntArray, Split, held_out_students, later_start
 
 
-def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examination, DayFigures]:
-    """Figures per examination and day. `later_start` is missing when all chosen presentations start on one day.
+@dataclass(frozen=True)
+class Answers:
+    """What was said to the examined rows by models that had not seen their students.
+
+    rows
+        Shape (n,): index into the set, rising.
+    p, p_one_column, p_majority
+        Shape (n, n_classes): the model; total clicks alone; the class shares of training on that day.
+    without
+        The model's answers when a view's features are hidden, by view.
+    """
+
+    rows: IntArray
+    p: FloatArray
+    p_one_column: FloatArray
+    p_majority: FloatArray
+    without: Mapping[str, FloatArray]
+
+
+def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examination, Answers]:
+    """Answers per examination. `later_start` is missing when all chosen presentations start on one day.
 
     threads
         Fits running side by side.
     """
-    presentation, student = data.users["presentation"].to_numpy(str), data.rows.student
-    later = later_start(presentation, student)
-    result: dict[Examination, DayFigures] = {}
+    student = data.rows.student
+    later = later_start(data.rows.presentation, student)
+    result: dict[Examination, Answers] = {}
     with ThreadPoolExecutor(threads) as pool:
         if later is not None:
-            result["later_start"] = _figures(data, fitter, [later], pool)
-        folds = held_out_students(student, seed=fitter.seed)
-        result["held_out_students"] = _figures(data, fitter, folds, pool)
+            result["later_start"] = _sat(data, fitter, [later], pool)
+        result["held_out_students"] = _sat(data, fitter, held_out_students(student, seed=fitter.seed), pool)
     return result
 
 
-def _figures(data: TrainingSet, fitter: Fitter, splits: Sequence[Split], pool: Executor) -> DayFigures:
-    """Figures over all examined rows of the splits together."""
-    day, presentation = data.users["day"].to_numpy(np.int64), data.users["presentation"].to_numpy(str)
+def _sat(data: TrainingSet, fitter: Fitter, splits: Sequence[Split], pool: Executor) -> Answers:
+    """Answers to all examined rows of the splits together, in the order of the set."""
     tested = np.concatenate([np.flatnonzero(split.test) for split in splits])
-    answers = list(pool.map(lambda split: _answers(data, fitter, split, day), splits))
-    p, p_one_column, p_majority = (np.concatenate(part) for part in zip(*answers, strict=True))
-    return evaluate(
-        data.rows.y[tested],
-        p,
-        p_one_column=p_one_column,
-        p_majority=p_majority,
-        day=day[tested],
-        presentation=presentation[tested],
+    parts = list(pool.map(lambda split: _answers(data, fitter, split), splits))
+    order = np.argsort(tested)
+
+    def joined(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    hidden = {view: np.concatenate([part.without[view] for part in parts])[order] for view in columns_of(data.features)}
+    return Answers(tested[order], joined("p"), joined("p_one_column"), joined("p_majority"), hidden)
+
+
+def _answers(data: TrainingSet, fitter: Fitter, split: Split) -> Answers:
+    day = data.users["day"].to_numpy(np.int64)
+    x = data.rows.x[split.test]
+    fitted = fitter.refit(data.rows.where(split.train))
+    known = baselines_of(data, split.train)
+    return Answers(
+        np.flatnonzero(split.test),
+        fitted.probabilities(x),
+        _one_column(data, fitter, split, known),
+        known.majority(day[split.test]),
+        {view: fitted.probabilities(without(x, data.features, view)) for view in columns_of(data.features)},
     )
 
 
-def _answers(
-    data: TrainingSet, fitter: Fitter, split: Split, day: IntArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What model, one column and majority say to the examined rows, shape (n, n_classes) each."""
-    train, x = data.rows.where(split.train), data.rows.x[split.test]
-    return (
-        probabilities(fitter.fit(train), x),
-        _one_column(fitter, train, x, data.features.index(ONE_COLUMN)),
-        _majority(train, day[split.train], day[split.test], fitter.n_classes),
-    )
-
-
-def _one_column(fitter: Fitter, train: Rows, x: FloatArray, column: int) -> FloatArray:
+def _one_column(data: TrainingSet, fitter: Fitter, split: Split, known: Baselines) -> FloatArray:
     """The one column as it stands for two classes; for more, the same recipe allowed that column alone."""
+    column = data.features.index(ONE_COLUMN)
+    x = data.rows.x[split.test][:, [column]]
     if fitter.n_classes == 2:
-        return column_scores(train.x[:, column], train.y, x[:, column])
-    narrow = Fitter(fitter.model, (ONE_COLUMN,), fitter.seed)
-    alone = Rows(train.x[:, [column]], train.y, train.weight, train.student)
-    return probabilities(narrow.fit(alone), x[:, [column]])
+        return column_scores(x[:, 0], known.one_column_sign)
+    return _narrow(data, fitter, split).probabilities(x)
 
 
-def _majority(train: Rows, train_day: IntArray, day: IntArray, n_classes: int) -> FloatArray:
-    """The class shares of training on the same day, for each examined row."""
-    shares = {
-        int(d): class_shares(train.y[train_day == d], train.weight[train_day == d], n_classes) for d in np.unique(day)
-    }
-    return np.array([shares[int(d)] for d in day]).reshape(len(day), n_classes)
+def _narrow(data: TrainingSet, fitter: Fitter, split: Split) -> Fitted:
+    train = data.rows.where(split.train)
+    column = data.features.index(ONE_COLUMN)
+    return Fitter(fitter.model, (ONE_COLUMN,), fitter.seed).fit(train.only([column]))

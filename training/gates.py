@@ -2,7 +2,8 @@
 
 First gate, by the figures of the examination that `split.judged_by` names, averaged over the days the task is judged
 on: better than always answering with the class shares of training (log loss), and not worse than one column, total
-clicks so far (AUC).
+clicks so far (AUC). Then: probabilities that mean what they say, an answer in time, and, where there is a champion, not
+worse than it and no wider gap between groups of people.
 """
 
 import math
@@ -15,6 +16,33 @@ from training.tasks import TASKS
 
 AUC_TOLERANCE: Final = 0.02
 """How far below one column still counts as not worse: about one standard error of an AUC on a start of this size."""
+
+
+WORSE_BY: Final = 0.02
+"""How much AUC below the champion's is let pass, at the lower end of the interval: retraining moves it by as much."""
+ECE_BOUND: Final = 0.1
+"""A perfect model of 350 learners has 0.03 to 0.05 by chance alone, in ten bins."""
+GAP_GROWTH: Final = 0.1
+"""A gap between groups of some 50 people moves by as much when other learners are examined."""
+LATENCY_BOUND_MS: Final = 5.0
+"""Of one row: four models are asked within the 60 ms that serving gives them, on cores that are shared."""
+SIZE_BOUND_BYTES: Final = 5_000_000
+"""Ten times today's largest: a poll of serving downloads it between two requests."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Challenger − champion, AUC, on rows neither had learned from.
+
+    how
+        Which rows, and what stood for the champion.
+    """
+
+    champion: str
+    how: str
+    difference: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,60 @@ def first_gate(model: str, figures: Mapping[int, Figures]) -> list[Verdict]:
             text=f"AUC {auc:.4f}, {column:.4f} by total clicks, {AUC_TOLERANCE} less allowed; mean of days {named}",
         ),
     ]
+
+
+def ece_gate(model: str, figures: Mapping[int, Figures]) -> Verdict:
+    """Whether the probabilities are near enough to what came true."""
+    days = TASKS[model].evaluated_days
+    found = mean_over_days(figures, "ece", days)
+    text = f"expected calibration error {found:.4f}, at most {ECE_BOUND}; mean of days {', '.join(map(str, days))}"
+    return _verdict("calibrated", found, ECE_BOUND, passed=found <= ECE_BOUND, text=text)
+
+
+def cost_gate(metrics: Mapping[str, float]) -> list[Verdict]:
+    """Whether one row is answered in time and the booster is small enough, by the run's metrics."""
+    took, size = metrics.get("latency_ms", math.nan), metrics.get("size_bytes", math.nan)
+    return [
+        _verdict(
+            "fast enough",
+            took,
+            LATENCY_BOUND_MS,
+            passed=took <= LATENCY_BOUND_MS,
+            text=f"{took:.2f} ms for one row when it was trained, at most {LATENCY_BOUND_MS}",
+        ),
+        _verdict(
+            "small enough",
+            size,
+            SIZE_BOUND_BYTES,
+            passed=size <= SIZE_BOUND_BYTES,
+            text=f"{size:,.0f} bytes, at most {SIZE_BOUND_BYTES:,}",
+        ),
+    ]
+
+
+def not_worse_gate(found: Comparison) -> Verdict:
+    """Whether the challenger is surely not more than WORSE_BY below the champion."""
+    text = (
+        f"AUC {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] against champion {found.champion}, lower "
+        f"end above -{WORSE_BY} asked; {found.how}"
+    )
+    return _verdict("not worse than champion", found.low, -WORSE_BY, passed=found.low > -WORSE_BY, text=text)
+
+
+def gap_gate(model: str, challenger: Mapping[int, Figures], champion: Mapping[int, Figures]) -> Verdict:
+    """Whether no gap between groups of an audited attribute grew by more than GAP_GROWTH, on any judged day."""
+    grown = {
+        f"{name.removeprefix('gap_')} on day {day}": (value - champion[day][name], champion[day][name], value)
+        for day in TASKS[model].evaluated_days
+        for name, value in challenger.get(day, {}).items()
+        if name.startswith("gap_") and name in champion.get(day, {})
+    }
+    if not grown:
+        return _verdict("gaps do not grow", math.nan, GAP_GROWTH, passed=False, text="no gap is known of both")
+    worst = max(grown, key=lambda name: grown[name][0])
+    by, before, after = grown[worst]
+    text = f"{worst} grew most, {before:.3f} to {after:.3f}, {GAP_GROWTH} allowed; {len(grown)} gaps compared"
+    return _verdict("gaps do not grow", by, GAP_GROWTH, passed=by <= GAP_GROWTH, text=text)
 
 
 def all_passed(verdicts: list[Verdict]) -> bool:

@@ -1,7 +1,8 @@
 """What the offline store holds: which presentations, and until when. Asked before anything is read from it."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -12,8 +13,12 @@ from firstmile.clock import to_datetime
 from firstmile.errors import DataError
 from firstmile.oulad import day_start_us
 from firstmile.settings import Settings
+from training.labels import Labelled
 
 REMEDY = "run `firstmile backfill oulad --data DIR` first"
+
+MANIFEST = "oulad.json"
+"""What the backfill notes beside the history: the days it was asked for, per presentation."""
 
 _USER = re.compile(r"([A-Z]+_\d{4}[BJ])-\d+")
 
@@ -35,6 +40,13 @@ def history_ends_us(settings: Settings) -> dict[str, int]:
         if match:  # other products' users have no presentation and no OULAD label
             ends[match[1]] = max(end_us, ends.get(match[1], end_us))
     return ends
+
+
+def whole(settings: Settings) -> set[str]:
+    """Presentations the backfill was asked for to their last day: nothing more of them will come."""
+    path = settings.history / MANIFEST
+    noted = json.loads(path.read_text(encoding="utf-8"))["presentations"] if path.exists() else {}
+    return {name for name, days in noted.items() if days["to_day"] is None}
 
 
 def choose(ends_us: dict[str, int], wanted: Sequence[str] | None, *, last_day: int) -> list[str]:
@@ -63,3 +75,26 @@ def choose(ends_us: dict[str, int], wanted: Sequence[str] | None, *, last_day: i
                 "the last day a snapshot is taken; backfill the whole presentation"
             )
     return chosen
+
+
+def refuse_future(
+    labelled: Mapping[str, Labelled], ends_us: Mapping[str, int], *, complete: Collection[str] = ()
+) -> None:
+    """Refuse labels that look past what has happened: of such a future only the files know.
+
+    labelled
+        By model.
+    ends_us, complete
+        As `history_ends_us` and `whole` give them; of a complete presentation everything has happened.
+
+    Raises DataError naming model, presentation and the days on both sides.
+    """
+    for model, each in labelled.items():
+        needed = each.rows.groupby("presentation")["until_day"].max()
+        for name, day in needed[~needed.index.isin(list(complete))].items():
+            if ends_us[str(name)] < day_start_us(str(name), int(day)):
+                raise DataError(
+                    f"the labels of {model} look as far as day {day} of {name}, but its history ends at "
+                    f"{to_datetime(ends_us[str(name)]):%Y-%m-%d %H:%M}: that has not happened yet. Backfill the whole "
+                    "presentation, wait, or train a model that looks less far: firstmile train --model …"
+                )

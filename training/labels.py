@@ -4,10 +4,8 @@ First step of training: OULAD tables -> labelled users, before any feature is lo
 a population may not. Everybody left out is counted with the reason.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,15 +16,17 @@ import pyarrow.compute as pc
 
 from firstmile.errors import DataError, unknown_name
 from firstmile.oulad import OuladTables
+from training.labels_preference import preference
+from training.population import Counts, Users, course_ends, labelled, leave_out, population
 from training.tasks import TASKS
 
 PASS_SCORE: Final = 40.0
 DISENGAGED_DAYS: Final = 14
 BEGINNER_BELOW: Final = 60.0
 ADVANCED_ABOVE: Final = 80.0
-
-Counts = Counter[str]
-Users = pd.DataFrame
+MARKING_DELAY_DAYS: Final = 14
+"""Days from a hand-in to its score being known; the default of settings.training.marking_delay_days."""
+NOT_JUDGED: Final = -1
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Labelled:
     """Users of one model at one or more days.
 
     rows
-        Columns user_id, presentation, id_student, day, label (index into the task's classes), until_day (the last
-        day the label looked at).
+        Columns user_id, presentation, id_student, day, label (index into the task's classes), judged_label (what the
+        gates judge by, NOT_JUDGED without one: for skill_level its second form, else the label), until_day (the day
+        at whose end the label is known).
     counts
         Per day: `population`, `rows`, and `left_out:<why>` or `<what>` for what needed a decision.
     """
@@ -44,37 +45,30 @@ class Labelled:
     counts: dict[int, Counts] = field(default_factory=dict)
 
 
-def label(model: str, tables: OuladTables, *, days: Sequence[int] | None = None) -> Labelled:
+def label(
+    model: str,
+    tables: OuladTables,
+    *,
+    days: Sequence[int] | None = None,
+    marking_delay_days: int = MARKING_DELAY_DAYS,
+) -> Labelled:
     """The model's labelled users at each of its snapshot days (or at `days`), stacked.
+
+    marking_delay_days
+        From a hand-in to its score: a label made of scores is known so much later.
 
     Raises DataError for an unknown model, or when the tables cannot carry its label.
     """
     if model not in TASKS:
         raise DataError(unknown_name("model", model, TASKS))
-    parts = {day: _LABELS[model](tables, day) for day in days or TASKS[model].snapshot_days}
+    chosen = TASKS[model].snapshot_days if days is None else days
+    parts = {day: _at(model, tables, day, marking_delay_days) for day in chosen}
     frames = [rows.assign(day=day)[_COLUMNS] for day, (rows, _) in parts.items()]
     rows = pd.concat(frames, ignore_index=True).sort_values(["user_id", "day"], ignore_index=True)
     return Labelled(rows, {day: counts for day, (_, counts) in parts.items()})
 
 
-def population(tables: OuladTables, day: int) -> tuple[Users, Counts]:
-    """Who is being onboarded at the end of `day`: registered by then and not unregistered by then.
-
-    Columns user_id, presentation, id_student. Without a date of registration nobody knows: left out, counted.
-    """
-    users: pd.DataFrame = tables.registrations.to_pandas()
-    registered, unregistered = users["date_registration"], users["date_unregistration"]
-    why = {
-        "registration date missing": registered.isna(),
-        "registered later": registered > day,
-        "unregistered by then": unregistered <= day,
-    }
-    kept, counts = _leave_out(users, why)
-    counts["population"] = len(kept)
-    return kept[["user_id", "presentation", "id_student"]], counts
-
-
-def activation(tables: OuladTables, day: int) -> tuple[Users, Counts]:
+def activation(tables: OuladTables, day: int, *, marking_delay_days: int = MARKING_DELAY_DAYS) -> tuple[Users, Counts]:
     """1: the presentation's earliest-due TMA is handed in on days N+1 … course end with a score of at least 40.
 
     Of those who have not handed it in by N; who brought its mark from an earlier attempt (banked) leaves. A hand-in
@@ -85,17 +79,17 @@ def activation(tables: OuladTables, day: int) -> tuple[Users, Counts]:
     banked = set(hand_ins.loc[hand_ins["is_banked"], "user_id"])
     hand_ins = hand_ins[~hand_ins["is_banked"]]
     done = set(hand_ins.loc[hand_ins["date_submitted"] <= day, "user_id"])
-    users, out = _leave_out(
+    users, out = leave_out(
         users, {"banked": users["user_id"].isin(banked), "handed in by then": users["user_id"].isin(done)}
     )
-    end = users["presentation"].map(_course_ends(tables))
     later = hand_ins[
         (hand_ins["date_submitted"] > day)
-        & (hand_ins["date_submitted"] <= hand_ins["presentation"].map(_course_ends(tables)))
+        & (hand_ins["date_submitted"] <= hand_ins["presentation"].map(course_ends(tables)))
     ]
     reached = later.loc[later["score"] >= PASS_SCORE, "user_id"]
     out["score missing, not reached"] = int(users["user_id"].isin(later.loc[later["score"].isna(), "user_id"]).sum())
-    return _labelled(users, users["user_id"].isin(reached), end, counts + out)
+    known = _known_from(users, later, tables, marking_delay_days)
+    return labelled(users, users["user_id"].isin(reached), known, counts + out)
 
 
 def disengagement(tables: OuladTables, day: int) -> tuple[Users, Counts]:
@@ -105,15 +99,21 @@ def disengagement(tables: OuladTables, day: int) -> tuple[Users, Counts]:
     """
     users, counts = population(tables, day)
     until = day + DISENGAGED_DAYS
-    users, out = _leave_out(users, {"course over": users["presentation"].map(_course_ends(tables)) < until})
+    users, out = leave_out(users, {"course over": users["presentation"].map(course_ends(tables)) < until})
     date = tables.clicks["date"]
     window = pc.and_(pc.greater(date, day), pc.less_equal(date, until))
     clicked = pc.unique(tables.clicks["user_id"].filter(window))
     silent = ~np.asarray(pc.is_in(pa.array(users["user_id"], pa.string()), clicked))
-    return _labelled(users, silent, until, counts + out)
+    return labelled(users, silent, until, counts + out)
 
 
-def skill_level(tables: OuladTables, day: int, *, only_later_marks: bool = False) -> tuple[Users, Counts]:
+def skill_level(
+    tables: OuladTables,
+    day: int,
+    *,
+    only_later_marks: bool = False,
+    marking_delay_days: int = MARKING_DELAY_DAYS,
+) -> tuple[Users, Counts]:
     """Mean score of all TMA and CMA marks: below 60 beginner (0), to 80 intermediate (1), above advanced (2).
 
     Only who has a mark. Banked marks count: a mark of this learner, whenever it was earned (on the shipped data 13
@@ -126,10 +126,11 @@ def skill_level(tables: OuladTables, day: int, *, only_later_marks: bool = False
     counts["score missing"] = int(marks.loc[marks["score"].isna(), "user_id"].isin(users["user_id"]).sum())
     if only_later_marks:
         marks = marks[marks["date_submitted"] > day]
-    mean = users["user_id"].map(marks.dropna(subset=["score"]).groupby("user_id")["score"].mean())
-    kept, out = _leave_out(users, {"no mark": mean.isna()})
-    end = kept["presentation"].map(_course_ends(tables))
-    return _labelled(kept, skill_index(mean[kept.index].to_numpy()), end, counts + out)
+    marks = marks.dropna(subset=["score"])
+    mean = users["user_id"].map(marks.groupby("user_id")["score"].mean())
+    kept, out = leave_out(users, {"no mark": mean.isna()})
+    known = _known_from(kept, marks, tables, marking_delay_days)
+    return labelled(kept, skill_index(mean[kept.index].to_numpy()), known, counts + out)
 
 
 def skill_index(mean_score: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -141,35 +142,31 @@ def skill_index(mean_score: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return (mean_score >= BEGINNER_BELOW).astype(np.int64) + (mean_score > ADVANCED_ABOVE)
 
 
-_COLUMNS = ["user_id", "presentation", "id_student", "day", "label", "until_day"]
-_LABELS: Final[Mapping[str, Callable[[OuladTables, int], tuple[Users, Counts]]]] = {
-    "activation": activation,
-    "disengagement": disengagement,
-    "skill_level": partial(skill_level, only_later_marks=False),
-}
+_COLUMNS = ["user_id", "presentation", "id_student", "day", "label", "judged_label", "until_day"]
 
 
-def _leave_out(users: Users, why: Mapping[str, "pd.Series[bool]"]) -> tuple[Users, Counts]:
-    """Users without those any mask names; each counted once, under the first mask that names him."""
-    keep = np.ones(len(users), dtype=bool)
-    counts: Counts = Counter()
-    for reason, mask in why.items():
-        out = keep & mask.to_numpy(dtype=bool)
-        counts[f"left_out:{reason}"] = int(out.sum())
-        keep &= ~out
-    return users[keep], counts
+def _at(model: str, tables: OuladTables, day: int, marking_delay_days: int) -> tuple[Users, Counts]:
+    """Labelled users of a model at one day, with what the gates judge them by."""
+    if model == "disengagement":
+        rows, counts = disengagement(tables, day)
+    elif model == "preference":
+        rows, counts = preference(tables, day)
+    elif model == "activation":
+        rows, counts = activation(tables, day, marking_delay_days=marking_delay_days)
+    else:
+        rows, counts = skill_level(tables, day, marking_delay_days=marking_delay_days)
+        later, _ = skill_level(tables, day, only_later_marks=True)
+        judged = rows["user_id"].map(later.set_index("user_id")["label"]).fillna(NOT_JUDGED).astype(np.int64)
+        return rows.assign(judged_label=judged), counts + Counts({"not judged, no later mark": int((judged < 0).sum())})
+    return rows.assign(judged_label=rows["label"]), counts
 
 
-def _labelled(users: Users, labels: npt.ArrayLike, until_day: npt.ArrayLike, counts: Counts) -> tuple[Users, Counts]:
-    until = np.broadcast_to(np.asarray(until_day, dtype=np.int64), len(users))
-    rows = users.assign(label=np.asarray(labels, dtype=np.int64), until_day=until)
-    counts["rows"] = len(rows)
-    return rows, counts
-
-
-def _course_ends(tables: OuladTables) -> dict[str, int]:
-    courses = tables.courses.to_pydict()
-    return dict(zip(courses["presentation"], courses["module_presentation_length"], strict=True))
+def _known_from(users: Users, hand_ins: pd.DataFrame, tables: OuladTables, marking_delay_days: int) -> "pd.Series[int]":
+    """The day at whose end a label made of scores is known, per user: the course is over, so that no further hand-in
+    counts, and the last of theirs is marked."""
+    end = users["presentation"].map(course_ends(tables))
+    marked = users["user_id"].map(hand_ins.groupby("user_id")["date_submitted"].max() + marking_delay_days)
+    return marked.fillna(end).clip(lower=end).astype(np.int64)
 
 
 def _first_tma_hand_ins(tables: OuladTables) -> pd.DataFrame:

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from training.models import FloatArray
-from training.split import IntArray
+from training.split import FloatArray, IntArray
 
 TOP: Final = 5
 """What a page shows at once."""

@@ -1,24 +1,22 @@
 """`firstmile promote M [--version V]`: move `champion` to a version, if the gates let it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from mlflow.tracking import MlflowClient
-from rich.table import Table
 
 from firstmile.cli import console, emit
 from firstmile.errors import DataError, GateError, UsageError, unknown_name
-from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, PREVIOUS
 from firstmile.settings import load_settings
-from training.figures import figures_of
-from training.gates import Verdict, all_passed, first_gate
+from training.gates import all_passed
+from training.judge import gate_table, judge_version
 from training.tracking import aliases, check_models, connect, versions
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(help="activation, disengagement, skill_level: one or several")],
+    models: Annotated[list[str], typer.Argument(help=f"{', '.join(MODELS)}: one or several")],
     version: Annotated[str | None, typer.Option(help="version to promote; default: the challenger")] = None,
 ) -> None:
     """Move `champion` through the gates, keeping the one before as `previous`."""
@@ -46,7 +44,7 @@ def promote_all(client: MlflowClient, models: Sequence[str], version: str | None
 
 
 def promote(client: MlflowClient, model: str, version: str | None = None) -> dict[str, Any]:
-    """Gate a version by its run's metrics and make it champion; says so when it is already.
+    """Put a version to the gates and make it champion; says so when it is already.
 
     Raises UsageError or DataError for a version that is not there, GateError when a gate refuses: the aliases then
     stay where they were.
@@ -56,18 +54,14 @@ def promote(client: MlflowClient, model: str, version: str | None = None) -> dic
     champion = names.get(CHAMPION)
     if chosen == champion:
         return {"model": model, "version": chosen, "promoted": False, "note": f"version {chosen} is champion already"}
-    found = client.get_model_version(model, chosen)
-    run_of = client.get_run(found.run_id)
-    judged_by = run_of.data.tags.get("judged_by", "")
-    verdicts = first_gate(model, figures_of(run_of.data.metrics, judged_by))
-    console.print(gate_table(model, chosen, verdicts, judged_by=judged_by))
-    outcome = "passed" if all_passed(verdicts) else "refused"
-    document = {"model": model, "version": chosen, "outcome": outcome, "judged_by": judged_by}
-    document["verdicts"] = [asdict(v) for v in verdicts]
-    client.log_dict(found.run_id, document, f"gates/promote-{chosen}.json")
+    judged = judge_version(client, model, chosen)
+    console.print(gate_table(judged))
+    outcome = "passed" if all_passed(judged.verdicts) else "refused"
+    document = {**judged.document(), "outcome": outcome}
+    client.log_dict(client.get_model_version(model, chosen).run_id, document, f"gates/promote-{chosen}.json")
     client.set_model_version_tag(model, chosen, "gate", outcome)
     if outcome == "refused":
-        reasons = "; ".join(f"{v.gate}: {v.reason}" for v in verdicts if not v.passed)
+        reasons = "; ".join(f"{v.gate}: {v.reason}" for v in judged.verdicts if not v.passed)
         raise GateError(
             f"{model} {chosen} was refused, champion stays {champion or 'unset'}. {reasons}. "
             "Train on more presentations, or promote another version"
@@ -76,17 +70,6 @@ def promote(client: MlflowClient, model: str, version: str | None = None) -> dic
         client.set_registered_model_alias(model, PREVIOUS, champion)
     client.set_registered_model_alias(model, CHAMPION, chosen)
     return {**document, "promoted": True, "previous": champion}
-
-
-def gate_table(model: str, version: str, verdicts: list[Verdict], *, judged_by: str) -> Table:
-    """The verdicts as a table for people."""
-    table = Table(title=f"{model} {version}, judged by {judged_by or 'nothing'}", title_justify="left")
-    for heading in ("gate", "verdict", "reason"):
-        table.add_column(heading)
-    for v in verdicts:
-        verdict = "[green]passed[/]" if v.passed else "[red]refused[/]"
-        table.add_row(v.gate, verdict, v.reason)
-    return table
 
 
 def _choose(client: MlflowClient, model: str, version: str | None, names: dict[str, str]) -> str:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from feature_repo.content_features import RANKER_FEATURES
-from training.models import FloatArray
 from training.ndcg import TOP
 from training.ranking_set import RankingSet
+from training.split import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 

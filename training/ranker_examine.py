@@ -12,11 +12,10 @@ import numpy as np
 
 from feature_repo.content_features import RANKER_FEATURES
 from training.figures import DayFigures, Figures
-from training.models import FloatArray
 from training.ndcg import interval, ndcg
 from training.ranker import BoolArray, Ranker
 from training.ranking_set import EVALUATED_DAYS, RankingSet
-from training.split import Examination, Split, held_out_students, later_start
+from training.split import Examination, FloatArray, Split, held_out_students, later_start
 
 BASELINES: Final = ("popularity", "last_day")
 

@@ -17,7 +17,7 @@ from firstmile.errors import DataError
 from firstmile.names import FORMATS
 from firstmile.oulad import IntArray, OuladTables, content_format
 from firstmile.oulad_columns import read_columns
-from training.labels import Counts, Users, population
+from training.population import Counts, Users, population
 
 AHEAD_DAYS: Final = 7
 

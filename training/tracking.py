@@ -33,6 +33,7 @@ def connect(settings: Settings) -> MlflowClient:
         if not knob.is_set():
             knob.set(value)
     knobs.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for the result
+    knobs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     knobs.MLFLOW_UV_AUTO_DETECT.set(False)
     knobs.MLFLOW_DISABLE_TELEMETRY.set(True)
     set_telemetry_client()

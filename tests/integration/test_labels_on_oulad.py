@@ -2,7 +2,7 @@
 
 import csv
 import gzip
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pyarrow.parquet as pq
 import pytest
@@ -73,6 +73,25 @@ def expected_skill(day: int, *, only_later: bool) -> dict[str, int]:
     return {user: 0 if m < 60 else 1 if m <= 80 else 2 for user, m in means.items()}
 
 
+def expected_preference(day: int) -> dict[str, int]:
+    # The table of design.md written down once more; None: the home page.
+    listed = {
+        "oucontent": "lesson", "quiz": "quiz", "externalquiz": "quiz", "forumng": "community", "homepage": None,
+        "oucollaborate": "community", "ouelluminate": "community", "resource": "document", "url": "document",
+    }  # fmt: skip
+    format_of = {(r["p"], int(r["id_site"])): listed.get(r["activity_type"], "guide") for r in raw("vle")}
+    clicks = pq.read_table(DATA / "studentVle.parquet").to_pydict()
+    known = present(day)
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    columns = (clicks[c] for c in ("code_module", "code_presentation", "id_student", "id_site", "date", "sum_click"))
+    for module, start, student, site, date, n in zip(*columns, strict=True):
+        kind = format_of[f"{module}_{start}", site]
+        if day < date <= 2 * day and kind is not None and f"{module}_{start}-{student}" in known:
+            found[f"{module}_{start}-{student}"][kind] += n
+    names = ("community", "document", "guide", "lesson", "quiz")
+    return {u: names.index(min(c, key=lambda f: (-c[f], f))) for u, c in found.items()}
+
+
 @pytest.mark.parametrize("day", TASKS["activation"].snapshot_days)
 def test_activation_agrees_with_a_second_count(tables: OuladTables, day: int) -> None:
     rows = label("activation", tables, days=[day]).rows
@@ -83,6 +102,12 @@ def test_activation_agrees_with_a_second_count(tables: OuladTables, day: int) ->
 def test_disengagement_agrees_with_a_second_count(tables: OuladTables, day: int) -> None:
     rows = label("disengagement", tables, days=[day]).rows
     assert dict(zip(rows["user_id"], rows["label"], strict=True)) == expected_disengagement(day)
+
+
+@pytest.mark.parametrize("day", [1, 28])
+def test_preference_agrees_with_a_second_count(tables: OuladTables, day: int) -> None:
+    rows = label("preference", tables, days=[day]).rows
+    assert dict(zip(rows["user_id"], rows["label"], strict=True)) == expected_preference(day)
 
 
 @pytest.mark.parametrize("only_later", [False, True])

@@ -1,6 +1,6 @@
 """Training against the real offline store and a real MLflow: history in, challenger and champion out.
 
-One slice of the shipped data (400 learners of BBB_2013B, to day 35) is backfilled and trained on once.
+One slice of the shipped data (400 learners of BBB_2013B) is backfilled and trained on once.
 """
 
 import json
@@ -25,28 +25,37 @@ from mlflow.tracking import MlflowClient
 from feature_repo.services import model_features
 from feature_repo.store import feature_store
 from firstmile import oulad
+from firstmile.calibration import FILE, read_calibration
 from firstmile.errors import DataError, DependencyError, GateError, UsageError
-from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION, MODELS, PREVIOUS, SKILL_LEVELS
-from firstmile.oulad import OuladTables, day_end_us
+from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION, CLASSES, MODELS, PREVIOUS
+from firstmile.oulad import OuladTables, day_end_us, day_start_us
 from firstmile.settings import ROOT, Settings, as_environment
 from pipelines.backfill import backfill_oulad
 from pipelines.clean import clean, read_mapping
 from pipelines.history import activity_history
 from pipelines.oulad_events import oulad_events
+from serving.golden import TOLERANCE
+from serving.model_copies import Champion
+from serving.model_copies import load as load_for_serving
+from training.again import made_of
 from training.dataset import vectors
+from training.evaluate_oulad import evaluate_oulad
 from training.figures import metric_name
+from training.judge import compare
 from training.labels import Labelled, label
-from training.models import probabilities
+from training.models import class_scores
 from training.promote import promote
 from training.register import commit
+from training.rollback import rollback_all
+from training.scratch import scratch_store
 from training.tasks import TASKS
 from training.tracking import connect, versions
 from training.train import train
+from training.versions import read_version
 
 DATA = ROOT / "data" / "oulad"
 P = "BBB_2013B"
 N_LEARNERS = 400
-LAST_DAY = 35
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def trained(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Traine
     bounds.write_text(settings.training.quality.read_text().replace("without_history: 0.05", "without_history: 0.8"))
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"quality": bounds})})
     tables = first_learners(oulad.read(DATA, [P]), N_LEARNERS)
-    backfill_oulad(settings, tables, days=(None, LAST_DAY), workers=1)
+    backfill_oulad(settings, tables, days=(None, None), workers=1)
     result = train(settings, MODELS, presentations=None, data=DATA)
     return Trained(settings, tables, result, MlflowClient(settings.mlflow_uri))
 
@@ -87,7 +96,11 @@ def test_every_model_is_a_registered_challenger_with_all_its_papers(trained: Tra
         assert (str(version.version), version.run_id) == (said["version"], said["run_id"])
         run = trained.client.get_run(version.run_id)
         assert run.data.tags["feature_service"] == f"{model}_v1"
-        assert run.data.tags["min_onboarding_days"] == "0"
+        assert run.data.tags["min_onboarding_days"] == str(min(TASKS[model].snapshot_days))
+        papers = {f.path for f in trained.client.list_artifacts(version.run_id)}
+        assert papers >= {"gates.json", "slices.json", "model_card.md", "training_users.parquet", "examined.parquet"}
+        plots = trained.client.list_artifacts(version.run_id, "plots")
+        assert {Path(f.path).name for f in plots} == {"calibration.png", "roc.png", "importance.png", "groups.png"}
         assert int(run.data.tags["trained_until_us"]) > day_end_us(P, 28)
         assert run.data.tags["git_commit"] == commit()
         assert run.data.params["set.sha256"] == said["set"]["sha256"]
@@ -107,12 +120,28 @@ def test_the_artifact_is_a_native_booster_that_says_what_the_reference_says(trai
         folder = Path(trained.client.download_artifacts(run_id, "", str(tmp_path / model)))
         assert json.loads((folder / "features.json").read_text()) == model_features(model)
         reference = pq.read_table(folder / "training_set.parquet")
-        names = ["prediction"] if model != "skill_level" else [f"prediction:{level}" for level in SKILL_LEVELS]
+        names = [f"prediction:{c}" for c in CLASSES[model]] if model in CLASSES else ["prediction"]
         assert reference.column_names == [*model_features(model), *names]
         assert reference.num_rows == trained.result["models"][model]["set"]["n_rows"]
         x = reference.select(model_features(model)).to_pandas().to_numpy(np.float64)
-        answers = probabilities(booster, x)[:, -len(names) :]
+        model_folder = mlflow.artifacts.download_artifacts(
+            f"models:/{model}@{CHALLENGER}", dst_path=str(tmp_path / "m")
+        )
+        calibration = read_calibration((Path(model_folder) / "extra_files" / FILE).read_bytes())
+        answers = calibration.apply(class_scores(booster, x))[:, -len(names) :]
         assert np.allclose(reference.select(names).to_pandas().to_numpy(), answers)
+        assert serving_says(model, Path(model_folder), reference.slice(0, 5).to_pylist(), names)
+
+
+def serving_says(model: str, folder: Path, rows: list[dict[str, float]], names: list[str]) -> bool:
+    """Whether serving's own way to load and ask the model gives the registered answers."""
+    loaded = load_for_serving(Champion(model, "1", "run"), folder)
+    said = [loaded.probabilities(row) for row in rows]
+    return all(
+        abs(answer[name.replace("prediction", model)] - row[name]) < TOLERANCE
+        for answer, row in zip(said, rows, strict=True)
+        for name in names
+    )
 
 
 def test_nobody_of_the_audit_enters_the_set_or_the_reference(trained: Trained, tmp_path: Path) -> None:
@@ -139,7 +168,7 @@ def test_counts_add_up_to_everybody_enrolled(trained: Trained) -> None:
 def test_features_at_day_n_are_what_had_arrived_by_then(trained: Trained) -> None:
     labelled = label("disengagement", trained.tables)
     found = vectors(feature_store(trained.settings), {"disengagement": labelled})["disengagement"]
-    events = oulad_events(trained.tables, to_day=LAST_DAY).to_pandas()
+    events = oulad_events(trained.tables).to_pandas()
     clicks = events[events["name"].isin(["Page Viewed", "Content Opened"])]
     assert len(found) > 1_500
     for now_us, at in found.groupby(level="now_us"):
@@ -180,7 +209,7 @@ def test_what_was_not_known_at_the_snapshot_changes_no_vector(trained: Trained) 
         "late": [(now_us - 2 * day_us, now_us + 1)],  # happened before, known after
         "known": [(now_us - 2 * day_us, now_us - day_us)],  # happened and known before: must be seen
     }
-    events = oulad_events(trained.tables, to_day=LAST_DAY).drop_columns(["properties"]).to_pandas()
+    events = oulad_events(trained.tables).drop_columns(["properties"]).to_pandas()
     busiest = events[events["user_id"] == events["user_id"].value_counts().index[0]]
     # Ids of nobody enrolled: no label, so no other test meets them.
     users = {name: f"{P}-{9_000_000 + i}" for i, name in enumerate(plants)}
@@ -211,12 +240,14 @@ def version_with(client: MlflowClient, model: str, **figures: float) -> str:
     for day in TASKS[model].evaluated_days:
         for name, value in figures.items():
             client.log_metric(run.info.run_id, metric_name("later_start", day, name), value)
+    client.log_metric(run.info.run_id, "latency_ms", 0.3)
+    client.log_metric(run.info.run_id, "size_bytes", 1e5)
     client.set_terminated(run.info.run_id)
     model_id = source.source.removeprefix("models:/")
     return str(client.create_model_version(model, source.source, run.info.run_id, model_id=model_id).version)
 
 
-GOOD = {"auc": 0.8, "auc_one_column": 0.7, "log_loss": 0.3, "log_loss_majority": 0.5}
+GOOD = {"auc": 0.8, "auc_one_column": 0.7, "log_loss": 0.3, "log_loss_majority": 0.5, "ece": 0.05}
 
 
 def aliases(client: MlflowClient, model: str) -> dict[str, str]:
@@ -229,13 +260,68 @@ def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_
     assert (first["promoted"], first["version"], first["previous"]) == (True, challenger, None)
     again = promote(client, "disengagement")
     assert (again["promoted"], again["note"]) == (False, f"version {challenger} is champion already")
-    second = promote(client, "disengagement", version_with(client, "disengagement", **GOOD))
-    assert second["previous"] == challenger
+    made = made_of(client, trained.result["models"]["disengagement"]["run_id"])
+    again = train(made.settings(trained.settings), [made.model], presentations=made.presentations, data=DATA)
+    compared = made.compared(again["models"]["disengagement"])
+    assert compared["is_same_set"]
+    assert compared["n_metrics"] > 50
+    assert compared["max_difference"] == pytest.approx(0.0, abs=1e-9)
+    second = promote(client, "disengagement")
+    assert second["previous"] == second["against"] == challenger
+    reasons = {v["gate"]: v["reason"] for v in second["verdicts"]}
+    assert "the champion's recipe was refitted on the challenger's window" in reasons["not worse than champion"]
+    assert aliases(client, "disengagement")[CHAMPION] == second["version"]
+    back = rollback_all(client, ["disengagement"])["disengagement"]
+    assert (back["version"], back["previous"]) == (challenger, second["version"])
     assert aliases(client, "disengagement") == {
-        CHALLENGER: challenger,
-        CHAMPION: second["version"],
-        PREVIOUS: challenger,
+        CHALLENGER: second["version"],
+        CHAMPION: challenger,
+        PREVIOUS: second["version"],
     }
+
+
+def test_there_is_nothing_to_roll_back_to_before_a_second_promotion(trained: Trained) -> None:
+    with pytest.raises(DataError, match="skill_level has no previous version to go back to, champion is unset"):
+        rollback_all(trained.client, ["skill_level"])
+
+
+def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Trained) -> None:
+    challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
+    champion = replace(challenger, version="0", params={**challenger.params, "max_depth": "1"})
+    found = compare(trained.client, challenger, champion)
+    assert "max_depth 1" in found.how
+    assert found.low < found.difference < found.high
+    assert found.difference != 0.0
+
+
+def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itself(trained: Trained) -> None:
+    challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
+    before = {**challenger.tags, "trained_until_us": str(day_start_us(P, 0))}
+    found = compare(trained.client, challenger, replace(challenger, tags=before))
+    assert found.how == "data after both: starts that neither had seen, BBB_2013B"
+    assert found.difference < 0  # here it had learned from these very learners: only the registered booster answers so
+
+
+def test_evaluation_sees_the_vectors_that_training_sees(trained: Trained) -> None:
+    days = TASKS["disengagement"].evaluated_days
+    labelled = {"disengagement": label("disengagement", trained.tables, days=days)}
+    expected = vectors(feature_store(trained.settings), labelled)["disengagement"]
+    with scratch_store(trained.settings, DATA, [P], to_day=max(days)) as store:
+        found = vectors(store, labelled)["disengagement"]
+    assert len(found) > 900
+    pd.testing.assert_frame_equal(found.sort_index(), expected.sort_index())
+
+
+def test_a_start_never_seen_is_evaluated_and_a_model_without_champion_says_so(trained: Trained, tmp_path: Path) -> None:
+    write_as(tmp_path, "CCC_2014B")
+    trained.client.set_registered_model_alias("preference", CHAMPION, trained.result["models"]["preference"]["version"])
+    found = evaluate_oulad(trained.settings, tmp_path, None)
+    by_day = found["models"]["preference"]
+    assert set(by_day) == {"14", "28"}
+    assert 0 < by_day["28"]["accuracy"] <= 1
+    assert by_day["28"]["n"] > 50
+    assert set(found["groups"]["preference"]["28"]) == set(AUDIT_ATTRIBUTES)
+    assert "no champion; firstmile train --model skill_level" in found["models"]["skill_level"]["error"]
 
 
 @pytest.mark.parametrize(
@@ -294,6 +380,35 @@ def test_data_that_does_not_hold_what_is_expected_leaves_the_registry_as_it_was(
     ):
         train(strict, MODELS, presentations=None, data=DATA)
     assert {model: (versions(client, model), aliases(client, model)) for model in MODELS} == before
+
+
+def write_as(folder: Path, presentation: str) -> None:
+    """120 learners of BBB_2013B under another name, in the original form: CSV, `?`, 1 and 0, days like 19.0."""
+    module, start = presentation.split("_")
+    ids: set[int] = set()
+    for name in ("studentInfo", "courses", "assessments", "vle", "studentRegistration", "studentAssessment"):
+        frame = pd.read_csv(DATA / f"{name}.csv.gz")
+        if "code_module" in frame:
+            frame = frame[frame["code_module"] == "BBB"].assign(code_module=module, code_presentation=start)
+        if name == "studentInfo":
+            ids = set(sorted(frame["id_student"])[:120])
+        if name == "assessments":
+            known = set(frame["id_assessment"])
+        if name == "studentAssessment":
+            frame = frame[frame["id_assessment"].isin(known)].assign(is_banked=lambda f: f["is_banked"].astype(int))
+        if "id_student" in frame:
+            frame = frame[frame["id_student"].isin(ids)]
+        frame.astype(object).where(frame.notna(), "?").to_csv(folder / f"{name}.csv", index=False)
+    clicks = pd.read_parquet(DATA / "studentVle.parquet")
+    clicks = clicks[(clicks["code_module"] == "BBB") & clicks["id_student"].isin(ids)]
+    clicks.assign(code_module=module, code_presentation=start).to_csv(folder / "studentVle.csv", index=False)
+
+
+def test_history_that_stops_before_a_labels_future_is_refused(stack: Settings, tmp_path: Path) -> None:
+    settings = stack.model_copy(update={"home": tmp_path})
+    backfill_oulad(settings, first_learners(oulad.read(DATA, [P]), 20), days=(None, 35), workers=1)
+    with pytest.raises(DataError, match="labels of disengagement look as far as day 42 of BBB_2013B"):
+        train(settings, ["disengagement"], presentations=None, data=DATA)
 
 
 def test_without_history_training_names_the_command_that_makes_it(stack: Settings, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.oulad import day_end_us, day_start_us
 from training.dataset import TrainingSet, check_columns, snapshots, training_set
-from training.history import choose
+from training.history import choose, refuse_future
 from training.labels import Labelled
 
 P = "AAA_2013J"
@@ -22,7 +22,8 @@ def labelled(*rows: tuple[int, int, int]) -> Labelled:
     """Rows of (student, day, label)."""
     frame = pd.DataFrame(rows, columns=["id_student", "day", "label"])
     frame["user_id"] = [f"{P}-{s}" for s in frame["id_student"]]
-    return Labelled(frame.assign(presentation=P, until_day=frame["day"] + 14), {7: Counter(rows=len(rows))})
+    known = frame.assign(presentation=P, judged_label=frame["label"], until_day=frame["day"] + 14)
+    return Labelled(known, {7: Counter(rows=len(rows))})
 
 
 def vectors(made: Labelled) -> pd.DataFrame:
@@ -115,3 +116,16 @@ def test_a_presentation_without_history_is_named_with_the_command_that_repairs_i
 def test_history_that_stops_before_the_last_snapshot_is_refused() -> None:
     with pytest.raises(DataError, match="before day 28"):
         choose({P: day_start_us(P, 28) - 1}, None, last_day=28)
+
+
+@pytest.mark.parametrize(("end_us", "is_refused"), [(day_start_us(P, 21), False), (day_start_us(P, 21) - 1, True)])
+def test_a_label_that_needs_the_future_is_refused_until_it_has_happened(end_us: int, is_refused: bool) -> None:
+    made = {"disengagement": labelled((1, 3, 0), (2, 7, 1))}
+    if not is_refused:
+        refuse_future(made, {P: end_us})
+        return
+    with pytest.raises(
+        DataError, match=r"labels of disengagement look as far as day 21 of AAA_2013J.*ends at 2013-10-21"
+    ):
+        refuse_future(made, {P: end_us})
+    refuse_future(made, {P: end_us}, complete=[P])  # all of it is there: idle, not unseen

@@ -12,6 +12,7 @@ import pytest
 from serving_builder import Row, Rows, ladder
 
 from firstmile.errors import DependencyError, WireError
+from firstmile.names import LEARNED_FORMATS
 from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.decisions import DecisionLog
@@ -95,6 +96,7 @@ def test_record_has_exactly_the_fields_of_the_schema() -> None:
         "skill_level:beginner",
         "skill_level:intermediate",
         "skill_level:advanced",
+        *(f"preference:{f}" for f in LEARNED_FORMATS),
     }
 
 

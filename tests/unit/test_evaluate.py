@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluate import brier, class_shares, column_scores, evaluate, macro_auc
+from training.evaluate import brier, class_shares, column_scores, column_sign, evaluate, macro_auc
 
 
 def by_pairs(y: np.ndarray, score: np.ndarray) -> float:
@@ -36,7 +36,7 @@ def test_brier_of_three_classes_sums_over_them() -> None:
 def test_a_column_that_falls_with_the_class_is_turned_round() -> None:
     train_x, train_y = np.array([9.0, 8.0, 1.0]), np.array([0, 0, 1])
     x, y = np.array([5.0, 1.0, np.nan]), np.array([0, 1, 1])
-    assert macro_auc(y, column_scores(train_x, train_y, x)) == 1.0
+    assert macro_auc(y, column_scores(x, column_sign(train_x, train_y))) == 1.0
 
 
 def test_shares_stay_above_zero_and_follow_the_weights() -> None:

@@ -5,7 +5,21 @@ import math
 import pytest
 
 from training.figures import Figures, figures_of, metric_name
-from training.gates import AUC_TOLERANCE, all_passed, first_gate
+from training.gates import (
+    AUC_TOLERANCE,
+    ECE_BOUND,
+    GAP_GROWTH,
+    LATENCY_BOUND_MS,
+    SIZE_BOUND_BYTES,
+    WORSE_BY,
+    Comparison,
+    all_passed,
+    cost_gate,
+    ece_gate,
+    first_gate,
+    gap_gate,
+    not_worse_gate,
+)
 from training.tasks import TASKS
 
 
@@ -65,3 +79,48 @@ def test_figures_survive_the_names_they_are_logged_under() -> None:
     logged = {metric_name("later_start", day, k): v for day, f in figures().items() for k, v in f.items()}
     other = {metric_name("held_out_students", 7, "auc"): 0.1, "n_rounds": 3.0}
     assert figures_of({**logged, **other}, "later_start") == figures()
+
+
+@pytest.mark.parametrize(("ece", "expected"), [(ECE_BOUND - 1e-6, True), (ECE_BOUND + 1e-6, False), (math.nan, False)])
+def test_probabilities_must_mean_what_they_say(ece: float, expected: bool) -> None:
+    assert ece_gate("activation", figures(ece=ece)).passed is expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, [True, True]),
+        ({"latency_ms": LATENCY_BOUND_MS + 0.01}, [False, True]),
+        ({"size_bytes": SIZE_BOUND_BYTES + 1}, [True, False]),
+    ],
+)
+def test_time_and_size_have_bounds(changed: dict[str, float], expected: list[bool]) -> None:
+    assert [v.passed for v in cost_gate({"latency_ms": 0.3, "size_bytes": 1e5, **changed})] == expected
+
+
+def test_a_run_that_measured_no_cost_is_refused() -> None:
+    assert [v.passed for v in cost_gate({})] == [False, False]
+
+
+@pytest.mark.parametrize(("low", "expected"), [(-WORSE_BY + 1e-6, True), (-WORSE_BY, False), (math.nan, False)])
+def test_the_lower_end_against_the_champion_decides_and_the_table_says_how_it_was_compared(
+    low: float, expected: bool
+) -> None:
+    verdict = not_worse_gate(Comparison("3", "no data after both", 0.01, low, 0.05))
+    assert verdict.passed is expected
+    assert "no data after both" in verdict.reason
+    assert "champion 3" in verdict.reason
+
+
+@pytest.mark.parametrize(("after", "expected"), [(0.3, True), (0.2 + GAP_GROWTH + 1e-6, False), (0.0, True)])
+def test_one_gap_that_grows_too_far_on_one_day_refuses_and_is_named(after: float, expected: bool) -> None:
+    before = figures(gap_tpr_gender=0.2, gap_fpr_region=0.1)
+    now = figures(gap_tpr_gender=0.2, gap_fpr_region=0.1)
+    now[7]["gap_tpr_gender"] = after
+    verdict = gap_gate("activation", now, before)
+    assert verdict.passed is expected
+    assert expected or "tpr_gender on day 7 grew most, 0.200 to 0.300" in verdict.reason
+
+
+def test_gaps_that_cannot_be_compared_refuse() -> None:
+    assert not gap_gate("activation", figures(), figures()).passed

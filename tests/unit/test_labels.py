@@ -1,18 +1,24 @@
 """Labels and populations on tables small enough to read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from firstmile.errors import DataError
+from firstmile.names import LEARNED_FORMATS
 from firstmile.oulad import OuladTables
-from training.labels import activation, disengagement, label, population, skill_level
+from training.labels import NOT_JUDGED, activation, disengagement, label, skill_level
+from training.labels_preference import preference
+from training.population import population
 from training.tasks import TASKS
 
 P = "AAA_2013J"
 LENGTH = 268
+PAGES = ((100, "homepage"), (101, "forumng"), (102, "oucontent"), (103, "quiz"), (104, "glossary"), (105, "a new kind"))
+HOME, FORUM, LESSON, QUIZ, GUIDE, NEW_KIND = (page for page, _ in PAGES)
 
 
 def table(columns: str, rows: Sequence[Sequence[Any]], types: dict[str, pa.DataType] | None = None) -> pa.Table:
@@ -34,7 +40,7 @@ def tables(
     assessments: Sequence[Sequence[Any]] = ((10, "TMA", 19), (11, "CMA", 54), (12, "Exam", None), (13, "TMA", 60)),
 ) -> OuladTables:
     return OuladTables(
-        clicks=table("id_student date", clicks),
+        clicks=table("id_student date id_site sum_click", [row if len(row) == 4 else (*row, 100, 1) for row in clicks]),
         info=table("id_student", ()),
         registrations=table("id_student date_registration date_unregistration", registrations),
         hand_ins=table(
@@ -43,7 +49,7 @@ def tables(
             {"is_banked": pa.bool_(), "score": pa.float64()},
         ),
         assessments=table("id_assessment assessment_type date", assessments, {"assessment_type": pa.string()}),
-        pages=table("id_site", ()),
+        pages=table("id_site activity_type", PAGES, {"activity_type": pa.string()}),
         courses=table("module_presentation_length", ((LENGTH,),)),
     )
 
@@ -144,6 +150,75 @@ def test_skill_level_second_form_takes_only_later_marks() -> None:
     assert len(skill_level(source_of_2, 7, only_later_marks=True)[0]) == 0
 
 
+@pytest.mark.parametrize(
+    ("clicks", "expected"),
+    [
+        (((1, 8, QUIZ, 3), (1, 9, LESSON, 2), (1, 9, LESSON, 2)), "lesson"),  # 4 clicks of 2 rows against 3 of one
+        (((1, 8, QUIZ, 2), (1, 9, LESSON, 2), (1, 9, FORUM, 2)), "community"),  # a tie: first in the alphabet
+        (((1, 8, HOME, 50), (1, 8, QUIZ, 1)), "quiz"),  # the home page has no format
+        (((1, 8, HOME, 50),), None),
+        (((1, 7, QUIZ, 9), (1, 15, QUIZ, 9), (1, 14, GUIDE, 1)), "guide"),  # days 8 … 14 alone
+        (((1, 8, QUIZ, 1),), "quiz"),
+        (((1, 14, NEW_KIND, 2), (1, 9, QUIZ, 1)), "guide"),  # whatever is not listed is a guide
+        (((2, 8, QUIZ, 1),), None),  # somebody else's
+        ((), None),
+    ],
+)
+def test_preference_is_the_format_with_most_clicks(clicks: Sequence[Sequence[int]], expected: str | None) -> None:
+    users, counts = preference(tables(clicks=clicks), 7)
+    assert [LEARNED_FORMATS[i] for i in users["label"]] == ([] if expected is None else [expected])
+    assert counts["left_out:no content opened"] == (expected is None)
+    assert (users["until_day"] == 14).all()
+
+
+def test_preference_is_never_asked_on_day_0_nor_past_the_end_of_the_course() -> None:
+    assert 0 not in TASKS["preference"].snapshot_days
+    late = LENGTH // 2 + 1
+    _, counts = preference(tables(clicks=((1, late + 1, QUIZ, 1),)), late)
+    assert counts["left_out:course over"] == 1
+
+
+def test_a_format_counts_by_its_own_presentations_pages() -> None:
+    source = tables(clicks=((1, 8, QUIZ, 1),))
+    other = source.pages.drop_columns(["presentation"]).append_column(
+        "presentation", pa.array(["AAA_2014J"] * len(PAGES))
+    )
+    users, counts = preference(replace(source, pages=other), 7)  # the page's id is known in another start alone
+    assert len(users) == 0
+    assert counts["left_out:no content opened"] == 1
+
+
+@pytest.mark.parametrize(
+    ("handed_in", "delay_days", "known"),
+    [
+        (20, 14, LENGTH),
+        (LENGTH - 14, 14, LENGTH),
+        (LENGTH - 13, 14, LENGTH + 1),
+        (LENGTH, 14, LENGTH + 14),
+        (20, 0, LENGTH),
+    ],
+)
+def test_labels_of_scores_are_known_when_the_course_is_over_and_the_last_mark_is_there(
+    handed_in: int, delay_days: int, known: int
+) -> None:
+    source = tables(hand_ins=((10, 1, handed_in, False, 70.0),))
+    for model in ("activation", "skill_level"):
+        rows = label(model, source, days=[7], marking_delay_days=delay_days).rows
+        assert rows["until_day"].tolist() == [known]
+
+
+def test_gates_judge_skill_level_by_marks_handed_in_later_and_the_others_by_their_label() -> None:
+    hand_ins = ((10, 1, 5, False, 90.0), (11, 1, 8, False, 50.0), (10, 2, 5, False, 90.0))
+    source = tables(((1, -9, None), (2, -9, None)), hand_ins=hand_ins, clicks=((1, 8, QUIZ, 1), (2, 9, FORUM, 1)))
+    found = label("skill_level", source, days=[7])
+    assert found.rows["label"].tolist() == [1, 2]
+    assert found.rows["judged_label"].tolist() == [0, NOT_JUDGED]
+    assert found.counts[7]["not judged, no later mark"] == 1
+    for model in ("activation", "disengagement", "preference"):
+        rows = label(model, source, days=[7]).rows
+        assert (rows["judged_label"] == rows["label"]).all()
+
+
 def test_stacked_days_are_sorted_and_say_how_far_the_label_looked() -> None:
     rows = label("disengagement", tables(((2, -10, None), (1, 5, None)))).rows
     assert rows[["id_student", "day"]].values.tolist() == [
@@ -154,5 +229,5 @@ def test_stacked_days_are_sorted_and_say_how_far_the_label_looked() -> None:
 
 
 def test_unknown_model_lists_the_known_ones() -> None:
-    with pytest.raises(DataError, match="known: activation, disengagement, skill_level"):
+    with pytest.raises(DataError, match="known: activation, disengagement, preference, skill_level"):
         label("churn", tables())

@@ -10,6 +10,7 @@ from serving_builder import LEARNER, NOW_US, Broken, Row, Rows, ladder, model, m
 
 from firstmile.clock import FixedClock
 from firstmile.errors import DataError, DependencyError
+from firstmile.names import MODELS
 from serving.answers import Decision
 from serving.ladder import Ladder
 from serving.models import ScoringModel
@@ -34,11 +35,11 @@ def known(**changes: object) -> Rows:
     return Rows({USER: Row(**changes)})  # type: ignore[arg-type]
 
 
-def test_row_and_three_models_answer_from_the_model_rung() -> None:
+def test_row_and_all_models_answer_from_the_model_rung() -> None:
     decision = decide(ladder(known()))
     answer = decision.response()
     assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("model", False, [])
-    assert answer["models"] == {"activation": "1", "disengagement": "1", "skill_level": "1"}
+    assert answer["models"] == dict.fromkeys(MODELS, "1")
     assert 0 < answer["activation_probability"] < 1
     assert answer["feature_lag_ms"] == 0
     assert set(decision.basis.vector) == {
@@ -115,7 +116,7 @@ def test_no_models_at_all_answers_from_rules_and_says_so() -> None:
 
 
 def test_one_missing_champion_is_partial() -> None:
-    answer = decide(ladder(known(), models("activation", "disengagement"))).response()
+    answer = decide(ladder(known(), models("activation", "disengagement", "preference"))).response()
     assert (answer["rung"], answer["fallback"]) == ("partial", True)
     assert answer["reasons"] == ["model_missing:skill_level"]
     assert answer["activation_probability"] is not None
@@ -126,15 +127,15 @@ def test_model_that_raises_does_not_take_the_others_along() -> None:
     broken = model("disengagement", booster=Broken(ValueError("bad tree")))
     answer = decide(ladder(known(), {**models(), "disengagement": broken})).response()
     assert (answer["rung"], answer["reasons"]) == ("partial", ["model_failed:disengagement"])
-    assert set(answer["models"]) == {"activation", "skill_level"}
+    assert set(answer["models"]) == {"activation", "skill_level", "preference"}
 
 
 def test_model_that_hangs_costs_its_deadline_and_the_finished_ones_count(gate: threading.Event) -> None:
     hung = model("disengagement", booster=Broken(gate=gate))
     answer = decide(ladder(known(), {**models(), "disengagement": hung}, model_timeout_ms=300.0)).response()
-    # Models are asked in order: activation had answered, skill_level stood behind the hung one.
+    # Models are asked in order: activation had answered, the others stood behind the hung one.
     assert answer["rung"] == "partial"
-    assert answer["reasons"] == ["model_late:disengagement", "model_late:skill_level"]
+    assert answer["reasons"] == [f"model_late:{n}" for n in ("disengagement", "skill_level", "preference")]
 
 
 def test_too_young_for_every_model_is_cold_start_and_no_fallback() -> None:
@@ -150,11 +151,7 @@ def test_too_young_for_one_model_is_answered_by_the_others_as_meant() -> None:
 
 def test_missing_profile_is_masked_only_where_a_model_was_gated_without_it() -> None:
     reader = known(profile={"cohort": None, "prior_attempts": None})
-    assert decide(ladder(reader)).response()["reasons"] == [
-        "user_profile_missing:activation",
-        "user_profile_missing:disengagement",
-        "user_profile_missing:skill_level",
-    ]
+    assert decide(ladder(reader)).response()["reasons"] == [f"user_profile_missing:{n}" for n in MODELS]
     gated = {**models(), "activation": model("activation", gated_without=frozenset({"user_profile"}))}
     answer = decide(ladder(reader, gated)).response()
     assert (answer["rung"], list(answer["models"])) == ("partial", ["activation"])

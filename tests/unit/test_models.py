@@ -1,9 +1,12 @@
 """The recipe on made-up learners: it learns what there is, stops in time, and does the same twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from training.models import MAX_ROUNDS, Fitter, Rows, probabilities
+from training.masking import MASKED_SHARE, masked, without
+from training.models import MAX_ROUNDS, Fitter, Rows
 from training.tasks import TASKS
 
 FEATURES = ("signal", "noise")
@@ -15,14 +18,14 @@ def rows(n_users: int = 400, *, n_classes: int = 2, seed: int = 0) -> Rows:
     signal = np.repeat(rng.normal(size=n_users), 2)
     y = np.digitize(signal + 0.3 * rng.normal(size=2 * n_users), np.linspace(-1, 1, n_classes + 1)[1:-1])
     x = np.column_stack([signal, rng.normal(size=2 * n_users)])
-    return Rows(x, y, np.full(2 * n_users, 0.5), student)
+    return Rows(x, y, np.full(2 * n_users, 0.5), student, np.full(2 * n_users, "AAA_2013J"))
 
 
 @pytest.mark.parametrize("model", ["activation", "skill_level"])
 def test_probabilities_sum_to_one_and_favour_the_true_class(model: str) -> None:
     n_classes = len(TASKS[model].classes)
     fitter = Fitter(model, FEATURES, seed=7)
-    p = probabilities(fitter.fit(rows(n_classes=n_classes)), rows(n_classes=n_classes, seed=1).x)
+    p = fitter.fit(rows(n_classes=n_classes)).probabilities(rows(n_classes=n_classes, seed=1).x)
     assert p.shape == (800, n_classes)
     assert np.allclose(p.sum(axis=1), 1.0)
     assert (p.argmax(axis=1) == rows(n_classes=n_classes, seed=1).y).mean() > 0.7
@@ -30,16 +33,35 @@ def test_probabilities_sum_to_one_and_favour_the_true_class(model: str) -> None:
 
 def test_noise_alone_stops_early() -> None:
     data = rows()
-    noise = Rows(data.x[:, [1]], data.y, data.weight, data.student)
-    assert Fitter("activation", ("noise",), seed=7).fit(noise).num_boosted_rounds() < MAX_ROUNDS // 4
+    noise = data.only([1])
+    assert Fitter("activation", ("noise",), seed=7).fit(noise).booster.num_boosted_rounds() < MAX_ROUNDS // 4
 
 
 def test_the_same_seed_gives_the_same_model_and_features_keep_their_order() -> None:
     first, second = (Fitter("activation", FEATURES, seed=7).refit(rows()) for _ in range(2))
-    assert (probabilities(first, rows().x) == probabilities(second, rows().x)).all()
-    assert first.feature_names == list(FEATURES)
+    assert (first.probabilities(rows().x) == second.probabilities(rows().x)).all()
+    assert first.booster.feature_names == list(FEATURES)
 
 
 def test_a_missing_feature_still_gets_an_answer() -> None:
-    booster = Fitter("activation", FEATURES, seed=7).fit(rows())
-    assert np.isfinite(probabilities(booster, np.full((1, 2), np.nan))).all()
+    fitted = Fitter("activation", FEATURES, seed=7).fit(rows())
+    assert np.isfinite(fitted.probabilities(np.full((1, 2), np.nan))).all()
+
+
+def test_having_met_a_missing_group_it_answers_near_the_base_rate_without_it() -> None:
+    data = rows(800)
+    data = replace(data, x=np.column_stack([data.x[:, 0], data.x[:, 0] > 9]))  # all it can know is in one view
+    features = ("n_pages", "prior_attempts")
+    fitted = Fitter("activation", features, seed=7).fit(data)
+    hidden = fitted.probabilities(without(data.x, features, "user_activity"))[:, 1]
+    assert np.abs(hidden.mean() - data.y.mean()) < 0.1
+    assert fitted.probabilities(data.x)[:, 1].std() > 0.3
+
+
+def test_each_row_loses_one_group_at_most_and_each_group_its_share() -> None:
+    features = ("n_pages", "opens_quiz", "prior_attempts")
+    out = masked(np.zeros((20_000, 3)), features, seed=1)
+    activity, profile = np.isnan(out[:, 0]), np.isnan(out[:, 2])
+    assert (np.isnan(out[:, 1]) == activity).all()
+    assert not (activity & profile).any()
+    assert [activity.mean(), profile.mean()] == pytest.approx([MASKED_SHARE, MASKED_SHARE], abs=0.01)

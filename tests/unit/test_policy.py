@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, catalogue, policy
 
-from firstmile.names import FORMATS, SKILL_LEVELS
+from firstmile.names import FORMATS, LEARNED_FORMATS, SKILL_LEVELS
 from serving.facts import Facts
 from serving.features import Reading
 from serving.policy import Answer, preferred_formats
@@ -131,9 +131,26 @@ def test_what_a_user_opens_moves_the_order() -> None:
 
 def test_preferences_start_even_and_follow_the_users_opens() -> None:
     shelf = catalogue().shelves[COURSE]
-    even = preferred_formats({}, shelf)
+    even = preferred_formats(Facts(), shelf)
     assert even == (("community", 0.25), ("document", 0.25), ("guide", 0.25), ("lesson", 0.25))
-    assert preferred_formats({"opens_lesson": 15.0}, shelf)[0] == ("lesson", pytest.approx((15 + 1.25) / 20))
+    assert preferred_formats(Facts({"opens_lesson": 15.0}), shelf)[0] == ("lesson", pytest.approx((15 + 1.25) / 20))
+
+
+def test_preferences_are_the_models_where_it_answers_over_the_formats_of_the_shelf() -> None:
+    said = dict(zip(LEARNED_FORMATS, (0.1, 0.2, 0.05, 0.25, 0.4), strict=True))
+    known = scored(facts(opens_document=40.0), **{f"preference__{f}": p for f, p in said.items()})
+    found = dict(preferred_formats(known, catalogue().shelves[COURSE]))  # a course without quizzes
+    assert found == {f: pytest.approx(p / 0.6, abs=1e-4) for f, p in said.items() if f != "quiz"}
+
+
+def test_a_format_the_model_was_not_taught_keeps_its_share_of_the_opens() -> None:
+    taught = {f"preference__{f}": 1 / len(LEARNED_FORMATS) for f in LEARNED_FORMATS}
+    shelf = catalogue().shelves[""]
+    by_opens = dict(preferred_formats(facts(opens_video=10.0), shelf))
+    found = dict(preferred_formats(scored(facts(opens_video=10.0), **taught), shelf))
+    assert found["video"] == by_opens["video"]
+    assert sum(found.values()) == pytest.approx(1.0, abs=1e-3)
+    assert len({p for f, p in found.items() if f != "video"}) == 1
 
 
 def test_default_answer_is_the_general_catalogue_in_its_order() -> None:

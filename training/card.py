@@ -1,0 +1,85 @@
+"""The model card: what a version is, what it was seen to do and for whom, and what it must not be used for."""
+
+from typing import Any, Final
+
+from firstmile.clock import iso
+from firstmile.names import AUDIT_ATTRIBUTES
+from training.dataset import TrainingSet
+from training.figures import Figures
+from training.findings import Findings
+from training.models import Fitted
+from training.tasks import TASKS
+
+QUESTIONS: Final = {
+    "activation": "Will the learner hand in the first tutor-marked assessment and reach a score of 40?",
+    "disengagement": "Will the learner not click at all in the next 14 days?",
+    "skill_level": "Is the mean of the learner's marks below 60 (beginner), to 80 (intermediate) or above (advanced)?",
+    "preference": "Which format of content will the learner click most in the days N+1 … 2N?",
+}
+LIMITS: Final = """\
+- Learned from one distance-learning university, 2013 and 2014; the time of day is invented and is not a feature.
+- When a mark was known is invented too: {delay} days after the hand-in.
+- Younger onboardings than day {first} were not learned from: rules answer there.
+- For choosing what to show first. Not for marking, admitting, pricing or excluding anybody.
+- The probability is of what happens without a change of what is shown; it is no effect of showing something."""
+CITATION: Final = """\
+Open University Learning Analytics dataset, licence CC BY 4.0. Kuzilek J., Hlosta M., Zdrahal Z., *Open University
+Learning Analytics dataset*, Sci. Data 4:170171 (2017), doi:10.1038/sdata.2017.171."""
+SHOWN: Final = ("n", "base_rate", "auc", "log_loss", "log_loss_majority", "brier", "ece", "accuracy")
+
+
+def model_card(
+    data: TrainingSet, fitted: Fitted, findings: Findings, *, judged_by: str, marking_delay_days: int
+) -> str:
+    """Markdown for people."""
+    said, task = data.description(), TASKS[data.model]
+    limits = LIMITS.format(delay=marking_delay_days, first=min(task.snapshot_days))
+    sections = {
+        f"Model card: {data.model}": f"{QUESTIONS[data.model]} Classes: {', '.join(task.classes)}.",
+        "Data": f"{said['n_users']} learners of {', '.join(said['presentations'])}, {said['n_rows']} rows at the ends "
+        f"of days {', '.join(map(str, task.snapshot_days))}, {said['from']} to {said['to']}. Labels known until "
+        f"{iso(data.trained_until_us())}. {len(data.features)} features of activity and study history. {CITATION}",
+        "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}.",
+        f"Figures ({judged_by}, learners not seen; in brackets 95 % by bootstrap over users)": _figures(
+            findings, judged_by
+        ),
+        "Groups": _groups(findings),
+        "Limits": limits,
+    }
+    return (
+        "\n\n".join(f"{'#' if i == 0 else '##'} {name}\n\n{text}" for i, (name, text) in enumerate(sections.items()))
+        + "\n"
+    )
+
+
+def _figures(findings: Findings, judged_by: str) -> str:
+    rows = [[str(day), *(_cell(f, name) for name in SHOWN)] for day, f in findings.figures[judged_by].items()]
+    return f"In brackets 95 % by bootstrap over learners.\n\n{_table(['day', *SHOWN], rows)}"
+
+
+def _cell(figures: Figures, name: str) -> str:
+    value = f"{figures[name]:.0f}" if name == "n" else f"{figures[name]:.3f}"
+    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    return value if low is None or high is None else f"{value} [{low:.3f}, {high:.3f}]"
+
+
+def _groups(findings: Findings) -> str:
+    """Gaps between groups by day and attribute; which groups were too small to measure."""
+    text = (
+        f"Audited: {', '.join(AUDIT_ATTRIBUTES)}; none of them is a feature. Greatest minus least over the groups "
+        "that are large enough; every group's figures are in slices.json."
+    )
+    rows: list[list[str]] = []
+    for day, cut in findings.groups.items():
+        for attribute, found in cut.items():
+            gaps = ", ".join(f"{name} {value:.3f}" for name, value in found["gaps"].items()) or "one group only"
+            rows.append([str(day), attribute, gaps, _small(found["too_small"])])
+    return f"{text}\n\n" + _table(["day", "attribute", "gaps", "too small to measure"], rows)
+
+
+def _small(groups: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({n})" for name, n in groups.items()) or "none"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))

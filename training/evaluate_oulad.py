@@ -1,0 +1,194 @@
+"""`firstmile evaluate oulad --data DIR`: the champions, put to any folder of the dataset's form.
+
+tables ─► labels ───────────────────────────┐
+      └─► backfill in a scratch home ─► point-in-time vectors ─► champions' answers ─► figures, groups
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import pandas as pd
+import typer
+from mlflow.tracking import MlflowClient
+
+from firstmile import oulad
+from firstmile.cli import emit
+from firstmile.errors import DataError
+from firstmile.names import CHAMPION, MODELS
+from firstmile.oulad import OuladTables
+from firstmile.oulad_columns import find_file
+from firstmile.settings import Settings, load_settings
+from training.bootstrap import intervals
+from training.dataset import TrainingSet, training_set, vectors
+from training.evaluate import ONE_COLUMN, column_scores, evaluate, quality
+from training.figures import DayFigures
+from training.labels import Labelled, label
+from training.scratch import scratch_store
+from training.slices import Slices, audit_of, slices
+from training.split import FloatArray
+from training.steps import step
+from training.tasks import TASKS
+from training.tracking import aliases, connect
+from training.versions import Version, read_baselines_of, read_fitted, read_students, read_version
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Put the champions to data they have not seen.")
+
+Evaluation = Callable[[MlflowClient, OuladTables, Any], dict[str, Any]]
+FURTHER: Final[dict[str, Evaluation]] = {}
+"""What else is evaluated on the same tables and scratch store, by name; each gives its figures by day. A model that is
+not one vector, one answer (the content ranker) has its place here."""
+
+
+@app.callback()
+def _evaluate() -> None:
+    """Put the champions to data they have not seen."""
+
+
+@app.command("oulad")
+def run(
+    data: Annotated[Path, typer.Option(help="folder of the OULAD tables")],
+    presentations: Annotated[str, typer.Option(help="for example CCC_2014B; default: all in the folder")] = "",
+) -> None:
+    """Score every champion on a folder of the dataset's form; prints figures by model and day, and gaps by group."""
+    logging.getLogger("feast").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    chosen = [p.strip() for p in presentations.split(",") if p.strip()] or None
+    emit(evaluate_oulad(load_settings(), data, chosen))
+
+
+def evaluate_oulad(settings: Settings, data: Path, presentations: Sequence[str] | None) -> dict[str, Any]:
+    """Figures of every champion at the days its task is evaluated; a model without a champion says how to get one.
+
+    Raises DataError when a file or column is missing or malformed, or nobody is enrolled; DependencyError when MLflow
+    does not answer.
+    """
+    started = time.monotonic()
+    with step("evaluate: tables"):
+        tables = oulad.read(data, presentations)
+    _refuse_empty(data, tables)
+    client = connect(settings)
+    last_day = max(day for m in MODELS for day in TASKS[m].evaluated_days)
+    models: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    with scratch_store(settings, data, tables.presentations, to_day=last_day) as store:
+        with step("evaluate: vectors, point in time"):
+            sets, left = labelled_sets(store, tables, marking_delay_days=settings.training.marking_delay_days)
+        for model in MODELS:
+            with step(f"evaluate: {model}"):
+                models[model], groups[model] = _one(client, model, sets.get(model), audit_of(tables), settings)
+        for name, further in FURTHER.items():
+            models[name] = further(client, tables, store)
+    return {
+        "presentations": tables.presentations,
+        "models": models,
+        "groups": {model: found for model, found in groups.items() if found},
+        "left_out": left,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def labelled_sets(
+    store: Any, tables: OuladTables, *, marking_delay_days: int
+) -> tuple[dict[str, TrainingSet], dict[str, Any]]:
+    """Each model's labelled vectors at its evaluated days, where the tables carry its label; and who is left out."""
+    labelled: dict[str, Labelled] = {}
+    left: dict[str, dict[str, Any]] = {}
+    sets: dict[str, TrainingSet] = {}
+    for model in MODELS:
+        try:
+            made = label(model, tables, days=TASKS[model].evaluated_days, marking_delay_days=marking_delay_days)
+        except DataError as error:
+            left[model] = {"error": str(error)}
+            continue
+        left[model] = {str(day): dict(counts) for day, counts in made.counts.items()}
+        if len(made.rows):
+            labelled[model] = made
+    for model, frame in vectors(store, labelled).items() if labelled else ():
+        try:
+            sets[model] = training_set(model, labelled[model], frame)
+        except DataError as error:
+            left[model]["error"] = str(error)
+    return sets, left
+
+
+def _one(
+    client: MlflowClient, model: str, data: TrainingSet | None, audit: pd.DataFrame, settings: Settings
+) -> tuple[dict[str, Any], dict[str, Slices]]:
+    """Figures and groups by day of one model; an entry that says why where there are none."""
+    try:
+        version = aliases(client, model).get(CHAMPION)
+    except DataError:
+        version = None
+    if version is None:
+        remedy = f"firstmile train --model {model} && firstmile promote {model}"
+        return {"error": f"{model} has no champion; {remedy}"}, {}
+    if data is None:
+        return {"error": f"nobody here has the label of {model} and a row in the history: see left_out"}, {}
+    champion = read_version(client, model, version)
+    fitted = read_fitted(champion)
+    if tuple(fitted.booster.feature_names or ()) != data.features:
+        return {"error": f"{model} {version} reads other features than this code gives: firstmile train"}, {}
+    p = fitted.probabilities(data.rows.x)
+    figures = _figures(client, champion, data, p, settings.training.seed)
+    seen = read_students(client, champion)
+    for day, found in figures.items():
+        students = data.users.loc[data.users["day"] == day, "id_student"]
+        found["n_students_of_training"] = float(students.isin(list(seen)).sum())
+    return {str(day): found for day, found in figures.items()}, _groups(data, p, audit, settings)
+
+
+def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: FloatArray, seed: int) -> DayFigures:
+    known = read_baselines_of(client, champion)
+    day, presentation = data.users["day"].to_numpy(np.int64), data.rows.presentation
+    users = data.users["user_id"].to_numpy(str)
+    column = data.rows.x[:, data.features.index(ONE_COLUMN)]
+    scores = column_scores(column, known.one_column_sign)
+    figures = evaluate(
+        data.rows.y,
+        p,
+        p_one_column=scores if p.shape[1] == 2 else p,
+        p_majority=known.majority(day),
+        day=day,
+        presentation=presentation,
+    )
+    sure = intervals(data.rows.y, p, day=day, presentation=presentation, users=users, seed=seed)
+    for at, found in figures.items():
+        found |= sure[at]
+        if p.shape[1] > 2:  # a single number has no order of several classes
+            del found["auc_one_column"]
+        later = data.users["judged_label"].to_numpy(np.int64)
+        rows = (day == at) & (later >= 0)
+        if TASKS[data.model].judged_form and rows.any():
+            again = quality(later[rows], p[rows], presentation[rows])
+            named = ("n", "auc", "log_loss", "accuracy")
+            found |= {f"{name}_{TASKS[data.model].judged_form}": again[name] for name in named}
+    return figures
+
+
+def _groups(data: TrainingSet, p: FloatArray, audit: pd.DataFrame, settings: Settings) -> dict[str, Slices]:
+    result = {}
+    for at in sorted(set(data.users["day"].tolist())):
+        rows = data.users["day"].to_numpy(np.int64) == at
+        result[str(at)] = slices(
+            data.model,
+            data.rows.y[rows],
+            p[rows],
+            users=data.users[rows],
+            audit=audit,
+            seed=settings.training.seed,
+        )
+    return result
+
+
+def _refuse_empty(data: Path, tables: OuladTables) -> None:
+    enrolled = set(tables.registrations["presentation"].to_pylist())
+    empty = sorted(set(tables.presentations) - enrolled)
+    if empty:
+        raise DataError(
+            f"{find_file(data, 'studentRegistration')}, columns code_module and code_presentation: nobody is "
+            f"enrolled in {', '.join(empty)}; leave it out (--presentations) or complete the file"
+        )

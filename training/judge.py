@@ -1,0 +1,125 @@
+"""The gates put to one registered version: what its run logged, and the champion it would replace."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from mlflow.tracking import MlflowClient
+from rich.table import Table
+
+from firstmile.clock import MICROS_PER_S
+from firstmile.names import CHAMPION
+from firstmile.oulad import day_start_us
+from training.bootstrap import difference_low
+from training.dataset import TrainingSet
+from training.examine import examine
+from training.figures import figures_of
+from training.gates import Comparison, Verdict, cost_gate, ece_gate, first_gate, gap_gate, not_worse_gate
+from training.models import Fitter
+from training.split import FloatArray, judged_by
+from training.tasks import TASKS
+from training.tracking import aliases
+from training.versions import Version, read_examined, read_fitted, read_set, read_version
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A version and what the gates say of it.
+
+    against
+        The champion's version it was compared with, None without one or when it is champion itself.
+    """
+
+    model: str
+    version: str
+    judged_by: str
+    against: str | None
+    verdicts: list[Verdict]
+
+    def document(self) -> dict[str, Any]:
+        """For MLflow and for the verb's answer."""
+        return {
+            "model": self.model,
+            "version": self.version,
+            "judged_by": self.judged_by,
+            "against": self.against,
+            "verdicts": [asdict(v) for v in self.verdicts],
+        }
+
+
+def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
+    """All verdicts on a version, logged with its run as gates.json.
+
+    Raises DataError when the version's or the champion's papers are not there.
+    """
+    challenger = read_version(client, model, version)
+    judge = challenger.tags.get("judged_by", "")
+    figures = figures_of(challenger.metrics, judge)
+    verdicts = [*first_gate(model, figures), ece_gate(model, figures), *cost_gate(challenger.metrics)]
+    name = aliases(client, model).get(CHAMPION)
+    against = None if name in (None, version) else name
+    if against is not None:
+        champion = read_version(client, model, against)
+        verdicts.append(not_worse_gate(compare(client, challenger, champion)))
+        verdicts.append(gap_gate(model, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
+    judged = Judged(model, version, judge, against, verdicts)
+    client.log_dict(challenger.run_id, judged.document(), "gates.json")
+    return judged
+
+
+def compare(client: MlflowClient, challenger: Version, champion: Version) -> Comparison:
+    """Challenger − champion AUC on the challenger's examined rows, paired.
+
+    On rows that began after the champion's last label the champion answers itself, having seen none of them. Where
+    there are none its recipe is put to the challenger's own examination, on the challenger's set.
+    """
+    data = read_set(client, challenger)
+    rows, p = read_examined(client, challenger)
+    users = data.users.iloc[rows]
+    kept = users["judged_label"].to_numpy(np.int64) >= 0
+    kept &= users["day"].isin(TASKS[data.model].evaluated_days).to_numpy(bool)
+    began_us = users["presentation"].map({n: day_start_us(n, 0) for n in set(users["presentation"])}).to_numpy(np.int64)
+    if (began_us + MICROS_PER_S > champion.trained_until_us).all():
+        how = f"data after both: starts that neither had seen, {', '.join(sorted(set(users['presentation'])))}"
+        other = read_fitted(champion).probabilities(data.rows.x[rows])
+    else:
+        other, how = _refitted(data, p, challenger, champion)
+    users, p, other = users[kept], p[kept], other[kept]
+    cells = (users["presentation"] + "/" + users["day"].astype(str)).to_numpy(str)
+    found = difference_low(
+        users["judged_label"].to_numpy(np.int64),
+        p,
+        other,
+        cells=cells,
+        users=users["user_id"].to_numpy(str),
+        seed=int(challenger.params["seed"]),
+    )
+    return Comparison(champion.version, how, **found)
+
+
+def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: Version) -> tuple[FloatArray, str]:
+    """The champion's recipe in the challenger's examination, and the words for it."""
+    why = "no data after both, so the champion's recipe was refitted on the challenger's window"
+    recipe = Fitter(data.model, data.features, int(challenger.params["seed"])).parameters()
+    said = {name: champion.params[name] for name in recipe if name in champion.params}
+    changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
+    if not changed:
+        return p, f"{why}: it is the challenger's own recipe, with the same answers"
+    changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
+    fitter = Fitter(data.model, data.features, int(challenger.params["seed"]), changes)
+    examination = judged_by(sorted(set(data.users["presentation"])))
+    named = ", ".join(f"{name} {value}" for name, value in changed.items())
+    return examine(data, fitter, threads=2)[examination].p, f"{why}: {named}"
+
+
+def gate_table(judged: Judged) -> Table:
+    """The verdicts as a table for people."""
+    against = f", against champion {judged.against}" if judged.against else ""
+    title = f"{judged.model} {judged.version}, judged by {judged.judged_by or 'nothing'}{against}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("gate", "verdict", "reason"):
+        table.add_column(heading)
+    for v in judged.verdicts:
+        verdict = "[green]passed[/]" if v.passed else "[red]refused[/]"
+        table.add_row(v.gate, verdict, v.reason)
+    return table

@@ -1,0 +1,107 @@
+"""A registered version read back from MLflow: the fitted model, its set, what it said when it was examined."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow.xgboost
+import numpy as np
+import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from firstmile.calibration import FILE, NONE, read_calibration
+from firstmile.errors import DataError
+from training.baselines import Baselines, read_baselines
+from training.dataset import TrainingSet
+from training.models import Fitted, Rows
+from training.register import BASELINES, EXAMINED, TRAINING_SET, TRAINING_USERS
+from training.split import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Version:
+    """What MLflow says of a version without its files."""
+
+    model: str
+    version: str
+    run_id: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def trained_until_us(self) -> int:
+        """The last instant its labels looked at."""
+        return int(self.tags.get("trained_until_us", 0))
+
+
+def read_version(client: MlflowClient, model: str, version: str) -> Version:
+    """Tags, parameters and metrics of a version's run."""
+    found = client.get_model_version(model, version)
+    run = client.get_run(found.run_id)
+    return Version(model, version, str(found.run_id), run.data.tags, run.data.params, run.data.metrics)
+
+
+def read_fitted(version: Version) -> Fitted:
+    """The model as serving has it. Raises DataError when its files are not there."""
+    with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
+        try:
+            uri = f"models:/{version.model}/{version.version}"
+            place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            booster = mlflow.xgboost.load_model(str(place))
+        except (MlflowException, OSError) as error:
+            raise _lost(version, "its booster", error) from error
+        beside = place / "extra_files" / FILE
+        calibration = read_calibration(beside.read_bytes()) if beside.exists() else NONE
+    booster.set_param({"nthread": 1})
+    return Fitted(booster, calibration)
+
+
+def read_set(client: MlflowClient, version: Version) -> TrainingSet:
+    """The set a version was trained on, rebuilt from its artifacts. Raises DataError when they are not there."""
+    with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
+        vectors = pq.read_table(_artifact(client, version, TRAINING_SET, folder))
+        users = pq.read_table(_artifact(client, version, TRAINING_USERS, folder)).to_pandas()
+    features = tuple(name for name in vectors.column_names if name.partition(":")[0] != "prediction")
+    x = np.column_stack([vectors[name].to_numpy() for name in features]).astype(np.float64)
+    weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
+    label, student = users["label"].to_numpy(np.int64), users["id_student"].to_numpy(np.int64)
+    rows = Rows(x, label, weight, student, users["presentation"].to_numpy(str))
+    return TrainingSet(version.model, features, users, rows, {})
+
+
+def read_examined(client: MlflowClient, version: Version) -> tuple[IntArray, FloatArray]:
+    """(row of the training set, probabilities) of the judged examination. Raises DataError without it."""
+    with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
+        table = pq.read_table(_artifact(client, version, EXAMINED, folder))
+    p = np.column_stack([table[name].to_numpy() for name in table.column_names if name.startswith("p_")])
+    return table["row"].to_numpy(), p
+
+
+def read_baselines_of(client: MlflowClient, version: Version) -> Baselines:
+    """The version's baselines. Raises DataError without them."""
+    with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
+        return read_baselines(Path(_artifact(client, version, BASELINES, folder)).read_text(encoding="utf-8"))
+
+
+def read_students(client: MlflowClient, version: Version) -> set[int]:
+    """Whom the version learned from, by id_student. Raises DataError without the list."""
+    with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
+        table = pq.read_table(_artifact(client, version, TRAINING_USERS, folder), columns=["id_student"])
+    return set(table["id_student"].to_pylist())
+
+
+def _artifact(client: MlflowClient, version: Version, name: str, folder: str) -> str:
+    try:
+        return str(client.download_artifacts(version.run_id, name, folder))
+    except (MlflowException, OSError) as error:
+        raise _lost(version, name, error) from error
+
+
+def _lost(version: Version, what: str, error: Exception) -> DataError:
+    return DataError(
+        f"MLflow did not give {what} of {version.model} {version.version} ({str(error).splitlines()[0]}); "
+        f"train it again: firstmile train --model {version.model}"
+    )
