@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from firstmile.errors import UsageError
-from firstmile.names import MODELS
+from firstmile.names import TRAINED
 from firstmile.settings import Settings
 from training.figures import metric_name
 
@@ -58,7 +58,7 @@ def made_of(client: MlflowClient, run_id: str) -> Made:
             f"MLflow has no run {run_id!r}; `firstmile train` prints run_id, and MLflow lists them"
         ) from error
     params, model = run.data.params, run.info.run_name
-    if model not in MODELS or "set.presentations" not in params:
-        raise UsageError(f"run {run_id} ({model}) trained none of {', '.join(MODELS)}; name one that did")
+    if model not in TRAINED or "set.presentations" not in params:
+        raise UsageError(f"run {run_id} ({model}) trained none of {', '.join(TRAINED)}; name one that did")
     presentations = params["set.presentations"].split(",")
     return Made(run_id, model, presentations, int(params["seed"]), params["set.sha256"], run.data.metrics)

@@ -6,9 +6,9 @@ tables ─► labels ───────────────────�
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from firstmile import oulad
 from firstmile.cli import emit
 from firstmile.errors import DataError
-from firstmile.names import CHAMPION, MODELS
+from firstmile.names import CHAMPION, MODELS, RANKER
 from firstmile.oulad import OuladTables
 from firstmile.oulad_columns import find_file
 from firstmile.settings import Settings, load_settings
@@ -27,6 +27,7 @@ from training.dataset import TrainingSet, training_set, vectors
 from training.evaluate import ONE_COLUMN, column_scores, evaluate, quality
 from training.figures import DayFigures
 from training.labels import Labelled, label
+from training.ranker_evaluate import evaluate_ranker, has_champion
 from training.scratch import scratch_store
 from training.slices import Slices, audit_of, slices
 from training.split import FloatArray
@@ -36,11 +37,6 @@ from training.tracking import aliases, connect
 from training.versions import Version, read_baselines_of, read_fitted, read_students, read_version
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Put the champions to data they have not seen.")
-
-Evaluation = Callable[[MlflowClient, OuladTables, Any], dict[str, Any]]
-FURTHER: Final[dict[str, Evaluation]] = {}
-"""What else is evaluated on the same tables and scratch store, by name; each gives its figures by day. A model that is
-not one vector, one answer (the content ranker) has its place here."""
 
 
 @app.callback()
@@ -74,14 +70,19 @@ def evaluate_oulad(settings: Settings, data: Path, presentations: Sequence[str] 
     last_day = max(day for m in MODELS for day in TASKS[m].evaluated_days)
     models: dict[str, Any] = {}
     groups: dict[str, Any] = {}
-    with scratch_store(settings, data, tables.presentations, to_day=last_day) as store:
+    is_ranked = has_champion(client)
+    with scratch_store(settings, data, tables.presentations, to_day=last_day, with_content=is_ranked) as store:
         with step("evaluate: vectors, point in time"):
             sets, left = labelled_sets(store, tables, marking_delay_days=settings.training.marking_delay_days)
         for model in MODELS:
             with step(f"evaluate: {model}"):
                 models[model], groups[model] = _one(client, model, sets.get(model), audit_of(tables), settings)
-        for name, further in FURTHER.items():
-            models[name] = further(client, tables, store)
+        with step(f"evaluate: {RANKER}"):
+            models[RANKER] = (
+                evaluate_ranker(client, tables, store, data, seed=settings.training.seed)
+                if is_ranked
+                else {"error": _remedy(RANKER)}
+            )
     return {
         "presentations": tables.presentations,
         "models": models,
@@ -124,8 +125,7 @@ def _one(
     except DataError:
         version = None
     if version is None:
-        remedy = f"firstmile train --model {model} && firstmile promote {model}"
-        return {"error": f"{model} has no champion; {remedy}"}, {}
+        return {"error": _remedy(model)}, {}
     if data is None:
         return {"error": f"nobody here has the label of {model} and a row in the history: see left_out"}, {}
     champion = read_version(client, model, version)
@@ -139,6 +139,10 @@ def _one(
         students = data.users.loc[data.users["day"] == day, "id_student"]
         found["n_students_of_training"] = float(students.isin(list(seen)).sum())
     return {str(day): found for day, found in figures.items()}, _groups(data, p, audit, settings)
+
+
+def _remedy(model: str) -> str:
+    return f"{model} has no champion; firstmile train --model {model} && firstmile promote {model}"
 
 
 def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: FloatArray, seed: int) -> DayFigures:

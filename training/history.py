@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from feature_repo.fields import ACTIVITY
+from feature_repo.fields import ACTIVITY, CONTENT
 from feature_repo.sources import EVENT_TIMESTAMP
 from firstmile.clock import to_datetime
 from firstmile.errors import DataError
@@ -47,6 +47,12 @@ def whole(settings: Settings) -> set[str]:
     path = settings.history / MANIFEST
     noted = json.loads(path.read_text(encoding="utf-8"))["presentations"] if path.exists() else {}
     return {name for name, days in noted.items() if days["to_day"] is None}
+
+
+def has_content_statistics(settings: Settings) -> bool:
+    """Whether a backfill counted them: with --no-content their history is there and empty."""
+    files = sorted((settings.history / CONTENT).glob("*.parquet"))
+    return bool(files) and ds.dataset(files).count_rows() > 0
 
 
 def choose(ends_us: dict[str, int], wanted: Sequence[str] | None, *, last_day: int) -> list[str]:

@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 from rich.table import Table
 
 from firstmile.clock import MICROS_PER_S
-from firstmile.names import CHAMPION
+from firstmile.names import CHAMPION, RANKER
 from firstmile.oulad import day_start_us
 from training.bootstrap import difference_low
 from training.dataset import TrainingSet
@@ -16,6 +16,7 @@ from training.examine import examine
 from training.figures import figures_of
 from training.gates import Comparison, Verdict, cost_gate, ece_gate, first_gate, gap_gate, not_worse_gate
 from training.models import Fitter
+from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
 from training.tasks import TASKS
 from training.tracking import aliases
@@ -55,6 +56,8 @@ def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
     challenger = read_version(client, model, version)
     judge = challenger.tags.get("judged_by", "")
     figures = figures_of(challenger.metrics, judge)
+    if model == RANKER:
+        return _logged(client, challenger, Judged(model, version, judge, None, ranker_gate(figures)))
     verdicts = [*first_gate(model, figures), ece_gate(model, figures), *cost_gate(challenger.metrics)]
     name = aliases(client, model).get(CHAMPION)
     against = None if name in (None, version) else name
@@ -62,8 +65,11 @@ def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
         champion = read_version(client, model, against)
         verdicts.append(not_worse_gate(compare(client, challenger, champion)))
         verdicts.append(gap_gate(model, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
-    judged = Judged(model, version, judge, against, verdicts)
-    client.log_dict(challenger.run_id, judged.document(), "gates.json")
+    return _logged(client, challenger, Judged(model, version, judge, against, verdicts))
+
+
+def _logged(client: MlflowClient, version: Version, judged: Judged) -> Judged:
+    client.log_dict(version.run_id, judged.document(), "gates.json")
     return judged
 
 

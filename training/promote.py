@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.cli import console, emit
 from firstmile.errors import DataError, GateError, UsageError, unknown_name
-from firstmile.names import CHALLENGER, CHAMPION, MODELS, PREVIOUS
+from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS, TRAINED
 from firstmile.settings import load_settings
 from training.gates import all_passed
 from training.judge import gate_table, judge_version
@@ -16,7 +16,7 @@ from training.tracking import aliases, check_models, connect, versions
 
 
 def run(
-    models: Annotated[list[str], typer.Argument(help=f"{', '.join(MODELS)}: one or several")],
+    models: Annotated[list[str], typer.Argument(help=f"{', '.join(TRAINED)}: one or several")],
     version: Annotated[str | None, typer.Option(help="version to promote; default: the challenger")] = None,
 ) -> None:
     """Move `champion` through the gates, keeping the one before as `previous`."""

@@ -45,6 +45,8 @@ def statistics(store: Any, pages: Mapping[str, pd.DataFrame], instants: Iterable
         As `ranking_labels.read_pages` gives them.
     instants
         (presentation, now_us).
+
+    Raises DataError when there are none at all.
     """
     parts = [
         pd.DataFrame({"content_id": pages[presentation]["content_id"], "now_us": now_us - days * MICROS_PER_DAY})
@@ -55,4 +57,9 @@ def statistics(store: Any, pages: Mapping[str, pd.DataFrame], instants: Iterable
     entities[EVENT_TIMESTAMP] = pd.to_datetime(entities["now_us"], unit="us", utc=True)
     names = [f"{CONTENT}:{name}" for name in (*CONTENT_COUNTS, BY_SEGMENT)]
     found: pd.DataFrame = store.get_historical_features(entities, names).to_df()
+    if found[list(CONTENT_COUNTS)].isna().all(axis=None):
+        raise DataError(
+            f"the history has no statistics of the {len(entities)} contents asked for, and a ranker learns from them; "
+            "backfill them: firstmile backfill oulad --data DIR (without --no-content)"
+        )
     return found.set_index(["content_id", "now_us"])[[*CONTENT_COUNTS, BY_SEGMENT]]

@@ -21,6 +21,7 @@ import pandas as pd
 from feature_repo.content_features import RANKER_FEATURES
 from firstmile.clock import iso
 from firstmile.errors import DataError
+from firstmile.names import RANKER
 from firstmile.oulad import OuladTables, day_end_us
 from training.dataset import KEYS, check_columns, snapshots
 from training.labels import Labelled
@@ -29,7 +30,7 @@ from training.ranking_offer import offered
 from training.ranking_reads import packed_rows, statistics
 from training.split import IntArray
 
-MODEL: Final = "content_ranker"
+MODEL: Final = RANKER
 SNAPSHOT_DAYS: Final = (0, 1, 3, 7, 14)
 EVALUATED_DAYS: Final = (7, 14)
 

@@ -8,12 +8,12 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.cli import emit
 from firstmile.errors import DataError
-from firstmile.names import CHAMPION, MODELS, PREVIOUS
+from firstmile.names import CHAMPION, PREVIOUS, TRAINED
 from firstmile.settings import load_settings
 from training.tracking import aliases, check_models, connect
 
 
-def run(models: Annotated[list[str], typer.Argument(help=f"{', '.join(MODELS)}: one or several")]) -> None:
+def run(models: Annotated[list[str], typer.Argument(help=f"{', '.join(TRAINED)}: one or several")]) -> None:
     """Swap `champion` and `previous`; a second rollback takes the first back."""
     check_models(models)
     emit({"models": rollback_all(connect(load_settings()), models)})

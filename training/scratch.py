@@ -21,15 +21,20 @@ VERB = "from firstmile.cli import main; main()"
 
 
 @contextmanager
-def scratch_store(settings: Settings, data: Path, presentations: Sequence[str], *, to_day: int) -> Iterator[Any]:
+def scratch_store(
+    settings: Settings, data: Path, presentations: Sequence[str], *, to_day: int, with_content: bool = False
+) -> Iterator[Any]:
     """A feature store over the history of an OULAD folder until `to_day`; gone afterwards.
+
+    with_content
+        Content statistics too.
 
     Raises DataError with the backfill's own words when it refuses the folder.
     """
     with tempfile.TemporaryDirectory(prefix="firstmile-evaluate-") as home:
         apart = settings.model_copy(update={"home": Path(home)})
         words = ["backfill", "oulad", "--data", str(data), "--presentations", ",".join(presentations)]
-        words += ["--to-day", str(to_day), "--no-content"]
+        words += ["--to-day", str(to_day), *([] if with_content else ["--no-content"])]
         done = subprocess.run(
             [sys.executable, "-c", VERB, *words],
             env={**_inherited(), **as_environment(apart)},

@@ -11,7 +11,7 @@ from mlflow.telemetry import set_telemetry_client
 from mlflow.tracking import MlflowClient
 
 from firstmile.errors import DataError, DependencyError, UsageError, unknown_name
-from firstmile.names import MODELS
+from firstmile.names import TRAINED
 from firstmile.settings import Settings
 
 PROBE_S = 3.0
@@ -58,8 +58,8 @@ def experiment_id(client: MlflowClient, settings: Settings) -> str:
 def check_models(models: Sequence[str]) -> None:
     """Raise UsageError naming the first model nobody knows, and those that are known."""
     for model in models:
-        if model not in MODELS:
-            raise UsageError(unknown_name("model", model, MODELS))
+        if model not in TRAINED:
+            raise UsageError(unknown_name("model", model, TRAINED))
 
 
 def aliases(client: MlflowClient, model: str) -> dict[str, str]:

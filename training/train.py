@@ -20,7 +20,7 @@ from feature_repo.store import apply, feature_store
 from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import UsageError
-from firstmile.names import MODELS
+from firstmile.names import MODELS, RANKER, TRAINED
 from firstmile.settings import ROOT, Settings, load_settings
 from training.again import made_of
 from training.card import model_card
@@ -29,12 +29,14 @@ from training.dataset import TrainingSet, training_set, vectors
 from training.examine import examine
 from training.findings import find, judge_of
 from training.gates import all_passed
-from training.history import choose, history_ends_us, refuse_future, whole
+from training.history import choose, has_content_statistics, history_ends_us, refuse_future, whole
 from training.judge import gate_table, judge_version
 from training.labels import label
 from training.models import Fitter
 from training.promote import promote_all
 from training.quality import QualityGate
+from training.ranker_train import train_ranker
+from training.ranking_set import SNAPSHOT_DAYS, ranking_set
 from training.register import Candidate, register
 from training.slices import audit_of
 from training.split import judged_by
@@ -44,7 +46,7 @@ from training.tracking import check_models, connect, experiment_id
 
 
 def run(
-    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}; default: all")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{', '.join(TRAINED)}, several by comma; default: all")] = None,
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
@@ -53,12 +55,13 @@ def run(
     """Train on the offline history and register each model as `challenger`."""
     if from_run is not None and (model or presentations):
         raise UsageError("--from-run names model and presentations itself; leave --model and --presentations out")
-    models = MODELS if model is None else (model,)
+    models = () if model is None else tuple(dict.fromkeys(m for m in model.split(",") if m))
     check_models(models)
     wanted = [p for p in presentations.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     settings = load_settings()
+    models = models or _all(settings)
     made = None if from_run is None else made_of(connect(settings), from_run)
     if made is not None:
         settings, models, wanted = made.settings(settings), (made.model,), made.presentations
@@ -68,6 +71,13 @@ def run(
     if then_promote:
         result["promoted"] = promote_all(connect(settings), models)
     emit(result)
+
+
+def _all(settings: Settings) -> tuple[str, ...]:
+    if has_content_statistics(settings):
+        return TRAINED
+    console.print(f"train: no content statistics in the history (backfill --no-content), so no {RANKER}")
+    return MODELS
 
 
 def train(
@@ -80,7 +90,8 @@ def train(
     """
     started = time.monotonic()
     client = connect(settings)
-    last_day = max(day for m in models for day in TASKS[m].snapshot_days)
+    tasks = [m for m in models if m in TASKS]
+    last_day = max(day for m in models for day in (TASKS[m].snapshot_days if m in TASKS else SNAPSHOT_DAYS))
     ends_us = history_ends_us(settings)
     chosen = choose(ends_us, presentations, last_day=last_day)
     quality = QualityGate(settings)
@@ -89,16 +100,23 @@ def train(
     with step(f"train: labels of {', '.join(chosen)}"):
         tables = oulad.read(data, chosen)
         delay_days = settings.training.marking_delay_days
-        labelled = {m: label(m, tables, marking_delay_days=delay_days) for m in models}
+        labelled = {m: label(m, tables, marking_delay_days=delay_days) for m in tasks}
         refuse_future(labelled, ends_us, complete=whole(settings))
     with step("train: vectors, point in time"):
-        found = vectors(_store(settings, models), labelled)
-        sets = {m: training_set(m, labelled[m], found[m]) for m in models}
+        store = _store(settings, tasks)
+        found = vectors(store, labelled)
+        sets = {m: training_set(m, labelled[m], found[m]) for m in tasks}
     with step("train: expectations of the sets"):
         quality.check_sets(sets)
     experiment = experiment_id(client, settings)
     audit = audit_of(tables)
-    results = {m: _one(client, experiment, sets[m], audit, settings) for m in models}
+    results = {m: _one(client, experiment, sets[m], audit, settings) for m in tasks}
+    if RANKER in models:
+        with step("train: groups of the content ranker"):
+            groups = ranking_set(store, tables, data)
+        with step(f"train: {RANKER}: examinations, fit, register"):
+            results[RANKER] = train_ranker(client, experiment, groups, settings.training)
+        console.print(gate_table(judge_version(client, RANKER, results[RANKER]["version"])))
     seconds = round(time.monotonic() - started, 2)
     return {"presentations": chosen, "quality": quality.report(), "models": results, "seconds": seconds}
 
