@@ -138,7 +138,13 @@ def _one(
     for day, found in figures.items():
         students = data.users.loc[data.users["day"] == day, "id_student"]
         found["n_students_of_training"] = float(students.isin(list(seen)).sum())
-    return {str(day): found for day, found in figures.items()}, _groups(data, p, audit, settings)
+    shown = {str(day): {name: _plain(name, f) for name, f in found.items()} for day, found in figures.items()}
+    return shown, _groups(data, p, audit, settings)
+
+
+def _plain(name: str, value: float) -> float:
+    """Numbers of people whole."""
+    return int(value) if name.startswith("n") else value
 
 
 def _remedy(model: str) -> str:

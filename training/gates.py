@@ -127,10 +127,17 @@ def not_worse_gate(found: Comparison) -> Verdict:
 
 
 def gap_gate(model: str, challenger: Mapping[int, Figures], champion: Mapping[int, Figures]) -> Verdict:
-    """Whether no gap between groups of an audited attribute grew by more than GAP_GROWTH, on any judged day."""
+    """Whether no gap between groups of an audited attribute grew by more than GAP_GROWTH, on any judged day.
+
+    A champion of which no gap is known, its groups too small or its training older than this gate, holds nobody up.
+    """
+    days = TASKS[model].evaluated_days
+    if not any(name.startswith("gap_") for day in days for name in champion.get(day, {})):
+        text = "no gap of the champion is known, so none can have grown"
+        return Verdict("gaps do not grow", True, math.nan, GAP_GROWTH, text)
     grown = {
         f"{name.removeprefix('gap_')} on day {day}": (value - champion[day][name], champion[day][name], value)
-        for day in TASKS[model].evaluated_days
+        for day in days
         for name, value in challenger.get(day, {}).items()
         if name.startswith("gap_") and name in champion.get(day, {})
     }

@@ -54,7 +54,7 @@ def nobody() -> Champions:
 
 
 def test_champions_are_loaded_and_score_as_they_were_registered(lab: Lab, watch: Callable[..., ModelWatch]) -> None:
-    for name in ("disengagement", "skill_level"):
+    for name in ("disengagement", "skill_level", "preference"):
         lab.register(name, min_onboarding_days="3", gated_without="user_profile")
     on = watch()
     on.look(MlflowChampions(lab.uri))

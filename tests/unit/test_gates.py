@@ -122,5 +122,9 @@ def test_one_gap_that_grows_too_far_on_one_day_refuses_and_is_named(after: float
     assert expected or "tpr_gender on day 7 grew most, 0.200 to 0.300" in verdict.reason
 
 
-def test_gaps_that_cannot_be_compared_refuse() -> None:
-    assert not gap_gate("activation", figures(), figures()).passed
+def test_a_challenger_that_measured_no_gap_is_refused_but_a_champion_that_did_not_holds_nobody_up() -> None:
+    measured = figures(gap_tpr_gender=0.2)
+    assert not gap_gate("activation", figures(), measured).passed
+    verdict = gap_gate("activation", measured, figures())
+    assert verdict.passed
+    assert "no gap of the champion is known" in verdict.reason
