@@ -47,6 +47,7 @@ VERBS = {
     "features": Verb("feature_repo.lookup", "A user's row, windows and lag, now or at a time."),
     "train": Verb("training.train", "Train and register challengers."),
     "evaluate": Verb("training.evaluate_oulad", "Put the champions to data they have not seen."),
+    "retrain": Verb("training.retrain", "Train again, now or by schedule and on signals; gates before `challenger`."),
     "promote": Verb("training.promote", "Move `champion` through the gates."),
     "rollback": Verb("training.rollback", "Put `champion` back to the version before."),
     "learn": Verb("training.learn", "Learn online from decisions and what users then opened."),

@@ -22,13 +22,14 @@ from firstmile.cli import console, emit
 from firstmile.errors import FirstmileError
 from firstmile.names import ENRICHED
 from firstmile.settings import Settings, load_settings
+from firstmile.stopping import on_stop_signals
 from firstmile.wire import HEADER, Registry
 from pipelines.archive_lag import archive_lag
 from pipelines.content_query import ContentQuery
 from pipelines.lake import Lake
 from pipelines.metrics import ArchiveMetrics, Gauges, Reading, Sample, serve
 from pipelines.offsets import batch_offsets, checkpoint_folder
-from pipelines.query import on_stop_signals, run_until
+from pipelines.query import run_until
 from pipelines.spark import spark_session
 from pipelines.topic_checks import require_topics
 from pipelines.topics import ensure_topics, schema_text

@@ -1,7 +1,6 @@
 """Runs a streaming query in the foreground until it ends, fails or is told to stop."""
 
 import logging
-import signal
 import threading
 from collections.abc import Callable, Sequence
 
@@ -17,14 +16,6 @@ _IS_SPARK_55271 = 'the return value of "scala.Option.get()" is null'
 Kafka source's metrics fail on offsets that were never asked for (SPARK-55271). Only the first batch can meet it."""
 
 log = logging.getLogger(__name__)
-
-
-def on_stop_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set. Call before Spark starts: a JVM takes seconds, a signal may come first."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
 
 
 def run_until(

@@ -22,6 +22,7 @@ from firstmile.cli import console
 from firstmile.errors import DependencyError, FirstmileError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
+from firstmile.stopping import on_stop_signals
 from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
 from pipelines.clean import read_mapping
@@ -38,7 +39,7 @@ from pipelines.offsets import (
     to_json,
 )
 from pipelines.progress_line import progress_line
-from pipelines.query import on_stop_signals, run_until
+from pipelines.query import run_until
 from pipelines.reading import TOMBSTONE, Reading
 from pipelines.rules import read_rules
 from pipelines.spark import spark_session

@@ -11,6 +11,7 @@ from firstmile.errors import UsageError
 from firstmile.names import TRAINED
 from firstmile.settings import Settings
 from training.figures import metric_name
+from training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Made:
     model: str
     presentations: list[str]
     seed: int
+    plan: Plan
     sha256: str
     metrics: Mapping[str, float]
 
@@ -61,4 +63,5 @@ def made_of(client: MlflowClient, run_id: str) -> Made:
     if model not in TRAINED or "set.presentations" not in params:
         raise UsageError(f"run {run_id} ({model}) trained none of {', '.join(TRAINED)}; name one that did")
     presentations = params["set.presentations"].split(",")
-    return Made(run_id, model, presentations, int(params["seed"]), params["set.sha256"], run.data.metrics)
+    plan = Plan(f"run {run_id} once more", params.get("reweighed") or None)
+    return Made(run_id, model, presentations, int(params["seed"]), plan, params["set.sha256"], run.data.metrics)

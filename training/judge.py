@@ -109,12 +109,14 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     recipe = Fitter(data.model, data.features, int(challenger.params["seed"])).parameters()
     said = {name: champion.params[name] for name in recipe if name in champion.params}
     changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
-    if not changed:
+    own, other = (version.params.get("reweighed", "") for version in (challenger, champion))
+    if not changed and own == other:
         return p, f"{why}: it is the challenger's own recipe, with the same answers"
+    why += f", without its reweighing by {other}" if other else ""
     changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
     fitter = Fitter(data.model, data.features, int(challenger.params["seed"]), changes)
     examination = judged_by(sorted(set(data.users["presentation"])))
-    named = ", ".join(f"{name} {value}" for name, value in changed.items())
+    named = ", ".join(f"{name} {value}" for name, value in changed.items()) or "weights as they are"
     return examine(data, fitter, threads=2)[examination].p, f"{why}: {named}"
 
 

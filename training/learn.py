@@ -8,15 +8,12 @@ Every decision is learned once, however often the process is killed: see online_
 Kafka has, or where its snapshot stands.
 """
 
-import fcntl
 import logging
-import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -24,9 +21,10 @@ from rich.markup import escape
 from feature_repo.services import model_features
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock
-from firstmile.errors import ConflictError
 from firstmile.metrics import serve
 from firstmile.settings import Settings, load_settings
+from firstmile.stopping import on_stop_signals
+from training.alone import alone
 from training.figures import Figures
 from training.online_facts import TOPICS
 from training.online_join import Bounds
@@ -46,14 +44,12 @@ LOG_S = 60.0
 
 def run() -> None:
     """Learn until SIGTERM or Ctrl-C; a second start goes on where the first stopped."""
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = on_stop_signals()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     # MLflow would load each version again to try the example.
     warnings.filterwarnings("ignore", message=".*An input example was not provided")
     settings = load_settings()
-    with _only_one(settings.learning_folder):
+    with alone(settings.learning_folder, verb="learn"):
         emit(learn(settings, stopping))
 
 
@@ -169,20 +165,6 @@ class _Every:
         if is_due:
             self._next_s = time.monotonic() + self._interval_s
         return is_due
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Raise ConflictError while another learner holds the folder: both would write one snapshot."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f"another `firstmile learn` holds {folder}; stop it, or give this one a FIRSTMILE_HOME of its own"
-            ) from None
-        yield
 
 
 @contextmanager

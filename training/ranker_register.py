@@ -19,7 +19,6 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from feature_repo.services import VERSION
-from firstmile.names import CHALLENGER
 from training.figures import DayFigures, metric_name
 from training.gates import Verdict
 from training.ranker import N_ROUNDS, SHARE_OF_UNOPENED, Ranker
@@ -48,10 +47,11 @@ class RankerCandidate:
     figures: Mapping[Examination, DayFigures]
     judged_by: Examination
     verdicts: list[Verdict]
+    because: str = ""
 
 
 def register_ranker(client: MlflowClient, experiment: str, candidate: RankerCandidate) -> Registered:
-    """Log the run, register the ranker as `content_ranker`, point `challenger` at the version.
+    """Log the run, register the ranker as `content_ranker`; no alias points at the version yet.
 
     experiment
         Experiment id.
@@ -71,7 +71,6 @@ def register_ranker(client: MlflowClient, experiment: str, candidate: RankerCand
         )
         client.log_batch(run_id, metrics=_metrics(candidate, run_id, info.model_id))
     version = mlflow.register_model(info.model_uri, MODEL, tags={"feature_service": SERVICE})
-    client.set_registered_model_alias(MODEL, CHALLENGER, str(version.version))
     return Registered(str(version.version), run_id)
 
 
@@ -121,6 +120,7 @@ def _tags(candidate: RankerCandidate) -> list[RunTag]:
         "min_onboarding_days": min(SNAPSHOT_DAYS),
         "judged_by": candidate.judged_by,
         "git_commit": commit(),
+        "because": candidate.because,
     }
     return [RunTag(name, str(value)) for name, value in values.items()]
 

@@ -6,18 +6,26 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
+from firstmile.cli import console
+from firstmile.names import RANKER
 from firstmile.settings import TrainingSettings
 from training.gates import all_passed
+from training.judge import gate_table, judge_version
+from training.plan import PLAIN, Plan
 from training.ranker import Ranker
 from training.ranker_examine import examine_ranker
 from training.ranker_gate import ranker_gate
 from training.ranker_register import RankerCandidate, register_ranker
 from training.ranking_set import RankingSet
+from training.register import point_challenger
 from training.split import judged_by
+from training.steps import step
 
 
-def train_ranker(client: MlflowClient, experiment: str, data: RankingSet, settings: TrainingSettings) -> dict[str, Any]:
-    """Examine, fit and register; returns what came of it, in the shape of the other models' entries.
+def train_ranker(
+    client: MlflowClient, experiment: str, data: RankingSet, *, settings: TrainingSettings, plan: Plan = PLAIN
+) -> dict[str, Any]:
+    """Examine, fit, register and judge; returns what came of it, in the shape of the other models' entries.
 
     experiment
         Experiment id.
@@ -26,14 +34,20 @@ def train_ranker(client: MlflowClient, experiment: str, data: RankingSet, settin
     """
     started = time.monotonic()
     ranker = Ranker(settings.seed)
-    figures = examine_ranker(data, ranker, threads=settings.threads)
-    booster = ranker.fit(data)
+    with step(f"train: {RANKER}: examinations over {len(data.groups)} groups"):
+        figures = examine_ranker(data, ranker, threads=settings.threads)
+    with step(f"train: {RANKER}: fit on all"):
+        booster = ranker.fit(data)
     judge = judged_by(sorted(set(data.groups["presentation"])))
     verdicts = ranker_gate(figures[judge])
-    registered = register_ranker(client, experiment, RankerCandidate(data, ranker, booster, figures, judge, verdicts))
+    with step(f"train: {RANKER}: register"):
+        candidate = RankerCandidate(data, ranker, booster, figures, judge, verdicts, plan.because)
+        registered = register_ranker(client, experiment, candidate)
+    console.print(gate_table(judge_version(client, RANKER, registered.version)))
+    alias = point_challenger(client, RANKER, registered.version, all_passed(verdicts) or not plan.is_gated)
     return {
         **asdict(registered),
-        "alias": "challenger",
+        "alias": alias,
         "judged_by": judge,
         "would_promote": all_passed(verdicts),
         "verdicts": [asdict(verdict) for verdict in verdicts],

@@ -1,13 +1,13 @@
 """A fitted model into MLflow: one run with everything about it, one version of the task's registered model.
 
-The run is complete before the version exists, and the version before `challenger` points at it: whoever is killed in
-between leaves a run nobody refers to.
+The run is complete before the version exists, and the version is judged before `challenger` points at it: whoever is
+killed in between leaves a run or a version nobody refers to.
 """
 
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from training.findings import Findings
 from training.gates import all_passed, first_gate
 from training.masking import MASKED_SHARE
 from training.models import Fitted, Fitter
+from training.plan import PLAIN, Plan
 from training.plots import draw_all
 from training.tasks import TASKS
 
@@ -60,6 +61,8 @@ class Candidate:
         `latency_ms` of one row, `size_bytes` of the booster.
     card
         The model card.
+    plan, mitigation
+        Why it was made, and what reweighing did: `reweigh.effect`.
     """
 
     data: TrainingSet
@@ -70,6 +73,8 @@ class Candidate:
     judged_by: str
     cost: Mapping[str, float]
     card: str
+    plan: Plan = PLAIN
+    mitigation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Registered:
 
 
 def register(client: MlflowClient, experiment: str, candidate: Candidate) -> Registered:
-    """Log the run, register the model under its task's name, point `challenger` at the version.
+    """Log the run, register the model under its task's name; no alias points at the version yet.
 
     experiment
         Experiment id.
@@ -97,8 +102,15 @@ def register(client: MlflowClient, experiment: str, candidate: Candidate) -> Reg
         # After the model: it would ask for the history of each metric there is, one by one.
         client.log_batch(run_id, metrics=_metrics(candidate, run_id, info.model_id))
     version = mlflow.register_model(info.model_uri, model, tags={"feature_service": service_name(model)})
-    client.set_registered_model_alias(model, CHALLENGER, str(version.version))
     return Registered(str(version.version), run_id)
+
+
+def point_challenger(client: MlflowClient, model: str, version: str, is_let: bool) -> str | None:
+    """Move `challenger` to a version, if it is let; the alias it has now."""
+    if not is_let:
+        return None
+    client.set_registered_model_alias(model, CHALLENGER, version)
+    return CHALLENGER
 
 
 def _log_model(candidate: Candidate) -> Any:
@@ -175,6 +187,7 @@ def _params(candidate: Candidate) -> list[Param]:
         "calibration": candidate.fitted.calibration.method,
         **{f"calibration.log_loss.{method}": loss for method, loss in candidate.fitted.losses.items()},
         "masked_share": MASKED_SHARE,
+        "reweighed": candidate.plan.reweigh or "",
         "n_features": len(candidate.data.features),
         "snapshot_days": ",".join(map(str, TASKS[candidate.data.model].snapshot_days)),
         "fitted_on": "all rows of the set; the metrics are of students held out of it, see judged_by",
@@ -190,15 +203,17 @@ def _tags(candidate: Candidate) -> list[RunTag]:
         "judged_by": candidate.judged_by,
         "gated_without": ",".join(gated_without(candidate)),
         "git_commit": commit(),
+        "because": candidate.plan.because,
     }
     return [RunTag(name, str(value)) for name, value in values.items()]
 
 
 def _write_artifacts(folder: Path, candidate: Candidate) -> None:
-    documents = {
+    documents: dict[str, Any] = {
         "features.json": list(candidate.data.features),
         "training_set.json": {**candidate.data.description(), "counts_per_day": candidate.data.counts},
         "slices.json": candidate.findings.groups,
+        **({"reweighing.json": candidate.mitigation} if candidate.mitigation else {}),
     }
     for name, document in documents.items():
         # An undefined figure becomes null: json would write NaN, which is no JSON.

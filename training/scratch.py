@@ -4,9 +4,7 @@ Stages meet in data: the same clean, fold and windows as always, read through Fe
 training reads them. Neither the online store nor the lake nor the real history is touched.
 """
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +13,8 @@ from typing import Any
 
 from feature_repo.store import apply
 from firstmile.errors import DataError
-from firstmile.settings import Settings, as_environment
-
-VERB = "from firstmile.cli import main; main()"
+from firstmile.settings import Settings
+from training.child import environment, verb
 
 
 @contextmanager
@@ -36,8 +33,8 @@ def scratch_store(
         words = ["backfill", "oulad", "--data", str(data), "--presentations", ",".join(presentations)]
         words += ["--to-day", str(to_day), *([] if with_content else ["--no-content"])]
         done = subprocess.run(
-            [sys.executable, "-c", VERB, *words],
-            env={**_inherited(), **as_environment(apart)},
+            verb(words),
+            env=environment(apart),
             capture_output=True,
             text=True,
             check=False,
@@ -47,8 +44,3 @@ def scratch_store(
             last = said[-1] if said else f"the backfill ended with {done.returncode} and without a word"
             raise DataError(last.partition("Error: ")[2] or last)
         yield apply(apart)
-
-
-def _inherited() -> dict[str, str]:
-    """What a child needs beside our settings: where programs and packages are."""
-    return {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "JAVA_HOME") if name in os.environ}

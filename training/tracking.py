@@ -62,6 +62,13 @@ def check_models(models: Sequence[str]) -> None:
             raise UsageError(unknown_name("model", model, TRAINED))
 
 
+def chosen_models(said: str | None) -> tuple[str, ...]:
+    """Models out of a text with commas; none for None. Raises UsageError for one nobody knows."""
+    models = tuple(dict.fromkeys(m.strip() for m in (said or "").split(",") if m.strip()))
+    check_models(models)
+    return models
+
+
 def aliases(client: MlflowClient, model: str) -> dict[str, str]:
     """Version by alias of a registered model. Raises DataError when nothing is registered under the name."""
     try:

@@ -1,0 +1,59 @@
+"""Signals to retrain: whole or not there, put away with what came of them; cron expressions that nobody can read."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from firstmile.errors import ConflictError, SettingsError
+from training.alone import alone
+from training.retrain import cron
+from training.signals import FOLDER, Signal, send, taken, waiting
+
+
+def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
+    first = send(tmp_path, Signal(because="drift", models=("activation",)))
+    send(tmp_path, Signal(because="bias", reweigh="gender"))
+    assert [signal for _, signal in waiting(tmp_path)] == [
+        Signal(because="drift", models=("activation",)),
+        Signal(because="bias", reweigh="gender"),
+    ]
+    taken(first, {"exit": 0})
+    assert [signal.because for _, signal in waiting(tmp_path) if isinstance(signal, Signal)] == ["bias"]
+    assert orjson.loads((tmp_path / FOLDER / "done" / f"{first.stem}.outcome.json").read_bytes()) == {"exit": 0}
+
+
+def test_a_file_that_is_no_signal_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for name, text in (("1.json", "{"), ("2.json", '{"because": "x", "who": 1}'), ("3.json", '{"because": ""}')):
+        (tmp_path / FOLDER / name).write_text(text)
+    said = [signal for _, signal in waiting(tmp_path)]
+    assert [str(each).partition(":")[0] for each in said] == ["the file", "who", "because"]
+
+
+def test_a_signal_half_written_is_not_seen(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / "1.part").write_text("{")
+    assert waiting(tmp_path) == []
+
+
+def test_a_signal_in_words_is_what_the_verb_reads() -> None:
+    assert Signal(because="bias", models=("activation", "preference"), reweigh="gender").words() == [
+        *("--because", "bias", "--model", "activation,preference", "--reweigh", "gender")
+    ]
+
+
+def test_a_cron_expression_nobody_can_read_names_setting_and_form() -> None:
+    with pytest.raises(SettingsError, match=r"RETRAIN_CRON is 'weekly'.*five fields.*0 3 \* \* sun"):
+        cron("weekly")
+
+
+def test_one_at_a_time_and_again_when_the_first_has_ended(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path, verb="retrain"),
+        pytest.raises(ConflictError, match="another `firstmile retrain` holds"),
+        alone(tmp_path, verb="retrain"),
+    ):
+        raise AssertionError("both hold it")
+    with alone(tmp_path, verb="retrain"):
+        pass

@@ -1,0 +1,79 @@
+"""Reweighing: every combination of group and label weighs what it would if the label did not depend on the group.
+
+Source: F. Kamiran, T. Calders, "Data preprocessing techniques for classification without discrimination", Knowledge and
+Information Systems 33 (2012), section 5.3: w(group, label) = P(group) · P(label) / P(group, label).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from firstmile.errors import UsageError, unknown_name
+from firstmile.names import AUDIT_ATTRIBUTES
+from training.dataset import TrainingSet
+from training.figures import Figures, mean_over_days
+from training.slices import UNKNOWN
+from training.split import FloatArray, IntArray, TextArray
+from training.tasks import TASKS
+
+COMPARED: Final = ("auc", "log_loss", "ece")
+
+
+def check_attribute(attribute: str) -> None:
+    """Raises UsageError for an attribute nobody audits, naming those that are."""
+    if attribute not in AUDIT_ATTRIBUTES:
+        raise UsageError(unknown_name("audited attribute", attribute, AUDIT_ATTRIBUTES))
+
+
+def reweighed(data: TrainingSet, audit: pd.DataFrame, attribute: str) -> TrainingSet:
+    """The set with its weights multiplied; the attribute itself stays outside of what the model reads.
+
+    audit
+        As `slices.audit_of` gives it.
+    """
+    group = audit[attribute].reindex(data.users["user_id"]).fillna(UNKNOWN).to_numpy(str)
+    factor = factors(group, data.rows.y, data.rows.weight)
+    return replace(data, rows=replace(data.rows, weight=data.rows.weight * factor))
+
+
+def factors(group: TextArray, y: IntArray, weight: FloatArray) -> FloatArray:
+    """What each row's weight is multiplied by, shape (n,): in the result group and label are independent.
+
+    >>> factors(np.array(["a", "a", "b", "b"]), np.array([1, 1, 1, 0]), np.ones(4)).tolist()
+    [0.75, 0.75, 1.5, 0.5]
+    """
+    _, g = np.unique(group, return_inverse=True)
+    _, k = np.unique(y, return_inverse=True)
+    table = np.zeros((g.max() + 1, k.max() + 1))
+    np.add.at(table, (g, k), weight)
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()
+    return np.asarray(np.divide(expected, table, out=np.ones_like(table), where=table > 0)[g, k], np.float64)
+
+
+def effect(
+    model: str, attribute: str, before: Mapping[int, Figures], after: Mapping[int, Figures]
+) -> dict[str, dict[str, float]]:
+    """Figures without and with reweighing: the attribute's gaps, AUC, log loss, calibration; means over judged days."""
+    days = TASKS[model].evaluated_days
+    gaps = sorted({n for found in before.values() for n in found if n.startswith("gap_") and n.endswith(attribute)})
+    return {
+        name: {"before": mean_over_days(before, name, days), "after": mean_over_days(after, name, days)}
+        for name in (*gaps, *COMPARED)
+    }
+
+
+def effect_table(model: str, attribute: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """For people."""
+    title = (
+        f"{model}, reweighed by {attribute} × label; mean of days {', '.join(map(str, TASKS[model].evaluated_days))}"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in ("figure", "before", "after"):
+        table.add_column(heading)
+    for name, values in found.items():
+        table.add_row(name, f"{values['before']:.4f}", f"{values['after']:.4f}")
+    return table

@@ -1,0 +1,62 @@
+"""Requests to retrain, as files: whoever sees a reason writes one, `firstmile retrain --watch` takes them.
+
+<home>/signals/retrain/<name>.json     {"because": "drift", "models": ["activation"], "reweigh": null}
+<home>/signals/retrain/done/           taken, with what came of it
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FOLDER: Final = Path("signals") / "retrain"
+
+
+class Signal(BaseModel):
+    """Why to retrain, which models (none named: all), and by which audited attribute to reweigh."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    because: str = Field(min_length=1)
+    models: tuple[str, ...] = ()
+    reweigh: str | None = None
+
+    def words(self) -> list[str]:
+        """As arguments of `firstmile retrain`."""
+        words = ["--because", self.because]
+        words += ["--model", ",".join(self.models)] if self.models else []
+        return words + (["--reweigh", self.reweigh] if self.reweigh else [])
+
+
+def send(home: Path, signal: Signal) -> Path:
+    """Write a signal; whoever reads sees a whole one or none."""
+    folder = home / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{time.time_ns()}.json"
+    part = file.with_suffix(".part")
+    part.write_text(signal.model_dump_json(), encoding="utf-8")
+    os.replace(part, file)
+    return file
+
+
+def waiting(home: Path) -> list[tuple[Path, Signal | str]]:
+    """Signals not taken yet, oldest first; for a file that is none, what is wrong with it."""
+    found: list[tuple[Path, Signal | str]] = []
+    for file in sorted((home / FOLDER).glob("*.json")):
+        try:
+            found.append((file, Signal.model_validate_json(file.read_bytes())))
+        except ValidationError as error:
+            first = error.errors()[0]
+            found.append((file, f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"))
+    return found
+
+
+def taken(file: Path, outcome: Any) -> None:
+    """Put a signal away with what came of it."""
+    done = file.parent / "done"
+    done.mkdir(exist_ok=True)
+    (done / f"{file.stem}.outcome.json").write_bytes(orjson.dumps(outcome))
+    os.replace(file, done / file.name)

@@ -1,0 +1,100 @@
+"""One model of `firstmile train`: its set ─► examinations ─► refit on all ─► MLflow run, version ─► gates."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from mlflow.tracking import MlflowClient
+
+from firstmile.cli import console
+from firstmile.settings import TrainingSettings
+from training.card import model_card
+from training.cost import cost_of
+from training.dataset import TrainingSet
+from training.examine import Answers, examine
+from training.findings import Findings, find, judge_of
+from training.gates import all_passed
+from training.judge import gate_table, judge_version
+from training.models import Fitted, Fitter
+from training.plan import Plan
+from training.register import Candidate, point_challenger, register
+from training.reweigh import effect, effect_table, reweighed
+from training.split import Examination, judged_by
+from training.steps import step
+from training.tasks import TASKS
+
+
+def train_task(
+    client: MlflowClient,
+    experiment: str,
+    data: TrainingSet,
+    *,
+    audit: pd.DataFrame,
+    settings: TrainingSettings,
+    plan: Plan,
+) -> dict[str, Any]:
+    """Examine, fit, register and judge; returns what came of it.
+
+    experiment
+        Experiment id.
+    audit
+        As `slices.audit_of` gives it.
+    """
+    started, model = time.monotonic(), data.model
+    fitter = Fitter(model, data.features, settings.seed)
+    examination = judged_by(sorted(set(data.users["presentation"])))
+    judge = judge_of(model, examination)
+    before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
+    if plan.reweigh:
+        data = reweighed(data, audit, plan.reweigh)
+    with step(f"train: {model}: examinations over {len(data.users)} rows"):
+        answers = examine(data, fitter, threads=settings.threads)
+        findings = find(data, answers, audit=audit, seed=fitter.seed)
+    mitigation = effect(model, plan.reweigh, before, findings.figures[judge]) if plan.reweigh else {}
+    with step(f"train: {model}: fit on all"):
+        fitted = fitter.refit(data.rows)
+    card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=settings.marking_delay_days)
+    cost = cost_of(fitted, data.rows.x)
+    with step(f"train: {model}: register"):
+        candidate = Candidate(
+            data, fitter, fitted, findings, answers[examination], judge, cost, card, plan=plan, mitigation=mitigation
+        )
+        registered = register(client, experiment, candidate)
+    with step(f"train: {model}: gates"):
+        judged = judge_version(client, model, registered.version)
+    console.print(gate_table(judged))
+    if plan.reweigh:
+        console.print(effect_table(model, plan.reweigh, mitigation))
+    alias = point_challenger(client, model, registered.version, all_passed(judged.verdicts) or not plan.is_gated)
+    return {
+        **asdict(registered),
+        "alias": alias,
+        "judged_by": judge,
+        "would_promote": all_passed(judged.verdicts),
+        **({"reweighed": {"attribute": plan.reweigh, "effect": mitigation}} if plan.reweigh else {}),
+        **_said(data, findings, fitted),
+        **cost,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def _plain(data: TrainingSet, fitter: Fitter, judge: str, *, audit: pd.DataFrame, threads: int) -> Mapping[int, Any]:
+    """The judged figures by day without reweighing."""
+    with step(f"train: {data.model}: examinations without reweighing"):
+        answers: Mapping[Examination, Answers] = examine(data, fitter, threads=threads)
+        return find(data, answers, audit=audit, seed=fitter.seed).figures[judge]
+
+
+def _said(data: TrainingSet, findings: Findings, fitted: Fitted) -> dict[str, Any]:
+    days = TASKS[data.model].evaluated_days
+    return {
+        "metrics": {
+            name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in findings.figures.items()
+        },
+        "calibration": fitted.calibration.method,
+        "set": data.description(),
+        "counts_per_day": {str(day): counts for day, counts in data.counts.items()},
+        "n_rounds": fitted.booster.num_boosted_rounds(),
+    }
