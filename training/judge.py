@@ -105,7 +105,7 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     said = {name: champion.params[name] for name in recipe if name in champion.params}
     changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
     if not changed:
-        return p, f"{why}: it is the challenger's own recipe, with the same answers"
+        return p, f"{why}: its XGBoost parameters are the challenger's own, so its answers are too"
     changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
     fitter = Fitter(data.model, data.features, int(challenger.params["seed"]), changes)
     examination = judged_by(sorted(set(data.users["presentation"])))
