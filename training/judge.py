@@ -7,7 +7,6 @@ import numpy as np
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
-from firstmile.clock import MICROS_PER_S
 from firstmile.names import CHAMPION, RANKER
 from firstmile.oulad import day_start_us
 from training.bootstrap import difference_low
@@ -20,7 +19,7 @@ from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
 from training.tasks import TASKS
 from training.tracking import aliases
-from training.versions import Version, read_examined, read_fitted, read_set, read_version
+from training.versions import Version, read_examined, read_fitted, read_set, read_students, read_version
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _logged(client: MlflowClient, version: Version, judged: Judged) -> Judged:
 def compare(client: MlflowClient, challenger: Version, champion: Version) -> Comparison:
     """Challenger − champion AUC on the challenger's examined rows, paired.
 
-    On rows that began after the champion's last label the champion answers itself, having seen none of them. Where
+    On starts after the champion's last label the champion answers itself, students it had learned from left out. Where
     there are none its recipe is put to the challenger's own examination, on the challenger's set.
     """
     data = read_set(client, challenger)
@@ -85,8 +84,10 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
     kept = users["judged_label"].to_numpy(np.int64) >= 0
     kept &= users["day"].isin(TASKS[data.model].evaluated_days).to_numpy(bool)
     began_us = users["presentation"].map({n: day_start_us(n, 0) for n in set(users["presentation"])}).to_numpy(np.int64)
-    if (began_us + MICROS_PER_S > champion.trained_until_us).all():
-        how = f"data after both: starts that neither had seen, {', '.join(sorted(set(users['presentation'])))}"
+    if (began_us > champion.trained_until_us).all():
+        kept &= ~users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
+        starts = ", ".join(sorted(set(users["presentation"])))
+        how = f"data after both: {users['user_id'][kept].nunique()} learners of {starts} whom neither had seen"
         other = read_fitted(champion).probabilities(data.rows.x[rows])
     else:
         other, how = _refitted(data, p, challenger, champion)
@@ -111,7 +112,7 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
     own, other = (version.params.get("reweighed", "") for version in (challenger, champion))
     if not changed and own == other:
-        return p, f"{why}: it is the challenger's own recipe, with the same answers"
+        return p, f"{why}: its XGBoost parameters are the challenger's own, so its answers are too"
     why += f", without its reweighing by {other}" if other else ""
     changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
     fitter = Fitter(data.model, data.features, int(challenger.params["seed"]), changes)

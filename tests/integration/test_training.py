@@ -45,13 +45,13 @@ from training.judge import compare
 from training.labels import Labelled, label
 from training.models import class_scores
 from training.promote import promote
-from training.register import commit
+from training.register import TRAINING_USERS, commit
 from training.rollback import rollback_all
 from training.scratch import scratch_store
 from training.tasks import TASKS
 from training.tracking import connect, versions
 from training.train import train
-from training.versions import read_version
+from training.versions import read_set, read_version
 
 DATA = ROOT / "data" / "oulad"
 P = "BBB_2013B"
@@ -294,11 +294,20 @@ def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Train
     assert found.difference != 0.0
 
 
-def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itself(trained: Trained) -> None:
-    challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
-    before = {**challenger.tags, "trained_until_us": str(day_start_us(P, 0))}
-    found = compare(trained.client, challenger, replace(challenger, tags=before))
-    assert found.how == "data after both: starts that neither had seen, BBB_2013B"
+def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itself(
+    trained: Trained, tmp_path: Path
+) -> None:
+    client = trained.client
+    challenger = read_version(client, "activation", trained.result["models"]["activation"]["version"])
+    users = read_set(client, challenger).users
+    asked = users[users["day"].isin(TASKS["activation"].evaluated_days)]
+    run = client.create_run(client.get_run(challenger.run_id).info.experiment_id)
+    pq.write_table(pa.table({"id_student": asked["id_student"][:1].tolist()}), tmp_path / TRAINING_USERS)
+    client.log_artifact(run.info.run_id, str(tmp_path / TRAINING_USERS))
+    before = {**challenger.tags, "trained_until_us": str(day_start_us(P, 0) - 1)}
+    found = compare(client, challenger, replace(challenger, run_id=run.info.run_id, tags=before))
+    n = asked["user_id"].nunique() - 1  # one of them it is said to have learned from
+    assert found.how == f"data after both: {n} learners of BBB_2013B whom neither had seen"
     assert found.difference < 0  # here it had learned from these very learners: only the registered booster answers so
 
 
