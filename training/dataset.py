@@ -31,7 +31,8 @@ class TrainingSet:
     """Stacked snapshots of one model.
 
     users
-        Shape (n_rows,): columns user_id, presentation, id_student, day, label, until_day, now_us; in the order of rows.
+        Shape (n_rows,): columns user_id, presentation, id_student, day, label, judged_label, until_day, now_us; in the
+        order of rows.
     rows
         What the booster sees, columns in the order of `features`.
     counts

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from training.labels import NOT_JUDGED
 from training.quality_bounds import Bounds, Range, Types
 from training.tasks import TASKS
 
@@ -16,6 +17,7 @@ USER_TYPES: Final = {
     "id_student": "int64",
     "day": "int64",
     "label": "int64",
+    "judged_label": "int64",
     "until_day": "int64",
     "now_us": "int64",
     "weight": "float64",
@@ -117,6 +119,7 @@ def label_suite(model: str) -> Suite:
         _never_missing("user_id"),
         _never_missing("presentation"),
         _one_of("label", list(range(len(task.classes)))),
+        _one_of("judged_label", [NOT_JUDGED, *range(len(task.classes))]),
         _one_of("day", list(task.snapshot_days)),
         Expectation("expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "until_day", "column_B": "day"}),
         Expectation(

@@ -66,7 +66,9 @@ def trainable(settings: Settings) -> tuple[str, ...]:
     """All models, but for the ranker where the history has nothing for it to learn from."""
     if has_content_statistics(settings):
         return TRAINED
-    console.print(f"train: no content statistics in the history (backfill --no-content), so no {RANKER}")
+    console.print(
+        f"train: no content statistics in the history, so no {RANKER} (backfill without --no-content)", soft_wrap=True
+    )
     return MODELS
 
 

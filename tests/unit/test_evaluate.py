@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss, roc_auc_score
 
-from training.evaluate import brier, class_shares, column_scores, column_sign, evaluate, macro_auc
+from training.evaluate import brier, class_shares, column_scores, column_sign, evaluate, macro_auc, quality
 
 
 def by_pairs(y: np.ndarray, score: np.ndarray) -> float:
@@ -58,3 +59,15 @@ def test_figures_are_taken_inside_a_presentation_and_averaged_by_its_users() -> 
     assert (result["n"], result["base_rate"]) == (8, 0.5)
     assert result["log_loss_majority"] == pytest.approx(np.log(2))
     assert result["accuracy"] == 0.75
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_area_and_log_loss_are_scikit_learns(n_classes: int) -> None:
+    rng = np.random.default_rng(n_classes)
+    y = rng.integers(0, n_classes, 300)
+    scores = rng.dirichlet(np.ones(n_classes), 300).round(2) + 1e-3  # rounded: ties
+    p = scores / scores.sum(axis=1, keepdims=True)
+    areas = [roc_auc_score(y == k, p[:, k]) for k in ([1] if n_classes == 2 else range(n_classes))]
+    assert macro_auc(y, p) == pytest.approx(np.mean(areas))
+    found = quality(y, p, np.full(300, "AAA_2013J"))
+    assert found["log_loss"] == pytest.approx(log_loss(y, p, labels=range(n_classes)))
