@@ -59,6 +59,8 @@ STAGES: Final = ("new", "active", "stalled", "activated")
 LEARNED_FORMATS: Final = ("community", "document", "guide", "lesson", "quiz")
 
 MODELS: Final = ("activation", "disengagement", "skill_level", "preference")
+OPTIONAL: Final = ("preference",)
+"""Models an answer is whole without: preferences are then the user's own opens."""
 CLASSES: Final = {"skill_level": SKILL_LEVELS, "preference": LEARNED_FORMATS}
 """Models with a probability per class, in the booster's order; the others give one, of yes."""
 RANKER: Final = "content_ranker"

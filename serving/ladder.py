@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
-from firstmile.names import MODELS
+from firstmile.names import MODELS, OPTIONAL
 from firstmile.settings import ServingSettings
 from serving.answers import Basis, Decision
 from serving.cache import LastGood
@@ -210,7 +210,7 @@ def fitting(
     for name in MODELS:
         model = models.get(name)
         if model is None:
-            reasons.append(f"model_missing:{name}")
+            reasons += [] if name in OPTIONAL else [f"model_missing:{name}"]
         elif age_days is None or age_days < model.min_onboarding_days:
             reasons.append(f"cold_start:{name}")
         elif lacking := (missing_views & views_of(model.features)) - model.gated_without:

@@ -12,6 +12,7 @@ from firstmile.local.http import http_problem
 from firstmile.local.part import log_file
 from firstmile.local.process import Probe, Program
 from firstmile.local.stack import parts_of
+from firstmile.names import MODELS, OPTIONAL
 from firstmile.settings import ROOT, Settings, as_environment
 
 DATA = ROOT / "data" / "oulad"
@@ -51,6 +52,7 @@ def _part_job(settings: Settings, name: str) -> Job:
 def _once_jobs(scenario: Scenario) -> list[Job]:
     train = ",".join(scenario.train)
     everyone = ",".join((*scenario.train, scenario.live))
+    needed = [model for model in MODELS if model not in OPTIONAL]  # for the first answer
     replay = ["replay", "oulad", "--data", str(DATA), "--presentations", scenario.live, "--live"]
     replay += ["--to-day", str(scenario.to_day), "--minutes", f"{scenario.minutes:g}"]
     return [
@@ -69,13 +71,20 @@ def _once_jobs(scenario: Scenario) -> list[Job]:
         ),
         Job(
             "train",
-            _verb("train", ["train", "--presentations", train, "--promote"]),
+            _verb("train", ["train", "--presentations", train, "--model", ",".join(needed), "--promote"]),
             ("backfill", "mlflow", "redis"),
             says=_say_train,
             remedy=REFUSED,
         ),
+        Job(
+            "preference",
+            _verb("preference", ["train", "--presentations", train, "--model", ",".join(OPTIONAL), "--promote"]),
+            ("train",),
+            says=_say_train,
+            remedy=REFUSED,
+        ),
         Job("replay", _verb("replay", replay), ("topics", "stream"), says=_say_replay),
-        Job("monitor", _verb("monitor", ["monitor", "run"]), ("train",), says=_say_monitor),
+        Job("monitor", _verb("monitor", ["monitor", "run"]), ("preference",), says=_say_monitor),
     ]
 
 

@@ -115,7 +115,7 @@ class Prover:
             url = f"{self.settings.mlflow_uri}/api/2.0/mlflow/registered-models/get?name={quote(model)}"
             aliases = http_json(url)["registered_model"].get("aliases", [])
             champions[model] = next((a["version"] for a in aliases if a["alias"] == CHAMPION), None)
-        n_registered = len(self.runner.results["train"]["models"])
+        n_registered = sum(len(self.runner.results[job]["models"]) for job in ("train", "preference"))
         is_ok = all(champions.values()) and n_registered == len(MODELS)
         return {"ok": is_ok, "n_registered": n_registered, "champions": champions, **self._took("train")}
 

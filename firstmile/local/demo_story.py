@@ -67,7 +67,7 @@ class Story:
         runner.until(["collect"])
         self._become_active([user for user in asked.stalled() if user != ranked[0]])
         # Only now, so that nothing but the path itself was at work while the seconds were counted.
-        runner.want(["standby", "archive", "profiles", "monitor", "features"])
+        runner.want(["standby", "archive", "profiles", "preference", "monitor", "features"])
         self._compare(asked, ranked[-1], ranked[0])
 
     def prove(self) -> dict[str, Any]:
