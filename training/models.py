@@ -26,6 +26,8 @@ RECIPE: Final[dict[str, Any]] = {
     "colsample_bytree": 0.5,
     "reg_lambda": 5.0,
 }
+# Against 0.5: 0.01 more AUC of activation on BBB_2013B, learned from AAA alone; no difference on AAA_2014J.
+BINARY: Final[dict[str, Any]] = {"colsample_bytree": 0.3}
 # With several classes a round grows a tree for each: 0.05 took twice as long and gained 0.001 of log loss.
 SEVERAL: Final[dict[str, Any]] = {"learning_rate": 0.1}
 
@@ -59,6 +61,11 @@ class Rows:
     def only(self, columns: list[int]) -> "Rows":
         """The same rows, seeing the chosen columns alone."""
         return replace(self, x=self.x[:, columns])
+
+
+COUNTED: Final = ("_count", "_weight")
+COUNTS: Final = ("opens_", "active_days", "n_contents", "n_pages")
+"""Endings and beginnings of the names of features that count what somebody did."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,20 @@ class Fitter:
 
     def parameters(self) -> dict[str, Any]:
         """All XGBoost parameters."""
-        binary = {"objective": "binary:logistic", "eval_metric": "logloss"}
+        binary = {"objective": "binary:logistic", "eval_metric": "logloss", **BINARY, **self._monotone()}
         several = {"objective": "multi:softprob", "eval_metric": "mlogloss", "num_class": self.n_classes, **SEVERAL}
         task = binary if self.n_classes == 2 else several
         return {**RECIPE, **task, "seed": self.seed, "nthread": 1, **dict(self.changes)}
+
+    def _monotone(self) -> dict[str, str]:
+        """More of any activity never says the opposite of what activity says.
+
+        Mean AUC of activation over days and three seeds: 0.758 without, 0.766 with, on AAA_2014J; 0.736 and 0.774 on
+        BBB_2013B learned from AAA alone, where total clicks have 0.81.
+        """
+        sign = TASKS[self.model].activity_says
+        signs = [sign if name.endswith(COUNTED) or name.startswith(COUNTS) else 0 for name in self.features]
+        return {"monotone_constraints": f"({','.join(map(str, signs))})"}
 
     def fit(self, rows: Rows) -> Fitted:
         """A booster stopped where the validation rows no longer gain, calibrated on them."""

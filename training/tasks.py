@@ -15,6 +15,8 @@ class Task:
         Name of the label's second form, if gates go by that.
     threshold
         With two classes: the probability from which the answer counts as yes.
+    activity_says
+        With two classes: 1 when more activity can only speak for yes, -1 when only against it.
     """
 
     classes: tuple[str, ...]
@@ -22,12 +24,13 @@ class Task:
     evaluated_days: tuple[int, ...]
     judged_form: str = ""
     threshold: float = 0.5
+    activity_says: int = 0
 
 
 # activation stops before day 19, when the assessment is due: past it only late hand-ins are left, another question.
 TASKS: Final[Mapping[str, Task]] = {
-    "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14)),
-    "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28)),
+    "activation": Task(("no", "yes"), (0, 1, 3, 7, 14), (3, 7, 14), activity_says=1),
+    "disengagement": Task(("no", "yes"), (0, 1, 3, 7, 14, 28), (7, 14, 28), activity_says=-1),
     "skill_level": Task(CLASSES["skill_level"], (0, 1, 3, 7, 14, 28), (14, 28), judged_form="later_marks"),
     # Days N+1 … 2N: on day 0 they are none.
     "preference": Task(CLASSES["preference"], (1, 3, 7, 14, 28), (14, 28)),

@@ -118,7 +118,7 @@ def test_no_models_at_all_answers_from_rules_and_says_so() -> None:
 def test_without_a_preference_model_the_answer_is_whole_by_the_users_own_opens() -> None:
     answer = decide(ladder(known(), models("activation", "disengagement", "skill_level"))).response()
     assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("model", False, [])
-    assert sum(p["probability"] for p in answer["preferences"]) == pytest.approx(1)
+    assert sum(p["probability"] for p in answer["preferences"]) == pytest.approx(1, abs=1e-3)
 
 
 def test_one_missing_champion_is_partial() -> None:
