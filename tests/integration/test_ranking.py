@@ -59,7 +59,7 @@ def ranked(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ranked:
     data = ranking_set(apply(settings), tables, DATA)
     client = connect(settings)
     return Ranked(
-        settings, tables, data, train_ranker(client, experiment_id(client, settings), data, settings.training)
+        settings, tables, data, train_ranker(client, experiment_id(client, settings), data, settings=settings.training)
     )
 
 

@@ -44,6 +44,7 @@ from training.figures import metric_name
 from training.judge import compare
 from training.labels import Labelled, label
 from training.models import class_scores
+from training.plan import Plan
 from training.promote import promote
 from training.register import TRAINING_USERS, commit
 from training.rollback import rollback_all
@@ -352,6 +353,27 @@ def test_a_refused_version_leaves_every_alias_and_a_record(trained: Trained, bad
     found = client.get_model_version("activation", version)
     assert found.tags["gate"] == "refused"
     assert json.loads(Path(client.download_artifacts(found.run_id, f"gates/promote-{version}.json")).read_text())
+
+
+def test_retraining_moves_challenger_only_through_the_gates_and_notes_what_reweighing_did(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, model = trained.client, "disengagement"
+    before = aliases(client, model)
+    plan = Plan(because="bias", reweigh="gender", is_gated=True)
+    with monkeypatch.context() as strict:
+        strict.setattr("training.gates.ECE_BOUND", 0.0)
+        refused = train(trained.settings, [model], presentations=None, data=DATA, plan=plan)["models"][model]
+    assert (refused["alias"], refused["would_promote"]) == (None, False)
+    assert aliases(client, model) == before
+    passed = train(trained.settings, [model], presentations=None, data=DATA, plan=plan)["models"][model]
+    assert passed["alias"] == CHALLENGER
+    assert aliases(client, model) == {**before, CHALLENGER: passed["version"]}
+    run = client.get_run(passed["run_id"])
+    assert (run.data.params["reweighed"], run.data.tags["because"]) == ("gender", "bias")
+    assert passed["reweighed"]["effect"].keys() >= {"auc", "gap_selection_rate_gender"}
+    assert read_set(client, read_version(client, model, passed["version"])).features == tuple(model_features(model))
+    client.set_registered_model_alias(model, CHALLENGER, before[CHALLENGER])
 
 
 def test_unknown_versions_and_models_list_the_known_ones(trained: Trained) -> None:
