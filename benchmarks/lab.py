@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,18 +34,19 @@ DEADLINE_S = 120.0
 
 
 @contextmanager
-def own_stack(*, partitions: int = 2, **stream: Any) -> Iterator[Settings]:
-    """Kafka, registry and Redis on free ports in a folder that is removed; topics made."""
+def own_stack(*, partitions: int = 2, parts: Sequence[Part] = PARTS, **stream: Any) -> Iterator[Settings]:
+    """Kafka, registry and Redis, or other parts, on free ports in a folder that is removed; topics made."""
     with tempfile.TemporaryDirectory(prefix="firstmile-benchmark-", ignore_cleanup_errors=True) as folder:
         local = {f"{name}_port": port for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
         settings = Settings(home=Path(folder), local=local, kafka={"partitions": partitions}, stream=stream)  # type: ignore[arg-type]
         stack = Stack(settings, with_parent=True)
-        stack.up(list(PARTS))
+        stack.up(list(parts))
         try:
-            ensure_topics(settings)
+            if "kafka" in parts:
+                ensure_topics(settings)
             yield settings
         finally:
-            process.stop(settings.home / "run", [n for n in process.recorded(settings.home / "run") if n not in PARTS])
+            process.stop(settings.home / "run", [n for n in process.recorded(settings.home / "run") if n not in parts])
             stack.down()
 
 

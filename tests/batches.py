@@ -12,8 +12,8 @@ from firstmile.settings import Settings
 from firstmile.wire import PartWriter, Registry
 from pipelines.batch import BatchWriter
 from pipelines.clean import read_mapping
-from pipelines.decode_plan import prefix_fields
 from pipelines.enrich import SideOutputs
+from pipelines.reading import prefix_fields
 
 T0_US = 1_700_000_000_000_000
 
