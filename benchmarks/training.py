@@ -1,7 +1,7 @@
 """From offline history to registered challengers: seconds of `firstmile train`, all models, and how they grow.
 
-The history is of all learners of the shipped data, or of several copies of each under other names (`--copies`): the same
-clicks, so that only the number of rows grows. Every repeat registers into the same MLflow, as retraining does.
+The history is of all learners of the shipped data, or of several copies of each under other names (`--copies`): only
+the number of rows grows. Every repeat registers into the same MLflow, as retraining does.
 
     .venv/bin/python -m benchmarks.training --repeats 3 [--copies 1,3]
 """
@@ -9,10 +9,11 @@ clicks, so that only the number of rows grows. Every repeat registers into the s
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -21,22 +22,22 @@ import pyarrow.parquet as pq
 
 from benchmarks import lab
 from benchmarks.machine import facts
-from firstmile.settings import ROOT, Settings, as_environment
+from firstmile.settings import ROOT, Settings
+from training.child import environment, verb
 
 DATA = ROOT / "data" / "oulad"
-FIRSTMILE = str(Path(sys.executable).with_name("firstmile"))
+IDS_PER_COPY = 10_000_000
 BY_LEARNER = ("studentInfo", "studentRegistration", "studentAssessment")
 
 
 def copied(folder: Path, n_copies: int) -> Path:
     """The shipped tables with every learner n_copies times, under ids of their own."""
-    ids_per_copy = 10_000_000
     for file in DATA.iterdir():
         name = file.name.partition(".")[0]
         if name in BY_LEARNER:
             frame = pd.read_csv(file, dtype=str, keep_default_na=False)
             parts = [
-                frame.assign(id_student=frame["id_student"].astype(int) + k * ids_per_copy) for k in range(n_copies)
+                frame.assign(id_student=frame["id_student"].astype(int) + k * IDS_PER_COPY) for k in range(n_copies)
             ]
             pd.concat(parts).to_csv(folder / file.name, index=False)
         elif name == "studentVle":
@@ -45,7 +46,7 @@ def copied(folder: Path, n_copies: int) -> Path:
             kind = table.schema.field(at).type
             copies = []
             for k in range(n_copies):
-                ids = pa.array(table["id_student"].to_numpy() + k * ids_per_copy).cast(kind)
+                ids = pa.array(table["id_student"].to_numpy() + k * IDS_PER_COPY).cast(kind)
                 copies.append(table.set_column(at, table.schema.field(at), ids))
             pq.write_table(pa.concat_tables(copies), folder / file.name)
         elif file.suffix != ".md":
@@ -53,25 +54,24 @@ def copied(folder: Path, n_copies: int) -> Path:
     return folder
 
 
-def verb(settings: Settings, *words: str) -> tuple[dict[str, object], float, float]:
-    """(what a verb says, its seconds, its greatest memory in MiB)."""
+def told(settings: Settings, *words: str) -> tuple[dict[str, Any], float, float]:
+    """(what a verb says, its seconds, its greatest memory in MiB with all its children)."""
     began, peak = time.perf_counter(), 0
-    with subprocess.Popen(
-        [FIRSTMILE, *words], env=as_environment(settings) | {"PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE
-    ) as child:
+    with (
+        tempfile.TemporaryFile() as out,
+        subprocess.Popen(verb(words), env=environment(settings), stdout=out, cwd=ROOT) as child,
+    ):
         watched = psutil.Process(child.pid)
         while child.poll() is None:
-            try:
-                tree = [watched, *watched.children(recursive=True)]
-                peak = max(peak, sum(each.memory_info().rss for each in tree))
-            except psutil.Error:
-                pass  # it has just ended
-            if child.stdout is not None and time.perf_counter() - began > 0:
-                time.sleep(0.2)
-        out = child.stdout.read() if child.stdout else b""
+            with suppress(psutil.Error):  # it may just have ended
+                peak = max(peak, sum(p.memory_info().rss for p in (watched, *watched.children(recursive=True))))
+            time.sleep(0.2)
+        seconds = time.perf_counter() - began
+        out.seek(0)
+        said = out.read()
     if child.returncode:
         raise RuntimeError(f"firstmile {' '.join(words)} ended with {child.returncode}; its words are above")
-    return json.loads(out), time.perf_counter() - began, peak / 2**20
+    return json.loads(said), seconds, peak / 2**20
 
 
 def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
@@ -79,7 +79,7 @@ def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
     found = []
     with lab.own_stack(parts=("redis", "mlflow")) as settings, tempfile.TemporaryDirectory() as folder:
         data = copied(Path(folder), n_copies) if n_copies > 1 else DATA
-        backfilled, seconds, peak = verb(settings, "backfill", "oulad", "--data", str(data))
+        backfilled, seconds, peak = told(settings, "backfill", "oulad", "--data", str(data))
         found.append(
             {
                 "verb": "backfill",
@@ -91,9 +91,8 @@ def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
             }
         )
         for _ in range(repeats):
-            said, seconds, peak = verb(settings, "train", "--data", str(data))
+            said, seconds, peak = told(settings, "train", "--data", str(data))
             models = said["models"]
-            assert isinstance(models, dict)
             n_rows = {name: each["set"]["n_rows"] for name, each in models.items()}
             found.append(
                 {

@@ -15,7 +15,7 @@ from firstmile.names import PROFILES, STREAM_TOPICS, USER_ACTIONS
 from firstmile.settings import Settings
 
 Page = dict[tuple[str, tuple[str, ...]], float]
-STEPS = {"check", "decode", "clean", "read_rows", "side_outputs", "fold", "flush", "rows", "progress", "total"}
+STEPS = {"check", "fetch", "decode", "clean", "read_rows", "side_outputs", "fold", "flush", "rows", "progress", "total"}
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,11 @@ def test_the_shipped_bounds_say_something_of_every_feature_of_every_model() -> N
         ("max_change: 0.1", "max_change: 1.1", r"line \d+: labels.max_change: Input should be less than or equal to 1"),
         ("against_last: [0.7, 1.5]", "against_last: [1.5, 0.7]", r"line \d+: volume.against_last: .*\[least, most\]"),
         ("min_users: 50", "min_user: 50", r"line \d+: volume.min_user"),
-        ("activation: {", "churn: {", "line 25: unknown model 'churn'; known: activation, disengagement, skill_level"),
+        (
+            "activation: {",
+            "churn: {",
+            "line 25: unknown model 'churn'; known: activation, disengagement, preference, skill_level",
+        ),
         ("user_profile:", "user_profiles:", "unknown view 'user_profiles'; known: content_stats, user_activity"),
         ("{beginner:", "{novice:", "unknown class of skill_level 'novice'; known: advanced, beginner, intermediate"),
     ],
@@ -77,7 +81,7 @@ def test_a_task_holds_its_own_classes_and_days() -> None:
         for e in label_suite("skill_level")
         if "value_set" in e.arguments
     }
-    assert allowed == {"label": [0, 1, 2], "day": [0, 1, 3, 7, 14, 28]}
+    assert allowed == {"label": [0, 1, 2], "judged_label": [-1, 0, 1, 2], "day": [0, 1, 3, 7, 14, 28]}
 
 
 def test_models_that_read_the_same_features_share_their_vectors_each_once() -> None:
