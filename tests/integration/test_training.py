@@ -436,7 +436,10 @@ def write_as(folder: Path, presentation: str) -> None:
 
 
 def test_history_that_stops_before_a_labels_future_is_refused(stack: Settings, tmp_path: Path) -> None:
-    settings = stack.model_copy(update={"home": tmp_path})
+    few = tmp_path / "quality.yaml"
+    few.write_text(stack.training.quality.read_text().replace("min_users: 50", "min_users: 1"))
+    training = stack.training.model_copy(update={"quality": few})
+    settings = stack.model_copy(update={"home": tmp_path, "training": training})
     backfill_oulad(settings, first_learners(oulad.read(DATA, [P]), 20), days=(None, 35), workers=1)
     with pytest.raises(DataError, match="labels of disengagement look as far as day 42 of BBB_2013B"):
         train(settings, ["disengagement"], presentations=None, data=DATA)
