@@ -20,6 +20,7 @@ from pyspark.sql.streaming import StreamingQuery
 from firstmile.broker import describe_topics
 from firstmile.cli import console, emit
 from firstmile.errors import FirstmileError
+from firstmile.metrics import serve
 from firstmile.names import ENRICHED
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
@@ -27,7 +28,7 @@ from firstmile.wire import HEADER, Registry
 from pipelines.archive_lag import archive_lag
 from pipelines.content_query import ContentQuery
 from pipelines.lake import Lake
-from pipelines.metrics import ArchiveMetrics, Gauges, Reading, Sample, serve
+from pipelines.metrics import ArchiveMetrics, Gauges, Reading, Sample
 from pipelines.offsets import batch_offsets, checkpoint_folder
 from pipelines.query import run_until
 from pipelines.spark import spark_session

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from firstmile.errors import DependencyError
 from firstmile.names import DEAD_LETTER_REASONS
 from pipelines.step_timer import StepTimer
 
@@ -108,22 +107,3 @@ class Gauges(Collector):
             for values, number in samples:
                 family.add_metric(values, number)
             yield family
-
-
-def serve(registry: CollectorRegistry, host: str, port: int, *, setting: str) -> Callable[[], None]:
-    """Answer on a port, 0 = none; returns what stops it. Raises DependencyError when the port is taken."""
-    if not port:
-        return lambda: None
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        raise DependencyError(
-            f"/metrics cannot listen on {host}:{port}: {error.strerror}; stop what does, or set {setting} (0: none)"
-        ) from error
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    return stop

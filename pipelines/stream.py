@@ -20,6 +20,7 @@ from feature_repo.online_store import connect
 from firstmile.broker import TopicInfo, admin, describe_topics, producer
 from firstmile.cli import console
 from firstmile.errors import DependencyError, FirstmileError
+from firstmile.metrics import serve
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
@@ -29,7 +30,7 @@ from pipelines.clean import read_mapping
 from pipelines.decode import WriterSchemas, decoded, raw
 from pipelines.enrich import SideOutputs
 from pipelines.lake import Lake
-from pipelines.metrics import Gauges, StreamMetrics, serve
+from pipelines.metrics import Gauges, StreamMetrics
 from pipelines.offsets import (
     batch_offsets,
     checkpoint_folder,

@@ -206,6 +206,7 @@ def check_version(settings: Settings, client: MlflowClient) -> None:
     assert steps[-1] == state.n_learned
 
 
+@pytest.mark.slow
 def test_a_second_learner_of_the_same_home_is_refused(learner: Settings, tmp_path: Path) -> None:
     with running(learner, ["learn"], tmp_path / "learn.log"):
         second = subprocess.run(
@@ -220,6 +221,7 @@ def test_a_second_learner_of_the_same_home_is_refused(learner: Settings, tmp_pat
         assert "ConflictError: another `firstmile learn` holds" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_quiet_log_closes_too_but_not_while_the_stream_is_behind(learner: Settings) -> None:
     own_redis = learner.redis.model_copy(update={"url": SecretStr(learner.redis_url.removesuffix("/0") + "/7")})
     settings = learner.model_copy(update={"redis": own_redis})
