@@ -104,8 +104,9 @@ class QualityGate:
             suites["vectors_" + "_".join(models)] = (suite, vector_frame({m: sets[m] for m in models}))
         for model, data in sets.items():
             suites[f"labels_{model}"] = (label_suite(model), label_frame(data))
-        figures = beside_last(set_figures(sets), self._last)
-        suites["sets"] = (set_suite(list(sets), self._bounds), self._noted(figures))
+        if sets:  # the ranker alone has none of this shape
+            figures = beside_last(set_figures(sets), self._last)
+            suites["sets"] = (set_suite(list(sets), self._bounds), self._noted(figures))
         self._run(suites)
         self._write_docs()
         write_last(self.folder / LAST, self._figures)

@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
 from firstmile.oulad import OuladTables
-from training.figures import Figures
 from training.ranker import Ranker
 from training.ranker_examine import day_figures
 from training.ranking_set import EVALUATED_DAYS, ranking_set
@@ -43,5 +42,7 @@ def evaluate_ranker(
     return {str(day): _named(found) for day, found in figures.items()}
 
 
-def _named(figures: Mapping[str, float]) -> Figures:
-    return {name.replace("ndcg_at_5", "ndcg5"): value for name, value in figures.items()}
+def _named(figures: Mapping[str, float]) -> dict[str, float]:
+    """Counts as whole numbers."""
+    named = {name.replace("ndcg_at_5", "ndcg5"): value for name, value in figures.items()}
+    return {name: int(value) if name.split("_")[0] == "n" else value for name, value in named.items()}

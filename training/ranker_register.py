@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 from feature_repo.services import VERSION
 from training.figures import DayFigures, metric_name
-from training.gates import Verdict
 from training.ranker import N_ROUNDS, SHARE_OF_UNOPENED, Ranker
 from training.ranking_set import MODEL, SNAPSHOT_DAYS, RankingSet
 from training.register import REQUIREMENTS, Registered, commit
@@ -46,7 +45,6 @@ class RankerCandidate:
     booster: xgb.Booster
     figures: Mapping[Examination, DayFigures]
     judged_by: Examination
-    verdicts: list[Verdict]
     because: str = ""
 
 
@@ -129,7 +127,6 @@ def _write_artifacts(folder: Path, candidate: RankerCandidate) -> None:
     documents = {
         "features.json": list(candidate.ranker.features),
         "training_set.json": {**candidate.data.description(), "counts_per_day": candidate.data.counts},
-        "gates.json": [asdict(verdict) for verdict in candidate.verdicts],
     }
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document, indent=1), encoding="utf-8")

@@ -14,7 +14,6 @@ from training.judge import gate_table, judge_version
 from training.plan import PLAIN, Plan
 from training.ranker import Ranker
 from training.ranker_examine import examine_ranker
-from training.ranker_gate import ranker_gate
 from training.ranker_register import RankerCandidate, register_ranker
 from training.ranking_set import RankingSet
 from training.register import point_challenger
@@ -39,18 +38,17 @@ def train_ranker(
     with step(f"train: {RANKER}: fit on all"):
         booster = ranker.fit(data)
     judge = judged_by(sorted(set(data.groups["presentation"])))
-    verdicts = ranker_gate(figures[judge])
     with step(f"train: {RANKER}: register"):
-        candidate = RankerCandidate(data, ranker, booster, figures, judge, verdicts, plan.because)
+        candidate = RankerCandidate(data, ranker, booster, figures, judge, plan.because)
         registered = register_ranker(client, experiment, candidate)
-    console.print(gate_table(judge_version(client, RANKER, registered.version)))
-    alias = point_challenger(client, RANKER, registered.version, all_passed(verdicts) or not plan.is_gated)
+    judged = judge_version(client, RANKER, registered.version)
+    console.print(gate_table(judged))
+    alias = point_challenger(client, RANKER, registered.version, all_passed(judged.verdicts) or not plan.is_gated)
     return {
         **asdict(registered),
         "alias": alias,
         "judged_by": judge,
-        "would_promote": all_passed(verdicts),
-        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "would_promote": all_passed(judged.verdicts),
         "metrics": {name: {str(day): found for day, found in by_day.items()} for name, by_day in figures.items()},
         "set": data.description(),
         "counts_per_day": {str(day): counts for day, counts in data.counts.items()},

@@ -58,7 +58,7 @@ def run(
     if made is not None:
         result["from_run"] = made.compared(result["models"][made.model])
     if then_promote:
-        result["promoted"] = promote_all(connect(settings), models)
+        result["promoted"] = promote_all(connect(settings), models, shows=False)
     emit(result)
 
 
@@ -95,7 +95,7 @@ def train(
         labelled = {m: label(m, tables, marking_delay_days=delay_days) for m in tasks}
         refuse_future(labelled, ends_us, complete=whole(settings))
     with step("train: vectors, point in time"):
-        store = _store(settings, tasks)
+        store = _store(settings, tasks or MODELS)
         found = vectors(store, labelled)
         sets = {m: training_set(m, labelled[m], found[m]) for m in tasks}
     with step("train: expectations of the sets"):

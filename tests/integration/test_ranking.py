@@ -23,18 +23,22 @@ from feature_repo.distinct import EXACT
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
-from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER
+from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
 from firstmile.oulad import OuladTables, day_end_us
 from firstmile.settings import Settings
 from pipelines.backfill import backfill_oulad
 from pipelines.backfill_content import backfill_content
 from training.dataset import retrieve
+from training.ranker import Ranker
+from training.ranker_evaluate import evaluate_ranker, has_champion
+from training.ranker_examine import day_figures
 from training.ranker_train import train_ranker
 from training.ranking_labels import read_pages
 from training.ranking_reads import statistics
-from training.ranking_set import MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
+from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
 from training.register import commit
 from training.tracking import connect, experiment_id
+from training.train import train
 
 STARTS = ["AAA_2013J", "AAA_2014J"]
 LAST_DAY = 21
@@ -129,6 +133,26 @@ def test_content_statistics_are_the_last_row_known_by_the_instant(ranked: Ranked
     assert n_known > 10
 
 
+def test_the_champion_is_evaluated_as_its_scores_say_and_without_one_nothing_is(ranked: Ranked) -> None:
+    client = connect(ranked.settings)
+    store = feature_store(ranked.settings)
+    client.set_registered_model_alias(MODEL, CHAMPION, ranked.result["version"])
+    try:
+        assert has_champion(client)
+        found = evaluate_ranker(client, ranked.tables, store, DATA, seed=7)
+    finally:
+        client.delete_registered_model_alias(MODEL, CHAMPION)
+    assert not has_champion(client)
+    booster = mlflow.xgboost.load_model(f"models:/{MODEL}@{CHALLENGER}")
+    expected = day_figures(ranked.data, Ranker(7).scores(booster, ranked.data.x), seed=7)
+    assert list(found) == [str(day) for day in EVALUATED_DAYS]
+    for day, figures in expected.items():
+        said = found[str(day)]
+        assert (said["n"], said["n_lost"]) == (figures["n"], figures["n_lost"])
+        assert said["ndcg5"] == pytest.approx(figures["ndcg_at_5"])
+        assert said["ndcg5_popularity"] == pytest.approx(figures["ndcg_at_5_popularity"])
+
+
 def test_the_ranker_is_a_registered_challenger_that_says_what_the_reference_says(
     ranked: Ranked, tmp_path: Path
 ) -> None:
@@ -158,3 +182,9 @@ def test_the_ranker_says_more_than_chance_and_its_figures_say_of_how_many(ranked
             assert found["n"] > 20
             assert found["ndcg_at_5_low"] < found["ndcg_at_5"] < found["ndcg_at_5_high"]
             assert found["ndcg_at_5"] > 0.2  # an order by chance: about 0.05
+
+
+def test_the_ranker_can_be_trained_alone(ranked: Ranked) -> None:
+    result = train(ranked.settings, [MODEL], presentations=STARTS, data=DATA)["models"]
+    assert list(result) == [MODEL]
+    assert result[MODEL]["alias"] == CHALLENGER
