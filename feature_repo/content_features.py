@@ -12,11 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.content_seen import Mask
 from feature_repo.content_standing import ITEM_FEATURES, RECENT_DAYS, Floats, Standing, ratio
 from feature_repo.packing import Ints
 from feature_repo.stage import stages
 from firstmile.names import FORMATS
+
+Mask = NDArray[np.bool_]
 
 MAX_CANDIDATES: Final = 100
 NEIGHBOURS: Final = 5

@@ -101,6 +101,28 @@ def contains(distinct: Distinct, row: int, value: Ints) -> NDArray[np.bool_]:
     return np.isin(value, distinct.value[distinct.user == row])
 
 
+def seen_matrix(distinct: Distinct, hashes: Ints, n_rows: int) -> NDArray[np.bool_]:
+    """`contains` for whole columns: whether each row has each hash, shape (n_rows, n_hashes).
+
+    hashes
+        Shape (n_hashes,), as `content_hash` gives them.
+
+    >>> seen = add(empty(), np.array([1, 1]), np.array([7, 9]), n_rows=2)
+    >>> seen_matrix(seen, np.array([9, 8]), 2).tolist()
+    [[False, False], [True, False]]
+    """
+    known, where = np.unique(hashes, return_inverse=True)
+    found = np.zeros((n_rows, len(known)), bool)
+    if not len(known):
+        return found
+    at = np.minimum(np.searchsorted(known, distinct.value), len(known) - 1)
+    is_here = known[at] == distinct.value
+    found[distinct.user[is_here], at[is_here]] = True
+    word, bit = _probe(known)
+    found[distinct.sketched] = ((distinct.words[:, word] >> bit) & 1).all(axis=1)
+    return found[:, where]
+
+
 def to_sections(distinct: Distinct) -> tuple[Section, Section]:
     """Packed form: exact hashes as ascending steps, and filters word by word."""
     row = np.repeat(distinct.sketched, N_WORDS)

@@ -87,11 +87,8 @@ class StreamSettings(_Section):
 
     master: str = "local[2]"
     driver_memory: str = "1g"
-    java_options: str = Field(
-        # Java's second compiler takes longer to warm up than a demo lasts.
-        "-XX:TieredStopAtLevel=1",
-        description="of the driver's Java; for a stream of days try without TieredStopAtLevel (not measured)",
-    )
+    # Java's second compiler takes longer to warm up than a demo lasts, and was no better after 150 s: benchmarks/.
+    java_options: str = Field("-XX:TieredStopAtLevel=1", description="of the driver's Java")
     shuffle_partitions: int = Field(2, ge=1)
     max_offsets_per_trigger: int = Field(50_000, ge=1)
     metrics_host: str = "127.0.0.1"
@@ -132,9 +129,7 @@ class ServingSettings(_Section):
     user_requests_per_s: float = Field(100.0, ge=0, description="sustained, per user; 0: no limit")
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
     cache_max_age_s: float = Field(600.0, ge=0)
-    log_queue: int = Field(
-        10_000, ge=1, description="decisions waiting for Kafka, per worker; more are dropped, counted"
-    )
+    log_queue: int = Field(10_000, ge=1, description="decisions waiting for Kafka, per worker; more: dropped, counted")
 
 
 class TrainingSettings(_Section):
@@ -143,9 +138,7 @@ class TrainingSettings(_Section):
     seed: int = 7
     threads: int = Field(2, ge=1)
     marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
-    retrain_cron: str = Field(
-        "0 3 * * sun", description="when `retrain --watch` does it: minute hour day month weekday"
-    )
+    retrain_cron: str = Field("0 3 * * sun", description="of `retrain --watch`, UTC: minute hour day month weekday")
     quality: Path = Field(ROOT / "training" / "quality.yaml", description="what data must hold to be learned from")
 
     @field_validator("quality")
@@ -163,9 +156,7 @@ class LearningSettings(_Section):
     max_opens: int = Field(200_000, ge=1, description="content opens kept for decisions, 0.5 kB each")
     max_seen: int = Field(200_000, ge=0, description="closed decisions remembered, so that a repeat is known as one")
     figures_window: int = Field(1_000, ge=10, description="examples that quality is measured over")
-    snapshot_s: float = Field(
-        30.0, ge=0, description="between two snapshots, of 42 MB in 1.2 s with both caps reached; a kill reads it again"
-    )
+    snapshot_s: float = Field(30.0, ge=0, description="between two snapshots; 42 MB in 1.2 s with both caps reached")
     register_s: float = Field(1_800.0, ge=0, description="between two versions in MLflow; 0: none")
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="0: no Prometheus endpoint")

@@ -39,7 +39,7 @@ _SQUEEZE: Final = [
 ]
 FIRST_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 """What to keep of a word for its first 0 … 8 bytes."""
-_ONE, _EIGHT = np.uint64(1), np.uint64(8)
+_ONE: Final = np.uint64(1)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Both carry the position of their input record, so that readers tell a batch done
 first: what row and profile said may have changed in between.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class SideOutputs:
         self._head = RecordWriter(registry, ENRICHED).head
         self._of_kind = PartWriter([f for f in added if f["name"] in _OF_KIND])
         self._of_user = PartWriter([f for f in added if f["name"] not in _OF_KIND])
+        self._of_nobody = self._of_user.encode(_said_of_user({}))
         self._dead = RecordWriter(registry, DEAD_LETTERS)
         self._topic_ids = topic_ids
 
@@ -48,12 +50,11 @@ class SideOutputs:
         order = np.lexsort((frame["offset"], frame["partition"], frame["topic"]))
         columns = [frame[name].to_numpy(object)[order] for name in ("user_id", "enriched", "format")]
         kinds = zip(events.family[order].tolist(), columns[2], segments[order], strict=True)
-        of_kind = _Remembered(lambda kind: self._of_kind.encode(_said_of_kind(*kind)))
-        of_user = _Remembered(lambda user: self._of_user.encode(_said_of_user(profiles.get(user, {}))))
-        of_nobody, key, head = self._of_user.encode(_said_of_user({})), _Remembered(str.encode), self._head
-        of_user.update({user: of_nobody for user in set(columns[0]) if not profiles.get(user)})
+        key, head = cache(str.encode), self._head
+        of_kind = cache(lambda kind: self._of_kind.encode(_said_of_kind(*kind)))
+        of_user = cache(lambda user: self._user_part(profiles.get(user)))
         return [
-            (key[user], b"".join((head, prefix, of_kind[kind], of_user[user])))
+            (key(user), b"".join((head, prefix, of_kind(kind), of_user(user))))
             for user, prefix, kind in zip(columns[0], columns[1], kinds, strict=True)
         ]
 
@@ -70,6 +71,9 @@ class SideOutputs:
             }
             yield row["key"], self._dead.encode(record)
 
+    def _user_part(self, profile: Mapping[str, Any] | None) -> bytes:
+        return self._of_user.encode(_said_of_user(profile)) if profile else self._of_nobody
+
     def _position(self, topic: str, partition: int, offset: int) -> Record:
         return {
             "source_topic": topic,
@@ -77,17 +81,6 @@ class SideOutputs:
             "source_partition": partition,
             "source_offset": offset,
         }
-
-
-class _Remembered(dict[Any, bytes]):
-    """Bytes by key, made when they are first asked for."""
-
-    def __init__(self, make: Callable[[Any], bytes]) -> None:
-        self._make = make
-
-    def __missing__(self, key: Any) -> bytes:
-        made = self[key] = self._make(key)
-        return made
 
 
 def _said_of_kind(family: int, form: Any, segment: str) -> Record:

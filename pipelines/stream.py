@@ -22,6 +22,7 @@ from firstmile.cli import console
 from firstmile.errors import DependencyError, FirstmileError
 from firstmile.metrics import serve
 from firstmile.names import STREAM_TOPICS
+from firstmile.progress_line import progress_line
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
 from firstmile.wire import Registry
@@ -39,7 +40,6 @@ from pipelines.offsets import (
     starting_offsets,
     to_json,
 )
-from pipelines.progress_line import progress_line
 from pipelines.query import run_until
 from pipelines.reading import TOMBSTONE, Reading
 from pipelines.rules import read_rules

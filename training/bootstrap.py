@@ -17,7 +17,7 @@ LEVEL: Final = 0.95
 N_BINS: Final = 10
 
 
-def draws(users: TextArray, *, seed: int, n_draws: int = N_DRAWS) -> FloatArray:
+def draws(users: TextArray | IntArray, *, seed: int, n_draws: int = N_DRAWS) -> FloatArray:
     """How often each row's user was drawn, shape (n_draws, n_rows)."""
     unique, index = np.unique(users, return_inverse=True)
     counts = np.random.default_rng(seed).multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=n_draws)

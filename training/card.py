@@ -8,6 +8,7 @@ from training.dataset import TrainingSet
 from training.figures import Figures
 from training.findings import Findings
 from training.models import Fitted
+from training.plan import Plan
 from training.tasks import TASKS
 
 QUESTIONS: Final = {
@@ -29,9 +30,10 @@ SHOWN: Final = ("n", "base_rate", "auc", "log_loss", "log_loss_majority", "brier
 
 
 def model_card(
-    data: TrainingSet, fitted: Fitted, findings: Findings, *, judged_by: str, marking_delay_days: int
+    data: TrainingSet, fitted: Fitted, findings: Findings, *, judged_by: str, marking_delay_days: int, plan: Plan
 ) -> str:
     """Markdown for people."""
+    weighing = f"; every group of {plan.reweigh} and label weighs evenly" if plan.reweigh else ""
     said, task = data.description(), TASKS[data.model]
     limits = LIMITS.format(delay=marking_delay_days, first=min(task.snapshot_days))
     sections = {
@@ -39,10 +41,9 @@ def model_card(
         "Data": f"{said['n_users']} learners of {', '.join(said['presentations'])}, {said['n_rows']} rows at the ends "
         f"of days {', '.join(map(str, task.snapshot_days))}, {said['from']} to {said['to']}. Labels known until "
         f"{iso(data.trained_until_us())}. {len(data.features)} features of activity and study history. {CITATION}",
-        "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}.",
-        f"Figures ({judged_by}, learners not seen; in brackets 95 % by bootstrap over users)": _figures(
-            findings, judged_by
-        ),
+        "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}"
+        f"{weighing}. Why it was made: {plan.because}.",
+        f"Figures ({judged_by}, learners not seen)": _figures(findings, judged_by),
         "Groups": _groups(findings),
         "Limits": limits,
     }

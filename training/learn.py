@@ -12,16 +12,14 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from rich.markup import escape
 
 from feature_repo.services import model_features
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock
 from firstmile.metrics import serve
+from firstmile.progress_line import progress_line
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
 from training.alone import alone
@@ -70,7 +68,7 @@ def learn(settings: Settings, stopping: threading.Event) -> dict[str, Any]:
         source.start(state)
         publisher.start()
         learning = Learning(state, source, file)
-        with _progress() as show:
+        with progress_line("waiting for the first decisions") as show:
             console.print(f"ready: learning from {', '.join(TOPICS)} of {settings.kafka_servers}", soft_wrap=True)
             _loop(learning, settings, publisher, metrics, stopping=stopping, show=show)
         learning.snapshot()
@@ -165,13 +163,3 @@ class _Every:
         if is_due:
             self._next_s = time.monotonic() + self._interval_s
         return is_due
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None] | None]:
-    """What shows a text in a changing line; None where there is no terminal."""
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status("waiting for the first decisions", spinner="dots") as status:
-        yield lambda line: status.update(escape(line))

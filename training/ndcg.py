@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from training.bootstrap import LEVEL, draws, quantile
 from training.split import FloatArray, IntArray
 
 TOP: Final = 5
 """What a page shows at once."""
 N_RESAMPLES: Final = 2_000
-LEVEL: Final = 0.95
 
 _DISCOUNTS: Final = 1.0 / np.log2(np.arange(TOP) + 2.0)
 _IDEAL: Final = np.concatenate(([0.0], np.cumsum(_DISCOUNTS)))
@@ -55,10 +55,6 @@ def interval(values: FloatArray, cluster: IntArray, *, seed: int) -> tuple[float
     """
     if not len(values):
         return float("nan"), float("nan")
-    _, index = np.unique(cluster, return_inverse=True)
-    sums, sizes = np.bincount(index, weights=values), np.bincount(index).astype(np.float64)
-    n = len(sums)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=N_RESAMPLES)
-    means = (drawn @ sums) / (drawn @ sizes)
-    low, high = np.quantile(means, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-    return float(low), float(high)
+    drawn = draws(cluster, seed=seed, n_draws=N_RESAMPLES)
+    means = (drawn @ values) / drawn.sum(axis=1)
+    return quantile(means, (1.0 - LEVEL) / 2.0), quantile(means, (1.0 + LEVEL) / 2.0)

@@ -6,16 +6,14 @@ decision was made, one window and allowance earlier.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from river import drift
 
+from training.calibrate import row_losses
 from training.evaluate import macro_auc
 from training.figures import Figures
-
-CERTAIN: Final = 1e-6
-"""No answer counts as surer than this: one mistake would be an infinite log loss."""
 
 
 @dataclass(frozen=True)
@@ -86,5 +84,4 @@ class Quality:
 
 
 def _log_loss(p: Any, y: Any) -> float:
-    sure = np.clip(p, CERTAIN, 1 - CERTAIN)
-    return float(-np.mean(np.where(y, np.log(sure), np.log1p(-sure))))
+    return float(row_losses(np.column_stack([1 - p, p]), y.astype(np.int64)).mean())

@@ -26,15 +26,20 @@ def run(
     emit({"models": promote_all(connect(load_settings()), models, version)})
 
 
-def promote_all(client: MlflowClient, models: Sequence[str], version: str | None = None) -> dict[str, dict[str, Any]]:
+def promote_all(
+    client: MlflowClient, models: Sequence[str], version: str | None = None, *, shows: bool = True
+) -> dict[str, dict[str, Any]]:
     """Promote each model; one that is refused does not hold up the others.
+
+    shows
+        Whether the gates' tables are printed.
 
     Raises GateError at the end when any was refused, naming each.
     """
     outcomes, refused = {}, []
     for model in models:
         try:
-            outcomes[model] = promote(client, model, version)
+            outcomes[model] = promote(client, model, version, shows=shows)
         except GateError as error:
             refused.append(str(error))
     if refused:
@@ -43,7 +48,7 @@ def promote_all(client: MlflowClient, models: Sequence[str], version: str | None
     return outcomes
 
 
-def promote(client: MlflowClient, model: str, version: str | None = None) -> dict[str, Any]:
+def promote(client: MlflowClient, model: str, version: str | None = None, *, shows: bool = True) -> dict[str, Any]:
     """Put a version to the gates and make it champion; says so when it is already.
 
     Raises UsageError or DataError for a version that is not there, GateError when a gate refuses: the aliases then
@@ -55,7 +60,8 @@ def promote(client: MlflowClient, model: str, version: str | None = None) -> dic
     if chosen == champion:
         return {"model": model, "version": chosen, "promoted": False, "note": f"version {chosen} is champion already"}
     judged = judge_version(client, model, chosen)
-    console.print(gate_table(judged))
+    if shows:
+        console.print(gate_table(judged))
     outcome = "passed" if all_passed(judged.verdicts) else "refused"
     document = {**judged.document(), "outcome": outcome}
     client.log_dict(client.get_model_version(model, chosen).run_id, document, f"gates/promote-{chosen}.json")

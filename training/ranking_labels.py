@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from feature_repo.content_seen import Mask
 from firstmile.errors import DataError
 from firstmile.names import FORMATS
 from firstmile.oulad import IntArray, OuladTables, content_format
 from firstmile.oulad_columns import read_columns
 from training.population import Counts, Users, population
+from training.split import BoolArray
 
 AHEAD_DAYS: Final = 7
 
@@ -33,8 +33,8 @@ class Openings:
     """
 
     users: Users
-    before: Mask
-    ahead: Mask
+    before: BoolArray
+    ahead: BoolArray
     counts: Counts
 
 
@@ -83,7 +83,7 @@ def openings(tables: OuladTables, pages: pd.DataFrame, presentation: str, day: i
     user, page = _index(users["id_student"].to_numpy(), student), _index(pages["id_site"].to_numpy(), site)
     is_known = (user >= 0) & (page >= 0)
 
-    def opened(when: Mask) -> Mask:
+    def opened(when: BoolArray) -> BoolArray:
         chosen = is_known & when
         found = np.zeros((len(users), len(pages)), bool)
         found[user[chosen], page[chosen]] = True

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from feature_repo.content_features import candidates, ranker_features
-from feature_repo.content_seen import seen_matrix
 from feature_repo.content_segments import unpack_segments
 from feature_repo.content_standing import RECENT_DAYS, Standing, opened_in_stage, standing
-from feature_repo.distinct import content_hash
+from feature_repo.distinct import content_hash, seen_matrix
 from feature_repo.fields import BY_SEGMENT, CONTENT_COUNTS
 from feature_repo.row import unpack_rows
 from feature_repo.windows import windows

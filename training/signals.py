@@ -1,11 +1,12 @@
-"""Requests to retrain, as files: whoever sees a reason writes one, `firstmile retrain --watch` takes them.
+"""Requests to retrain, as files: whoever sees a reason writes one, `firstmile retrain --watch` takes them by name.
+
+Written elsewhere and renamed, so that a whole one is seen or none.
 
 <home>/signals/retrain/<name>.json     {"because": "drift", "models": ["activation"], "reweigh": null}
 <home>/signals/retrain/done/           taken, with what came of it
 """
 
 import os
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,17 +30,6 @@ class Signal(BaseModel):
         words = ["--because", self.because]
         words += ["--model", ",".join(self.models)] if self.models else []
         return words + (["--reweigh", self.reweigh] if self.reweigh else [])
-
-
-def send(home: Path, signal: Signal) -> Path:
-    """Write a signal; whoever reads sees a whole one or none."""
-    folder = home / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{time.time_ns()}.json"
-    part = file.with_suffix(".part")
-    part.write_text(signal.model_dump_json(), encoding="utf-8")
-    os.replace(part, file)
-    return file
 
 
 def waiting(home: Path) -> list[tuple[Path, Signal | str]]:

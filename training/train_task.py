@@ -55,7 +55,8 @@ def train_task(
     mitigation = effect(model, plan.reweigh, before, findings.figures[judge]) if plan.reweigh else {}
     with step(f"train: {model}: fit on all"):
         fitted = fitter.refit(data.rows)
-    card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=settings.marking_delay_days)
+    delay_days = settings.marking_delay_days
+    card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
     cost = cost_of(fitted, data.rows.x)
     with step(f"train: {model}: register"):
         candidate = Candidate(

@@ -18,9 +18,8 @@ from feature_repo.content_features import (
     candidates,
     ranker_features,
 )
-from feature_repo.content_seen import seen_matrix
 from feature_repo.content_standing import FEEDBACK_WEIGHT, RECENT_DAYS, Standing, standing
-from feature_repo.distinct import content_hash
+from feature_repo.distinct import content_hash, seen_matrix
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.windows import FEATURE_NAMES
 from firstmile.names import FORMATS, STAGES

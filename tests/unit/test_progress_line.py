@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-from pipelines.progress_line import progress_line
+from firstmile.progress_line import progress_line
 with progress_line("waiting") as show:
     print("no terminal" if show is None else "terminal", flush=True)
     if show:

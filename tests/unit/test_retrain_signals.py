@@ -8,12 +8,14 @@ import pytest
 from firstmile.errors import ConflictError, SettingsError
 from training.alone import alone
 from training.retrain import cron
-from training.signals import FOLDER, Signal, send, taken, waiting
+from training.signals import FOLDER, Signal, taken, waiting
 
 
 def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
-    first = send(tmp_path, Signal(because="drift", models=("activation",)))
-    send(tmp_path, Signal(because="bias", reweigh="gender"))
+    (tmp_path / FOLDER).mkdir(parents=True)
+    first, second = (tmp_path / FOLDER / name for name in ("2026-11-26T03.json", "2026-11-26T04.json"))
+    second.write_text('{"because": "bias", "reweigh": "gender"}')
+    first.write_text('{"because": "drift", "models": ["activation"]}')
     assert [signal for _, signal in waiting(tmp_path)] == [
         Signal(because="drift", models=("activation",)),
         Signal(because="bias", reweigh="gender"),
