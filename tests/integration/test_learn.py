@@ -59,8 +59,9 @@ class Feed:
 
     def decide(self, request_id: str, *, at_us: int, seed: int) -> None:
         vector = dict(zip(FEATURES, np.random.default_rng(seed).poisson(5, len(FEATURES)).astype(float), strict=True))
+        models = {"activation": "of the learner's tests"}  # the log is shared: monitoring's tests count by version
         record = decision_record(
-            request_id=request_id, user_id=request_id, features=vector, decided_at=to_datetime(at_us)
+            request_id=request_id, user_id=request_id, features=vector, decided_at=to_datetime(at_us), models=models
         )
         self.out.send(DECISIONS, key=request_id, value=self.writers[DECISIONS].encode(record))
 
@@ -70,7 +71,7 @@ class Feed:
     def pass_time(self) -> None:
         """Both topics have been written up to now, in every partition."""
         now_us = SystemClock().now_us()
-        idle = decision_record(decided_at=to_datetime(now_us), features={}, rung="rules")
+        idle = decision_record(decided_at=to_datetime(now_us), features={}, models={}, rung="rules")
         for topic, record in ((DECISIONS, idle), (ENRICHED, enriched("nobody", None, now_us))):
             for partition in range(self.partitions[topic]):
                 value = self.writers[topic].encode(record)
