@@ -126,6 +126,15 @@ def not_worse_gate(found: Comparison) -> Verdict:
     return _verdict("not worse than champion", found.low, -WORSE_BY, passed=found.low > -WORSE_BY, text=text)
 
 
+def no_comparison(model: str, champion: str, why: str) -> Verdict:
+    """The refusal when a champion cannot be compared with, and the way out."""
+    text = (
+        f"there is no comparing with champion {champion}: {why}. To go on without it: firstmile rollback {model}, or "
+        "remove the alias champion in the MLflow UI"
+    )
+    return Verdict("not worse than champion", False, math.nan, -WORSE_BY, text)
+
+
 def gap_gate(model: str, challenger: Mapping[int, Figures], champion: Mapping[int, Figures]) -> Verdict:
     """Whether no gap between groups of an audited attribute grew by more than GAP_GROWTH, on any judged day.
 

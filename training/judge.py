@@ -7,13 +7,23 @@ import numpy as np
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
+from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
 from firstmile.oulad import day_start_us
 from training.bootstrap import difference_low
 from training.dataset import TrainingSet
 from training.examine import examine
 from training.figures import figures_of
-from training.gates import Comparison, Verdict, cost_gate, ece_gate, first_gate, gap_gate, not_worse_gate
+from training.gates import (
+    Comparison,
+    Verdict,
+    cost_gate,
+    ece_gate,
+    first_gate,
+    gap_gate,
+    no_comparison,
+    not_worse_gate,
+)
 from training.models import Fitter
 from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
@@ -48,10 +58,7 @@ class Judged:
 
 
 def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
-    """All verdicts on a version, logged with its run as gates.json.
-
-    Raises DataError when the version's or the champion's papers are not there.
-    """
+    """All verdicts on a version, logged with its run as gates.json. Raises DataError when the version is not there."""
     challenger = read_version(client, model, version)
     judge = challenger.tags.get("judged_by", "")
     figures = figures_of(challenger.metrics, judge)
@@ -61,9 +68,12 @@ def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
     name = aliases(client, model).get(CHAMPION)
     against = None if name in (None, version) else name
     if against is not None:
-        champion = read_version(client, model, against)
-        verdicts.append(not_worse_gate(compare(client, challenger, champion)))
-        verdicts.append(gap_gate(model, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
+        try:
+            champion = read_version(client, model, against)
+            verdicts.append(not_worse_gate(compare(client, challenger, champion)))
+            verdicts.append(gap_gate(model, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
+        except DataError as error:  # a refusal, so that training is not lost with the old champion's papers
+            verdicts.append(no_comparison(model, against, str(error)))
     return _logged(client, challenger, Judged(model, version, judge, against, verdicts))
 
 

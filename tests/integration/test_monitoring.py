@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def send(settings: Settings, records: list[Any], *raw: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Planted:
+def planted(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     """A champion of its own, and decisions like its training set but for quizzes, opened three times as often."""
     settings = stack.model_copy(update={"home": tmp_path_factory.mktemp("monitoring")})
     rng = np.random.default_rng(5)
@@ -75,7 +76,8 @@ def planted(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Plante
     records = decision_records(lists, decided, models={MODEL: version})
     other = [decision_record(rung="rules", models={}, features={}, predictions={}, reasons=["cold_start"])]
     send(settings, [*records, *records[:10], *other], b"no record")
-    return Planted(settings, lab, version)
+    yield Planted(settings, lab, version)
+    lab.withdraw(MODEL)  # it has no papers of training to be compared by
 
 
 def firstmile(settings: Settings, *words: str) -> list[Any]:

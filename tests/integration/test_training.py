@@ -41,7 +41,7 @@ from training.again import made_of
 from training.dataset import vectors
 from training.evaluate_oulad import evaluate_oulad
 from training.figures import metric_name
-from training.judge import compare
+from training.judge import compare, judge_version
 from training.labels import Labelled, label
 from training.models import class_scores
 from training.plan import Plan
@@ -353,6 +353,18 @@ def test_a_refused_version_leaves_every_alias_and_a_record(trained: Trained, bad
     found = client.get_model_version("activation", version)
     assert found.tags["gate"] == "refused"
     assert json.loads(Path(client.download_artifacts(found.run_id, f"gates/promote-{version}.json")).read_text())
+
+
+def test_a_champion_whose_papers_are_lost_refuses_the_comparison_and_says_the_way_out(trained: Trained) -> None:
+    client, challenger = trained.client, trained.result["models"]["activation"]["version"]
+    client.set_registered_model_alias("activation", CHAMPION, version_with(client, "activation", **GOOD))
+    try:
+        verdict = judge_version(client, "activation", challenger).verdicts[-1]
+    finally:
+        client.delete_registered_model_alias("activation", CHAMPION)
+    assert (verdict.gate, verdict.passed) == ("not worse than champion", False)
+    assert "MLflow did not give training_users.parquet" in verdict.reason
+    assert "firstmile rollback activation" in verdict.reason
 
 
 def test_retraining_moves_challenger_only_through_the_gates_and_notes_what_reweighing_did(
