@@ -22,7 +22,8 @@ from firstmile.local.ports import free_ports
 from firstmile.local.process import Program
 from firstmile.local.stack import Stack
 from firstmile.names import STREAM_TOPICS, USER_ACTIONS
-from firstmile.settings import ROOT, Part, Settings, as_environment
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Part, Settings, as_environment
 from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 

@@ -25,7 +25,8 @@ from feature_repo.content_standing import Standing
 from feature_repo.store import apply
 from firstmile import oulad
 from firstmile.names import FORMATS, STAGES
-from firstmile.settings import ROOT, Settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings
 from pipelines.backfill import backfill_oulad
 from pipelines.backfill_content import backfill_content
 from training.ranker import Ranker

@@ -16,7 +16,7 @@ from feature_repo.fields import ACTIVITY
 from feature_repo.online_store import connect, feature_field
 from feature_repo.store import apply
 from firstmile import oulad
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 from pipelines.backfill import backfill_oulad
 
 USER_VIEWS = ["user_activity", "user_profile", "user_context"]

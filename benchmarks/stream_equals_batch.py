@@ -29,7 +29,8 @@ from firstmile.local.ports import free_ports
 from firstmile.local.process import die_with_parent
 from firstmile.local.stack import Stack
 from firstmile.names import STREAM_TOPICS
-from firstmile.settings import LocalSettings, Settings, as_environment
+from firstmile.setting_sections import LocalSettings
+from firstmile.settings import Settings, as_environment
 
 PARTS = ("kafka", "kafka_controller", "registry", "registry_management", "redis", "mlflow")
 INSTANTS_US = (1_365_000_000_000_000, 1_390_000_000_000_000, 1_413_100_000_000_000)

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import lab
 from benchmarks.machine import facts
-from firstmile.settings import ROOT, Settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings
 from training.child import environment, verb
 
 DATA = ROOT / "data" / "oulad"

@@ -30,7 +30,8 @@ from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import DataError
 from firstmile.names import CONTEXT, FAMILIES
-from firstmile.settings import ROOT, Settings, load_settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, load_settings
 from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import backfill_lake, grouped
 from pipelines.clean import CleanEvents, clean, read_mapping

@@ -12,7 +12,8 @@ import uvicorn
 from firstmile.cli import console
 from firstmile.clock import SystemClock
 from firstmile.errors import DependencyError
-from firstmile.settings import CollectorSettings, Settings, load_settings
+from firstmile.setting_sections import CollectorSettings
+from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
 from pipelines.collector_app import Collector, build_app
 from pipelines.delivery import Delivery

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from firstmile.clock import Clock
 from firstmile.errors import DependencyError
 from firstmile.names import USER_ACTIONS
-from firstmile.settings import CollectorSettings
+from firstmile.setting_sections import CollectorSettings
 from firstmile.wire import RecordWriter
 from pipelines.call_fields import CallError, object_of
 from pipelines.collector_requests import RefusedError, batch_calls, read_body

@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 
 from firstmile.errors import FirstmileError
-from firstmile.settings import CollectorSettings
+from firstmile.setting_sections import CollectorSettings
 from pipelines.call_fields import CallError
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from firstmile.settings import ServingSettings
+from firstmile.setting_sections import ServingSettings
 
 PREFIX: Final = "/api"
 ROUTE: Final = "/personalization"

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from firstmile.settings import ServingSettings
+from firstmile.setting_sections import ServingSettings
 from serving.address import PREFIX, ROUTE
 from serving.limits import RateLimit
 from serving.requests import RefusalError, json_response, parse

@@ -15,7 +15,7 @@ from firstmile.errors import unknown_name
 from firstmile.names import FORMATS, SKILL_LEVELS
 from firstmile.oulad import content_format
 from firstmile.oulad_columns import read_columns
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 
 CONTENT: Final = Path(__file__).with_name("content.yaml")
 GENERAL: Final = ""

@@ -9,7 +9,8 @@ import typer
 
 from firstmile.cli import emit
 from firstmile.errors import DataError, DependencyError
-from firstmile.settings import ServingSettings, load_settings
+from firstmile.setting_sections import ServingSettings
+from firstmile.settings import load_settings
 from serving.address import PREFIX, ROUTE, base_address
 
 TIMEOUT_S = 5.0

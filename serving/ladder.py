@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
 from firstmile.names import MODELS, OPTIONAL
-from firstmile.settings import ServingSettings
+from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision
 from serving.cache import LastGood
 from serving.experiments import assign

@@ -12,7 +12,8 @@ from typing import Any
 
 from firstmile.cli import console
 from firstmile.errors import ConflictError
-from firstmile.settings import ServingSettings, Settings, load_settings
+from firstmile.setting_sections import ServingSettings
+from firstmile.settings import Settings, load_settings
 from serving.address import PREFIX, ROUTE, base_address
 
 POLL_S = 0.2

@@ -15,7 +15,7 @@ from feature_repo.distinct import Distinct, content_hash
 from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import FixedClock
 from firstmile.names import CLASSES, MODELS
-from firstmile.settings import ServingSettings
+from firstmile.setting_sections import ServingSettings
 from serving.catalogue import Catalogue, load_catalogue
 from serving.ladder import Ladder
 from serving.models import ScoringModel, prepare

@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.cli import console
 from firstmile.names import RANKER
-from firstmile.settings import TrainingSettings
+from firstmile.setting_sections import TrainingSettings
 from training.gates import all_passed
 from training.judge import gate_table, judge_version
 from training.plan import PLAIN, Plan

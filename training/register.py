@@ -26,7 +26,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from feature_repo.services import service_name
 from firstmile.calibration import FILE
 from firstmile.names import CHALLENGER
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 from training.baselines import baselines_of
 from training.dataset import TrainingSet
 from training.examine import Answers

@@ -18,7 +18,8 @@ from apscheduler.triggers.cron import CronTrigger
 from firstmile.cli import console, emit
 from firstmile.clock import Clock, SystemClock, to_datetime
 from firstmile.errors import GateError, SettingsError, UsageError
-from firstmile.settings import ROOT, Settings, load_settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
 from training.alone import alone
 from training.child import environment, verb

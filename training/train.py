@@ -18,7 +18,8 @@ from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import UsageError
 from firstmile.names import MODELS, RANKER, TRAINED
-from firstmile.settings import ROOT, Settings, load_settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, load_settings
 from training.again import made_of
 from training.dataset import training_set, vectors
 from training.history import choose, has_content_statistics, history_ends_us, refuse_future, whole

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 
 from firstmile.cli import console
-from firstmile.settings import TrainingSettings
+from firstmile.setting_sections import TrainingSettings
 from training.card import model_card
 from training.cost import cost_of
 from training.dataset import TrainingSet

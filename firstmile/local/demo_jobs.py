@@ -13,7 +13,8 @@ from firstmile.local.part import log_file
 from firstmile.local.process import Probe, Program
 from firstmile.local.stack import parts_of
 from firstmile.names import MODELS, OPTIONAL
-from firstmile.settings import ROOT, Settings, as_environment
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, as_environment
 
 DATA = ROOT / "data" / "oulad"
 

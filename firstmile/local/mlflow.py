@@ -9,7 +9,8 @@ from firstmile.local.http import http_problem
 from firstmile.local.part import EmbeddedPart, data_folder, log_file
 from firstmile.local.ports import LOOPBACK
 from firstmile.local.process import Program
-from firstmile.settings import ROOT, Settings
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings
 
 ENV_FILE = ROOT / "mlflow" / "server.env"
 

@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import CONTEXT, PROFILES, STREAM_TOPICS, SYSTEM_LOGS, USER_ACTIONS
-from firstmile.settings import CollectorSettings, KafkaSettings, Settings, as_environment
+from firstmile.setting_sections import CollectorSettings, KafkaSettings
+from firstmile.settings import Settings, as_environment
 
 KEY = "test-write-key"
 

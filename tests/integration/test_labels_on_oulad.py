@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from firstmile.oulad import OuladTables, read, user_id
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 from training.labels import label, skill_level
 from training.tasks import TASKS
 

@@ -26,7 +26,8 @@ from firstmile import oulad
 from firstmile.local.process import die_with_parent
 from firstmile.names import MODELS
 from firstmile.oulad import day_end_us
-from firstmile.settings import ROOT, OfflineSettings, Settings, as_environment
+from firstmile.setting_sections import ROOT, OfflineSettings
+from firstmile.settings import Settings, as_environment
 from pipelines.backfill import backfill_oulad
 
 pytestmark = pytest.mark.timeout(900)  # Java starts more than once: minutes on a busy machine

@@ -12,7 +12,8 @@ from kafka_reading import end_offsets, records_since
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError, DependencyError
 from firstmile.names import AUDIT_ATTRIBUTES, PROFILES, STREAM_TOPICS
-from firstmile.settings import KafkaSettings, Settings
+from firstmile.setting_sections import KafkaSettings
+from firstmile.settings import Settings
 from pipelines.profiles import import_profiles, read_crm, read_oulad
 
 DATA = Path(__file__).parents[2] / "data" / "oulad"

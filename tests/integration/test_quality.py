@@ -14,7 +14,8 @@ from quality_builder import P, training_set, write_history, write_lake
 from firstmile.clock import Clock, FixedClock
 from firstmile.errors import DataError, GateError
 from firstmile.oulad import day_start_us
-from firstmile.settings import Settings, TrainingSettings
+from firstmile.setting_sections import TrainingSettings
+from firstmile.settings import Settings
 from training.data_docs import DataDocs, Failure
 from training.dataset import TrainingSet
 from training.expectations import label_suite, set_suite, vector_suite

@@ -6,7 +6,7 @@ import pytest
 
 from firstmile.errors import DataError
 from firstmile.names import FORMATS
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 from serving.catalogue import OuladPages, oulad_content
 from training.ranking_labels import read_pages
 

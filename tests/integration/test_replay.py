@@ -12,7 +12,8 @@ from firstmile import oulad
 from firstmile.clock import MICROS_PER_S, FixedClock, to_us
 from firstmile.errors import DependencyError
 from firstmile.names import PROFILES, STREAM_TOPICS
-from firstmile.settings import KafkaSettings, RegistrySettings, Settings
+from firstmile.setting_sections import KafkaSettings, RegistrySettings
+from firstmile.settings import Settings
 from pipelines.oulad_events import oulad_events
 from pipelines.oulad_records import event_records
 from pipelines.replay import replay

@@ -28,7 +28,8 @@ from firstmile.clock import SystemClock, to_us
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import DECISIONS, MODELS
-from firstmile.settings import ROOT, Settings, as_environment
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, as_environment
 from pipelines.topics import ensure_topics
 from serving.address import PREFIX, ROUTE, base_address
 

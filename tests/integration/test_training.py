@@ -29,7 +29,8 @@ from firstmile.calibration import FILE, read_calibration
 from firstmile.errors import DataError, DependencyError, GateError, UsageError
 from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION, CLASSES, MODELS, PREVIOUS
 from firstmile.oulad import OuladTables, day_end_us, day_start_us
-from firstmile.settings import ROOT, Settings, as_environment
+from firstmile.setting_sections import ROOT
+from firstmile.settings import Settings, as_environment
 from pipelines.backfill import backfill_oulad
 from pipelines.clean import clean, read_mapping
 from pipelines.history import activity_history

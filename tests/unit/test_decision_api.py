@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving_builder import Row, Rows, ladder
 
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
-from firstmile.settings import ServingSettings
+from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
 from serving.decisions import DecisionLog
 from serving.limits import RateLimit

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 from online_builder import FEATURES, opened, shown, state
 
-from firstmile.settings import LearningSettings, Settings
+from firstmile.setting_sections import LearningSettings
+from firstmile.settings import Settings
 from training.learn import bounds_of, describe, recipe_of, summary
 from training.online_join import Example
 from training.online_metrics import LearnMetrics

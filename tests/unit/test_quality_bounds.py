@@ -10,7 +10,7 @@ from quality_builder import P, training_set
 from feature_repo.services import model_features
 from firstmile.errors import DataError
 from firstmile.names import MODELS
-from firstmile.settings import TrainingSettings
+from firstmile.setting_sections import TrainingSettings
 from training.expectations import label_suite, set_suite, vector_suite
 from training.quality_bounds import read_bounds
 from training.quality_last import beside_last, figures_of, read_last, write_last

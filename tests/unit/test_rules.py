@@ -10,7 +10,7 @@ import pytest
 
 from firstmile import oulad
 from firstmile.errors import DataError
-from firstmile.settings import ROOT
+from firstmile.setting_sections import ROOT
 from pipelines.bots import is_bot
 from pipelines.oulad_events import oulad_events
 from pipelines.rules import REASONS, Rules, read_rules
