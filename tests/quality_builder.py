@@ -58,7 +58,7 @@ def training_set(model: str = "activation", *, n_users: int = 100, share: float 
         x, users["label"].to_numpy(np.int64), np.full(len(users), 0.5), student, users["presentation"].to_numpy(str)
     )
     counts = {day: {"rows": n_users, "left_out:no row in the history": 0} for day in days}
-    return TrainingSet(model, features, users, rows, counts)
+    return TrainingSet(model, features, users, rows, counts, task)
 
 
 def write_history(home: Path, *, n_users: int = 60, to_day: int = 30, drop: str | None = None, name: str = "a") -> Path:

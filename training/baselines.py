@@ -9,7 +9,6 @@ import numpy as np
 from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, class_shares, column_sign
 from training.split import BoolArray, FloatArray, IntArray
-from training.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def baselines_of(data: TrainingSet, train: BoolArray | None = None) -> Baselines
     """The baselines of the chosen rows of a set, all of them by default."""
     rows = data.rows if train is None else data.rows.where(train)
     day = data.users["day"].to_numpy(np.int64) if train is None else data.users["day"].to_numpy(np.int64)[train]
-    n_classes = len(TASKS[data.model].classes)
+    n_classes = len(data.task.classes)
     shares = {
         int(d): class_shares(rows.y[day == d], rows.weight[day == d], n_classes).tolist()
         for d in np.unique(data.users["day"].to_numpy(np.int64))

@@ -9,7 +9,6 @@ from training.figures import Figures
 from training.findings import Findings
 from training.models import Fitted
 from training.plan import Plan
-from training.tasks import TASKS
 
 QUESTIONS: Final = {
     "activation": "Will the learner hand in the first tutor-marked assessment and reach a score of 40?",
@@ -17,9 +16,11 @@ QUESTIONS: Final = {
     "skill_level": "Is the mean of the learner's marks below 60 (beginner), to 80 (intermediate) or above (advanced)?",
     "preference": "Which format of content will the learner click most in the days N+1 … 2N?",
 }
-LIMITS: Final = """\
+OULAD_LIMITS: Final = """\
 - Learned from one distance-learning university, 2013 and 2014; the time of day is invented and is not a feature.
 - When a mark was known is invented too: {delay} days after the hand-in.
+"""
+LIMITS: Final = """\
 - Younger onboardings than day {first} were not learned from: rules answer there.
 - For choosing what to show first. Not for marking, admitting, pricing or excluding anybody.
 - The probability is of what happens without a change of what is shown; it is no effect of showing something."""
@@ -34,13 +35,15 @@ def model_card(
 ) -> str:
     """Markdown for people."""
     weighing = f"; every group of {plan.reweigh} and label weighs evenly" if plan.reweigh else ""
-    said, task = data.description(), TASKS[data.model]
-    limits = LIMITS.format(delay=marking_delay_days, first=min(task.snapshot_days))
+    said, task = data.description(), data.task
+    known = "" if task.question else OULAD_LIMITS.format(delay=marking_delay_days)
+    limits = known + LIMITS.format(first=min(task.snapshot_days))
     sections = {
-        f"Model card: {data.model}": f"{QUESTIONS[data.model]} Classes: {', '.join(task.classes)}.",
+        f"Model card: {data.model}": f"{task.question or QUESTIONS[data.model]} Classes: {', '.join(task.classes)}.",
         "Data": f"{said['n_users']} learners of {', '.join(said['presentations'])}, {said['n_rows']} rows at the ends "
         f"of days {', '.join(map(str, task.snapshot_days))}, {said['from']} to {said['to']}. Labels known until "
-        f"{iso(data.trained_until_us())}. {len(data.features)} features of activity and study history. {CITATION}",
+        f"{iso(data.trained_until_us())}. {len(data.features)} features of activity and study history."
+        + ("" if task.question else f" {CITATION}"),
         "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}"
         f"{weighing}. Why it was made: {plan.because}.",
         f"Figures ({judged_by}, learners not seen)": _figures(findings, judged_by),

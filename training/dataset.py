@@ -14,12 +14,12 @@ import pandas as pd
 
 from feature_repo.services import model_features, service_name
 from feature_repo.sources import EVENT_TIMESTAMP
-from firstmile.clock import iso
+from firstmile.clock import MICROS_PER_DAY, iso
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
-from firstmile.oulad import day_end_us
 from training.labels import Labelled
 from training.models import Rows
+from training.tasks import TASKS, Task
 
 KEYS = ["user_id", "now_us"]
 PASSED_THROUGH = (EVENT_TIMESTAMP, "activity")
@@ -37,6 +37,8 @@ class TrainingSet:
         What the booster sees, columns in the order of `features`.
     counts
         Per day: the population, and who was left out of it and why.
+    task
+        What is asked, and when.
     """
 
     model: str
@@ -44,6 +46,7 @@ class TrainingSet:
     users: pd.DataFrame
     rows: Rows
     counts: dict[int, dict[str, int]]
+    task: Task
 
     def description(self) -> dict[str, Any]:
         """Row and user counts, time range, and a hash that changes when any row, label or feature does."""
@@ -63,8 +66,8 @@ class TrainingSet:
 
     def trained_until_us(self) -> int:
         """The last instant any label of the set looked at."""
-        pairs = self.users[["presentation", "until_day"]].drop_duplicates().itertuples(index=False)
-        return max(day_end_us(str(p), int(d)) for p, d in pairs)
+        ahead_us = (self.users["until_day"] - self.users["day"]) * MICROS_PER_DAY
+        return int((self.users["now_us"] + ahead_us).max())
 
 
 def snapshots(labelled: Sequence[Labelled]) -> pd.DataFrame:
@@ -73,13 +76,9 @@ def snapshots(labelled: Sequence[Labelled]) -> pd.DataFrame:
     Both times are the last microsecond of day N: a row counts from the moment it was known (`received_at`), so what
     happened before but was received after is not seen.
     """
-    columns = ["user_id", "presentation", "day"]
-    rows = pd.concat([each.rows[columns] for each in labelled]).drop_duplicates(ignore_index=True)
-    pairs = rows[["presentation", "day"]].drop_duplicates()
-    ends = {(p, d): day_end_us(str(p), int(d)) for p, d in pairs.itertuples(index=False)}
-    rows["now_us"] = [ends[pair] for pair in zip(rows["presentation"], rows["day"], strict=True)]
+    rows = pd.concat([each.rows[KEYS] for each in labelled]).drop_duplicates(ignore_index=True)
     rows[EVENT_TIMESTAMP] = pd.to_datetime(rows["now_us"], unit="us", utc=True)
-    return rows[["user_id", "now_us", EVENT_TIMESTAMP]]
+    return rows
 
 
 def vectors(store: Any, labelled: Mapping[str, Labelled]) -> dict[str, pd.DataFrame]:
@@ -136,19 +135,19 @@ def check_columns(columns: Sequence[str], features: Sequence[str]) -> None:
         )
 
 
-def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame) -> TrainingSet:
+def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame, task: Task | None = None) -> TrainingSet:
     """Labels beside vectors; a user's rows share a weight of 1, so a learner seen six times counts once.
 
     Labelled users without a vector are left out, and counted.
 
     vectors
         As `retrieve` gives them; rows of other models' users may be among them.
+    task
+        None: the model's own of tasks.py.
 
     Raises DataError when nobody is left to learn from.
     """
     users = labelled.rows.copy()
-    pairs = users[["presentation", "day"]].itertuples(index=False)
-    users["now_us"] = np.array([day_end_us(str(p), int(d)) for p, d in pairs], dtype=np.int64)
     is_known = pd.MultiIndex.from_frame(users[KEYS]).isin(vectors.index)
     counts = {
         day: {**found, "left_out:no row in the history": int((~is_known & (users["day"] == day)).sum())}
@@ -166,4 +165,4 @@ def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame) -> Train
         users["id_student"].to_numpy(np.int64),
         users["presentation"].to_numpy(str),
     )
-    return TrainingSet(model, tuple(vectors.columns), users, rows, counts)
+    return TrainingSet(model, tuple(vectors.columns), users, rows, counts, task or TASKS[model])

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from training.labels import NOT_JUDGED
 from training.quality_bounds import Bounds, Range, Types
-from training.tasks import TASKS
+from training.tasks import TASKS, Task
 
 USER_TYPES: Final = {
     "user_id": "object",
@@ -105,9 +105,8 @@ def vector_suite(features: Sequence[str], bounds: Bounds) -> Suite:
     return suite
 
 
-def label_suite(model: str) -> Suite:
+def label_suite(task: Task) -> Suite:
     """Of a set's users and their weights: labels in the task's classes, at the task's days, each user and day once."""
-    task = TASKS[model]
     types = [
         Expectation("expect_column_values_to_be_of_type", {"column": name, "type_": kind})
         for name, kind in USER_TYPES.items()

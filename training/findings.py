@@ -13,7 +13,7 @@ from training.examine import Answers
 from training.figures import DayFigures
 from training.slices import Slices, gap_figures, slices
 from training.split import Examination, FloatArray, judged_by
-from training.tasks import TASKS
+from training.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,13 @@ class Findings:
     groups: Mapping[int, Slices]
 
 
-def judge_of(model: str, examination: Examination) -> str:
+def judge_of(task: Task, examination: Examination) -> str:
     """The name of the figures the gates look at.
 
-    >>> judge_of("activation", "later_start"), judge_of("skill_level", "later_start")
+    >>> judge_of(TASKS["activation"], "later_start"), judge_of(TASKS["skill_level"], "later_start")
     ('later_start', 'later_start_later_marks')
     """
-    form = TASKS[model].judged_form
-    return f"{examination}_{form}" if form else examination
+    return f"{examination}_{task.judged_form}" if task.judged_form else examination
 
 
 def find(data: TrainingSet, answers: Mapping[Examination, Answers], *, audit: pd.DataFrame, seed: int) -> Findings:
@@ -45,14 +44,14 @@ def find(data: TrainingSet, answers: Mapping[Examination, Answers], *, audit: pd
     figures: dict[str, DayFigures] = {}
     for name, said in answers.items():
         figures[name] = _figures(data, said, said.p, "label", seed)
-        judged = judge_of(data.model, name)
+        judged = judge_of(data.task, name)
         if judged != name:
             figures[judged] = _figures(data, said, said.p, "judged_label", seed)
         for view, p in said.without.items():
             figures[f"{judged}_without_{view}"] = _figures(data, said, p, "judged_label", None)
     examination = judged_by(sorted(set(data.users["presentation"])))
     groups = _groups(data, answers[examination], audit, seed)
-    judge = judge_of(data.model, examination)
+    judge = judge_of(data.task, examination)
     for day, found in gap_figures(groups).items():
         figures[judge].setdefault(day, {}).update(found)
     return Findings(figures, groups)
@@ -83,7 +82,7 @@ def _groups(data: TrainingSet, said: Answers, audit: pd.DataFrame, seed: int) ->
     users = data.users.iloc[said.rows]
     label, day = users["judged_label"].to_numpy(np.int64), users["day"].to_numpy(np.int64)
     result = {}
-    for at in TASKS[data.model].evaluated_days:
+    for at in data.task.evaluated_days:
         rows = (day == at) & (label >= 0)
         if rows.any():
             result[at] = slices(

@@ -7,12 +7,11 @@ worse than it and no wider gap between groups of people.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from training.figures import Figures, mean_over_days
-from training.tasks import TASKS
 
 AUC_TOLERANCE: Final = 0.02
 """How far below one column still counts as not worse: about one standard error of an AUC on a start of this size."""
@@ -60,9 +59,8 @@ class Verdict:
     reason: str
 
 
-def first_gate(model: str, figures: Mapping[int, Figures]) -> list[Verdict]:
-    """Both verdicts on a version by its figures per day."""
-    days = TASKS[model].evaluated_days
+def first_gate(days: Sequence[int], figures: Mapping[int, Figures]) -> list[Verdict]:
+    """Both verdicts on a version by its figures per day, on the days its task is judged on."""
     named = ", ".join(map(str, days))
 
     def mean(name: str) -> float:
@@ -88,9 +86,8 @@ def first_gate(model: str, figures: Mapping[int, Figures]) -> list[Verdict]:
     ]
 
 
-def ece_gate(model: str, figures: Mapping[int, Figures]) -> Verdict:
+def ece_gate(days: Sequence[int], figures: Mapping[int, Figures]) -> Verdict:
     """Whether the probabilities are near enough to what came true."""
-    days = TASKS[model].evaluated_days
     found = mean_over_days(figures, "ece", days)
     text = f"expected calibration error {found:.4f}, at most {ECE_BOUND}; mean of days {', '.join(map(str, days))}"
     return _verdict("calibrated", found, ECE_BOUND, passed=found <= ECE_BOUND, text=text)
@@ -135,12 +132,11 @@ def no_comparison(model: str, champion: str, why: str) -> Verdict:
     return Verdict("not worse than champion", False, math.nan, -WORSE_BY, text)
 
 
-def gap_gate(model: str, challenger: Mapping[int, Figures], champion: Mapping[int, Figures]) -> Verdict:
+def gap_gate(days: Sequence[int], challenger: Mapping[int, Figures], champion: Mapping[int, Figures]) -> Verdict:
     """Whether no gap between groups of an audited attribute grew by more than GAP_GROWTH, on any judged day.
 
     A champion of which no gap is known, its groups too small or its training older than this gate, holds nobody up.
     """
-    days = TASKS[model].evaluated_days
     if not any(name.startswith("gap_") for day in days for name in champion.get(day, {})):
         text = "no gap of the champion is known, so none can have grown"
         return Verdict("gaps do not grow", True, math.nan, GAP_GROWTH, text)

@@ -7,9 +7,9 @@ import numpy as np
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
+from firstmile.clock import MICROS_PER_DAY
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
-from firstmile.oulad import day_start_us
 from training.bootstrap import difference_low
 from training.dataset import TrainingSet
 from training.examine import examine
@@ -27,7 +27,6 @@ from training.gates import (
 from training.models import Fitter
 from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
-from training.tasks import TASKS
 from training.tracking import aliases
 from training.versions import Version, read_examined, read_fitted, read_set, read_students, read_version
 
@@ -64,14 +63,15 @@ def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
     figures = figures_of(challenger.metrics, judge)
     if model == RANKER:
         return _logged(client, challenger, Judged(model, version, judge, None, ranker_gate(figures)))
-    verdicts = [*first_gate(model, figures), ece_gate(model, figures), *cost_gate(challenger.metrics)]
+    days = challenger.task.evaluated_days
+    verdicts = [*first_gate(days, figures), ece_gate(days, figures), *cost_gate(challenger.metrics)]
     name = aliases(client, model).get(CHAMPION)
     against = None if name in (None, version) else name
     if against is not None:
         try:
             champion = read_version(client, model, against)
             verdicts.append(not_worse_gate(compare(client, challenger, champion)))
-            verdicts.append(gap_gate(model, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
+            verdicts.append(gap_gate(days, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
         except DataError as error:  # a refusal, so that training is not lost with the old champion's papers
             verdicts.append(no_comparison(model, against, str(error)))
     return _logged(client, challenger, Judged(model, version, judge, against, verdicts))
@@ -92,8 +92,8 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
     rows, p = read_examined(client, challenger)
     users = data.users.iloc[rows]
     kept = users["judged_label"].to_numpy(np.int64) >= 0
-    kept &= users["day"].isin(TASKS[data.model].evaluated_days).to_numpy(bool)
-    began_us = users["presentation"].map({n: day_start_us(n, 0) for n in set(users["presentation"])}).to_numpy(np.int64)
+    kept &= users["day"].isin(data.task.evaluated_days).to_numpy(bool)
+    began_us = (users["now_us"] + 1 - (users["day"] + 1) * MICROS_PER_DAY).to_numpy(np.int64)
     if (began_us > champion.trained_until_us).all():
         kept &= ~users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
         starts = ", ".join(sorted(set(users["presentation"])))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from firstmile.errors import DataError, unknown_name
-from firstmile.oulad import OuladTables
+from firstmile.oulad import OuladTables, day_end_us
 from training.labels_preference import preference
 from training.population import Counts, Users, course_ends, labelled, leave_out, population
 from training.tasks import TASKS
@@ -36,7 +36,7 @@ class Labelled:
     rows
         Columns user_id, presentation, id_student, day, label (index into the task's classes), judged_label (what the
         gates judge by, NOT_JUDGED without one: for skill_level its second form, else the label), until_day (the day
-        at whose end the label is known).
+        at whose end the label is known), now_us (the last microsecond of `day`).
     counts
         Per day: `population`, `rows`, and `left_out:<why>` or `<what>` for what needed a decision.
     """
@@ -65,6 +65,9 @@ def label(
     parts = {day: _at(model, tables, day, marking_delay_days) for day in chosen}
     frames = [rows.assign(day=day)[_COLUMNS] for day, (rows, _) in parts.items()]
     rows = pd.concat(frames, ignore_index=True).sort_values(["user_id", "day"], ignore_index=True)
+    ends = {(p, day): day_end_us(p, day) for p in set(rows["presentation"]) for day in parts}
+    at = [ends[pair] for pair in zip(rows["presentation"], rows["day"], strict=True)]
+    rows["now_us"] = np.array(at, np.int64)
     return Labelled(rows, {day: counts for day, (_, counts) in parts.items()})
 
 

@@ -16,7 +16,6 @@ from training.examine import Answers
 from training.findings import Findings
 from training.models import Fitted
 from training.split import FloatArray, IntArray
-from training.tasks import TASKS
 
 N_SHOWN: Final = 15
 """Features in the picture of importance."""
@@ -28,9 +27,9 @@ def draw_all(folder: Path, data: TrainingSet, fitted: Fitted, answers: Answers, 
     """calibration.png, roc.png, importance.png and groups.png of the judged examination's evaluated days."""
     users = data.users.iloc[answers.rows]
     kept = (users["judged_label"] >= 0).to_numpy(bool)
-    kept &= users["day"].isin(TASKS[data.model].evaluated_days).to_numpy(bool)
+    kept &= users["day"].isin(data.task.evaluated_days).to_numpy(bool)
     y, p = users["judged_label"].to_numpy(np.int64)[kept], answers.p[kept]
-    classes = TASKS[data.model].classes
+    classes = data.task.classes
     _save(folder / "calibration.png", lambda ax: _calibration(ax, y, p, classes))
     _save(folder / "roc.png", lambda ax: _roc(ax, y, p, classes))
     _save(folder / "importance.png", lambda ax: _importance(ax, data, fitted))

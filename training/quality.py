@@ -103,7 +103,7 @@ class QualityGate:
             suite = vector_suite(model_features(models[0]), self._bounds)
             suites["vectors_" + "_".join(models)] = (suite, vector_frame({m: sets[m] for m in models}))
         for model, data in sets.items():
-            suites[f"labels_{model}"] = (label_suite(model), label_frame(data))
+            suites[f"labels_{model}"] = (label_suite(data.task), label_frame(data))
         if sets:  # the ranker alone has none of this shape
             figures = beside_last(set_figures(sets), self._last)
             suites["sets"] = (set_suite(list(sets), self._bounds), self._noted(figures))

@@ -126,7 +126,8 @@ def ranking_set(store: Any, tables: OuladTables, data: Path, *, days: Sequence[i
 
 
 def _asked(cells: Mapping[tuple[str, int], Openings]) -> Labelled:
-    return Labelled(pd.concat([opened.users.assign(day=day) for (_, day), opened in cells.items()]))
+    instants = ((opened.users, day_end_us(*at)) for at, opened in cells.items())
+    return Labelled(pd.concat([users.assign(now_us=now_us) for users, now_us in instants]))
 
 
 def _cell(

@@ -37,7 +37,6 @@ from training.masking import MASKED_SHARE
 from training.models import Fitted, Fitter
 from training.plan import PLAIN, Plan
 from training.plots import draw_all
-from training.tasks import TASKS
 
 TRAINING_SET, TRAINING_USERS, EXAMINED = "training_set.parquet", "training_users.parquet", "examined.parquet"
 """Vectors and answers; whose they are and their labels, in the same order; the judged examination. Only the first is
@@ -133,7 +132,7 @@ def reference_table(candidate: Candidate) -> pa.Table:
 
     One column per feature, then `prediction`, or `prediction:<class>` with more than two classes. No user ids.
     """
-    data, task = candidate.data, TASKS[candidate.data.model]
+    data, task = candidate.data, candidate.data.task
     columns: dict[str, Any] = {name: data.rows.x[:, i] for i, name in enumerate(data.features)}
     answers = candidate.fitted.probabilities(data.rows.x)
     if len(task.classes) == 2:
@@ -154,7 +153,7 @@ def gated_without(candidate: Candidate) -> list[str]:
     found = candidate.findings.figures
     prefix = f"{candidate.judged_by}_without_"
     views = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
-    return [v for v in views if all_passed(first_gate(candidate.data.model, found[prefix + v]))]
+    return [v for v in views if all_passed(first_gate(candidate.data.task.evaluated_days, found[prefix + v]))]
 
 
 def commit() -> str:
@@ -189,7 +188,8 @@ def _params(candidate: Candidate) -> list[Param]:
         "masked_share": MASKED_SHARE,
         "reweighed": candidate.plan.reweigh or "",
         "n_features": len(candidate.data.features),
-        "snapshot_days": ",".join(map(str, TASKS[candidate.data.model].snapshot_days)),
+        "snapshot_days": ",".join(map(str, candidate.data.task.snapshot_days)),
+        "evaluated_days": ",".join(map(str, candidate.data.task.evaluated_days)),
         "fitted_on": "all rows of the set; the metrics are of students held out of it, see judged_by",
     }
     return [Param(name, str(value)) for name, value in values.items()]
@@ -199,7 +199,7 @@ def _tags(candidate: Candidate) -> list[RunTag]:
     values = {
         "feature_service": service_name(candidate.data.model),
         "trained_until_us": candidate.data.trained_until_us(),
-        "min_onboarding_days": min(TASKS[candidate.data.model].snapshot_days),
+        "min_onboarding_days": min(candidate.data.task.snapshot_days),
         "judged_by": candidate.judged_by,
         "gated_without": ",".join(gated_without(candidate)),
         "git_commit": commit(),

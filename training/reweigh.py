@@ -4,7 +4,7 @@ Source: F. Kamiran, T. Calders, "Data preprocessing techniques for classificatio
 Information Systems 33 (2012), section 5.3: w(group, label) = P(group) · P(label) / P(group, label).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from training.dataset import TrainingSet
 from training.figures import Figures, mean_over_days
 from training.slices import UNKNOWN
 from training.split import FloatArray, IntArray, TextArray
-from training.tasks import TASKS
 
 COMPARED: Final = ("auc", "log_loss", "ece")
 
@@ -55,10 +54,9 @@ def factors(group: TextArray, y: IntArray, weight: FloatArray) -> FloatArray:
 
 
 def effect(
-    model: str, attribute: str, before: Mapping[int, Figures], after: Mapping[int, Figures]
+    days: Sequence[int], attribute: str, before: Mapping[int, Figures], after: Mapping[int, Figures]
 ) -> dict[str, dict[str, float]]:
     """Figures without and with reweighing: the attribute's gaps, AUC, log loss, calibration; means over judged days."""
-    days = TASKS[model].evaluated_days
     gaps = sorted({n for found in before.values() for n in found if n.startswith("gap_") and n.endswith(attribute)})
     return {
         name: {"before": mean_over_days(before, name, days), "after": mean_over_days(after, name, days)}
@@ -66,11 +64,9 @@ def effect(
     }
 
 
-def effect_table(model: str, attribute: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
+def effect_table(model: str, days: Sequence[int], attribute: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
     """For people."""
-    title = (
-        f"{model}, reweighed by {attribute} × label; mean of days {', '.join(map(str, TASKS[model].evaluated_days))}"
-    )
+    title = f"{model}, reweighed by {attribute} × label; mean of days {', '.join(map(str, days))}"
     table = Table(title=title, title_justify="left")
     for heading in ("figure", "before", "after"):
         table.add_column(heading)

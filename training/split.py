@@ -18,6 +18,7 @@ What is registered is fitted once more on everything chosen, so its own figures 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, Literal
 
 import numpy as np
@@ -61,8 +62,17 @@ def latest_starts(presentations: Sequence[str]) -> list[str]:
     >>> latest_starts(["AAA_2013J", "BBB_2013B"])
     ['AAA_2013J']
     """
-    last = max(start_date(p) for p in presentations)
-    return sorted(p for p in set(presentations) if start_date(p) == last)
+    last = max(begins_on(p) for p in presentations)
+    return sorted(p for p in set(presentations) if begins_on(p) == last)
+
+
+def begins_on(start: str) -> date:
+    """Day 0 of a presentation, or of a product's cohort: these are named after it (see cohorts.py), and all of one course.
+
+    >>> begins_on("2026-09-14") > begins_on("AAA_2014J")
+    True
+    """
+    return date.fromisoformat(start) if start[:1].isdigit() else start_date(start)
 
 
 def judged_by(presentations: Sequence[str]) -> Examination:

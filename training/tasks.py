@@ -17,6 +17,8 @@ class Task:
         With two classes: the probability from which the answer counts as yes.
     activity_says
         With two classes: 1 when more activity can only speak for yes, -1 when only against it.
+    question
+        In words, where a labels file asks it; empty: card.py has the words.
     """
 
     classes: tuple[str, ...]
@@ -25,6 +27,7 @@ class Task:
     judged_form: str = ""
     threshold: float = 0.5
     activity_says: int = 0
+    question: str = ""
 
 
 # activation stops before day 19, when the assessment is due: past it only late hand-ins are left, another question.

@@ -23,7 +23,6 @@ from training.register import Candidate, point_challenger, register
 from training.reweigh import effect, effect_table, reweighed
 from training.split import Examination, judged_by
 from training.steps import step
-from training.tasks import TASKS
 
 
 def train_task(
@@ -45,14 +44,15 @@ def train_task(
     started, model = time.monotonic(), data.model
     fitter = Fitter(model, data.features, settings.seed)
     examination = judged_by(sorted(set(data.users["presentation"])))
-    judge = judge_of(model, examination)
+    judge = judge_of(data.task, examination)
     before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
     if plan.reweigh:
         data = reweighed(data, audit, plan.reweigh)
     with step(f"train: {model}: examinations over {len(data.users)} rows"):
         answers = examine(data, fitter, threads=settings.threads)
         findings = find(data, answers, audit=audit, seed=fitter.seed)
-    mitigation = effect(model, plan.reweigh, before, findings.figures[judge]) if plan.reweigh else {}
+    after, days = findings.figures[judge], data.task.evaluated_days
+    mitigation = effect(days, plan.reweigh, before, after) if plan.reweigh else {}
     with step(f"train: {model}: fit on all"):
         fitted = fitter.refit(data.rows)
     delay_days = settings.marking_delay_days
@@ -67,7 +67,7 @@ def train_task(
         judged = judge_version(client, model, registered.version)
     console.print(gate_table(judged))
     if plan.reweigh:
-        console.print(effect_table(model, plan.reweigh, mitigation))
+        console.print(effect_table(model, days, plan.reweigh, mitigation))
     alias = point_challenger(client, model, registered.version, all_passed(judged.verdicts) or not plan.is_gated)
     return {
         **asdict(registered),
@@ -89,7 +89,7 @@ def _plain(data: TrainingSet, fitter: Fitter, judge: str, *, audit: pd.DataFrame
 
 
 def _said(data: TrainingSet, findings: Findings, fitted: Fitted) -> dict[str, Any]:
-    days = TASKS[data.model].evaluated_days
+    days = data.task.evaluated_days
     return {
         "metrics": {
             name: {str(day): by_day[day] for day in days if day in by_day} for name, by_day in findings.figures.items()

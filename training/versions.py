@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow.xgboost
@@ -18,6 +18,7 @@ from training.dataset import TrainingSet
 from training.models import Fitted, Rows
 from training.register import BASELINES, EXAMINED, TRAINING_SET, TRAINING_USERS
 from training.split import FloatArray, IntArray
+from training.tasks import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Version:
     def trained_until_us(self) -> int:
         """The last instant its labels looked at."""
         return int(self.tags.get("trained_until_us", 0))
+
+    @property
+    def task(self) -> Task:
+        """What it was asked: the model's own of tasks.py, on the days its run names."""
+        names = ("snapshot_days", "evaluated_days")
+        said = {name: self.params[name] for name in names if name in self.params}
+        return replace(TASKS[self.model], **{name: tuple(map(int, days.split(","))) for name, days in said.items()})
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Version:
@@ -69,7 +77,7 @@ def read_set(client: MlflowClient, version: Version) -> TrainingSet:
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
     label, student = users["label"].to_numpy(np.int64), users["id_student"].to_numpy(np.int64)
     rows = Rows(x, label, weight, student, users["presentation"].to_numpy(str))
-    return TrainingSet(version.model, features, users, rows, {})
+    return TrainingSet(version.model, features, users, rows, {}, version.task)
 
 
 def read_examined(client: MlflowClient, version: Version) -> tuple[IntArray, FloatArray]:

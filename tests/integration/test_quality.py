@@ -23,6 +23,7 @@ from training.quality import N_KEPT, QualityGate
 from training.quality_bounds import read_bounds
 from training.quality_last import beside_last, figures_of
 from training.quality_sets import label_frame, set_figures
+from training.tasks import TASKS
 
 NOW_US = day_start_us("AAA_2014J", 400)
 HOUR_US = 3_600_000_000
@@ -139,7 +140,7 @@ def test_labels_that_are_no_labels_are_shown(
     tmp_path: Path, plant: Callable[[TrainingSet], pd.DataFrame], expectation: str, column: str
 ) -> None:
     frame = plant(training_set("activation"))
-    (found,) = DataDocs(tmp_path).run("labels", label_suite("activation"), frame)
+    (found,) = DataDocs(tmp_path).run("labels", label_suite(TASKS["activation"]), frame)
     assert (found.expectation, found.column) == (expectation, column)
 
 

@@ -217,7 +217,7 @@ def test_what_was_not_known_at_the_snapshot_changes_no_vector(trained: Trained) 
     users = {name: f"{P}-{9_000_000 + i}" for i, name in enumerate(plants)}
     add_history(trained.settings, pd.concat([clone(busiest, users[name], plants[name]) for name in plants]))
     rows = pd.DataFrame(
-        [(u, P, day) for u in users.values() for day in (7, 14)], columns=["user_id", "presentation", "day"]
+        [(u, day_end_us(P, day)) for u in users.values() for day in (7, 14)], columns=["user_id", "now_us"]
     )
     found = vectors(feature_store(trained.settings), {"activation": Labelled(rows)})["activation"]
     at_7 = {name: found.loc[(users[name], now_us)].to_dict() for name in plants}

@@ -23,6 +23,7 @@ def labelled(*rows: tuple[int, int, int]) -> Labelled:
     frame = pd.DataFrame(rows, columns=["id_student", "day", "label"])
     frame["user_id"] = [f"{P}-{s}" for s in frame["id_student"]]
     known = frame.assign(presentation=P, judged_label=frame["label"], until_day=frame["day"] + 14)
+    known["now_us"] = [day_end_us(P, day) for day in known["day"]]
     return Labelled(known, {7: Counter(rows=len(rows))})
 
 

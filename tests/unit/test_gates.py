@@ -22,18 +22,20 @@ from training.gates import (
 )
 from training.tasks import TASKS
 
+DAYS = TASKS["activation"].evaluated_days
+
 
 def figures(**changed: float) -> dict[int, Figures]:
     base = {"auc": 0.8, "auc_one_column": 0.75, "log_loss": 0.3, "log_loss_majority": 0.5}
-    return {day: {**base, **changed} for day in TASKS["activation"].evaluated_days}
+    return {day: {**base, **changed} for day in DAYS}
 
 
 def passed(by_day: dict[int, Figures]) -> list[bool]:
-    return [v.passed for v in first_gate("activation", by_day)]
+    return [v.passed for v in first_gate(DAYS, by_day)]
 
 
 def test_a_good_model_passes_and_every_reason_gives_both_numbers() -> None:
-    verdicts = first_gate("activation", figures())
+    verdicts = first_gate(DAYS, figures())
     assert all_passed(verdicts)
     assert [("0.3000" in v.reason, "0.5000" in v.reason) for v in verdicts[:1]] == [(True, True)]
     assert [("0.8000" in v.reason, "0.7500" in v.reason) for v in verdicts[1:]] == [(True, True)]
@@ -65,7 +67,7 @@ def test_a_missing_or_undefined_figure_refuses(missing: float | None) -> None:
         del by_day[7]["auc"]
     else:
         by_day[7]["auc"] = missing
-    verdicts = first_gate("activation", by_day)
+    verdicts = first_gate(DAYS, by_day)
     assert [v.passed for v in verdicts] == [True, False]
     assert "missing or undefined" in verdicts[1].reason
 
@@ -83,7 +85,7 @@ def test_figures_survive_the_names_they_are_logged_under() -> None:
 
 @pytest.mark.parametrize(("ece", "expected"), [(ECE_BOUND - 1e-6, True), (ECE_BOUND + 1e-6, False), (math.nan, False)])
 def test_probabilities_must_mean_what_they_say(ece: float, expected: bool) -> None:
-    assert ece_gate("activation", figures(ece=ece)).passed is expected
+    assert ece_gate(DAYS, figures(ece=ece)).passed is expected
 
 
 @pytest.mark.parametrize(
@@ -117,14 +119,14 @@ def test_one_gap_that_grows_too_far_on_one_day_refuses_and_is_named(after: float
     before = figures(gap_tpr_gender=0.2, gap_fpr_region=0.1)
     now = figures(gap_tpr_gender=0.2, gap_fpr_region=0.1)
     now[7]["gap_tpr_gender"] = after
-    verdict = gap_gate("activation", now, before)
+    verdict = gap_gate(DAYS, now, before)
     assert verdict.passed is expected
     assert expected or "tpr_gender on day 7 grew most, 0.200 to 0.300" in verdict.reason
 
 
 def test_a_challenger_that_measured_no_gap_is_refused_but_a_champion_that_did_not_holds_nobody_up() -> None:
     measured = figures(gap_tpr_gender=0.2)
-    assert not gap_gate("activation", figures(), measured).passed
-    verdict = gap_gate("activation", measured, figures())
+    assert not gap_gate(DAYS, figures(), measured).passed
+    verdict = gap_gate(DAYS, measured, figures())
     assert verdict.passed
     assert "no gap of the champion is known" in verdict.reason

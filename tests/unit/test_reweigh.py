@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from firstmile.errors import UsageError
 from training.reweigh import check_attribute, effect, factors
+from training.tasks import TASKS
 
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.floats(0.1, 10)), min_size=1, max_size=60)
 
@@ -32,7 +33,7 @@ def test_the_effect_names_gaps_of_the_attribute_alone_beside_what_they_cost() ->
         one = {"gap_tpr_gender": gap, "gap_tpr_region": 0.5, "auc": auc, "log_loss": 0.3, "ece": 0.02}
         return dict.fromkeys((7, 14, 28), one)
 
-    found = effect("disengagement", "gender", figures(0.2, 0.8), figures(0.1, 0.7))
+    found = effect(TASKS["disengagement"].evaluated_days, "gender", figures(0.2, 0.8), figures(0.1, 0.7))
     assert list(found) == ["gap_tpr_gender", "auc", "log_loss", "ece"]
     assert found["gap_tpr_gender"] == pytest.approx({"before": 0.2, "after": 0.1})
     assert found["auc"] == pytest.approx({"before": 0.8, "after": 0.7})
