@@ -130,11 +130,17 @@ class TrainingSettings(Section):
     marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
     retrain_cron: str = Field("0 3 * * sun", description="of `retrain --watch`, UTC: minute hour day month weekday")
     quality: Path = Field(ROOT / "training" / "quality.yaml", description="what data must hold to be learned from")
+    labels: str = Field("", description="what labels mean for a product; empty: OULAD's, see training/labels.yaml")
 
     @field_validator("quality")
     @classmethod
     def _absolute(cls, file: Path) -> Path:
         return file.expanduser().absolute()
+
+    @field_validator("labels")
+    @classmethod
+    def _absolute_if_any(cls, file: str) -> str:
+        return str(Path(file).expanduser().absolute()) if file else ""
 
 
 class LearningSettings(Section):

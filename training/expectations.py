@@ -50,10 +50,14 @@ def column_suite(types: Types, *, exactly: bool) -> Suite:
     return [table, *cells]
 
 
-def history_suite(bounds: Bounds) -> Suite:
-    """Of a frame of `history_figures`: enough, whole, each row once, up to the last snapshot day."""
+def history_suite(bounds: Bounds, *, grows: bool = False) -> Suite:
+    """Of a frame of `history_figures`: enough, whole, each row once, up to the last snapshot day.
+
+    grows
+        Whether it is of users who still come, so that many times the last run's rows are no fault.
+    """
     return [
-        *_volume(bounds),
+        *_volume(bounds, grows=grows),
         _between("n_without_row", (0, 0)),
         _between("n_twice", (0, 0)),
         _between("least_bytes", bounds.history.row_bytes),
@@ -129,10 +133,14 @@ def label_suite(task: Task) -> Suite:
     ]
 
 
-def set_suite(models: Sequence[str], bounds: Bounds) -> Suite:
-    """Of a frame of `set_figures` beside the last run's: enough of each presentation, labelled as it should be."""
+def set_suite(models: Sequence[str], bounds: Bounds, *, grows: bool = False) -> Suite:
+    """Of a frame of `set_figures` beside the last run's: enough of each presentation, labelled as it should be.
+
+    grows
+        As of `history_suite`.
+    """
     change = bounds.labels.max_change
-    suite = [*_volume(bounds), _at_most("without_history", bounds.labels.max_without_history)]
+    suite = [*_volume(bounds, grows=grows), _at_most("without_history", bounds.labels.max_without_history)]
     for model in models:
         for name in TASKS[model].classes:
             suite.append(_between(f"share_{model}_{name}", bounds.labels.of_class(model, name)))
@@ -140,12 +148,11 @@ def set_suite(models: Sequence[str], bounds: Bounds) -> Suite:
     return suite
 
 
-def _volume(bounds: Bounds) -> Suite:
-    least = {"column": "n_users", "min_value": bounds.volume.min_users}
-    return [
-        Expectation("expect_column_values_to_be_between", least),
-        _between("times_last", bounds.volume.against_last),
-    ]
+def _volume(bounds: Bounds, *, grows: bool) -> Suite:
+    least, most = bounds.volume.against_last
+    users = {"column": "n_users", "min_value": bounds.volume.min_users}
+    rows = {"column": "times_last", "min_value": least, **({} if grows else {"max_value": most})}
+    return [Expectation("expect_column_values_to_be_between", each) for each in (users, rows)]
 
 
 def _between(column: str, allowed: Range) -> Expectation:

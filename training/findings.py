@@ -13,7 +13,7 @@ from training.examine import Answers
 from training.figures import DayFigures
 from training.slices import Slices, gap_figures, slices
 from training.split import Examination, FloatArray, judged_by
-from training.tasks import TASKS, Task
+from training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Findings:
 def judge_of(task: Task, examination: Examination) -> str:
     """The name of the figures the gates look at.
 
+    >>> from training.tasks import TASKS
     >>> judge_of(TASKS["activation"], "later_start"), judge_of(TASKS["skill_level"], "later_start")
     ('later_start', 'later_start_later_marks')
     """

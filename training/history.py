@@ -14,12 +14,17 @@ from firstmile.errors import DataError
 from firstmile.oulad import day_start_us
 from firstmile.settings import Settings
 from training.labels import Labelled
+from training.quality_files import PRESENTATION, ask
 
 REMEDY = "run `firstmile backfill oulad --data DIR` first"
 
 MANIFEST = "oulad.json"
 """What the backfill notes beside the history: the days it was asked for, per presentation."""
 
+_PRODUCT_END = f"""
+SELECT max(epoch_us(event_timestamp)) AS end_us FROM read_parquet($1, union_by_name = true)
+WHERE NOT regexp_matches(user_id, '{PRESENTATION}')
+"""
 _USER = re.compile(r"([A-Z]+_\d{4}[BJ])-\d+")
 
 
@@ -40,6 +45,20 @@ def history_ends_us(settings: Settings) -> dict[str, int]:
         if match:  # other products' users have no presentation and no OULAD label
             ends[match[1]] = max(end_us, ends.get(match[1], end_us))
     return ends
+
+
+def product_history_ends_us(settings: Settings) -> int:
+    """Time of the last row in the offline history of users who are not OULAD's learners, µs.
+
+    Raises DataError when there is none.
+    """
+    files = sorted((settings.history / ACTIVITY).glob("*.parquet"))
+    found = ask(_PRODUCT_END, files)["end_us"] if files else None
+    if found is None or found.isna().all():
+        raise DataError(
+            f"{settings.history / ACTIVITY} has no row of a product's user to learn from; run `firstmile backfill lake`"
+        )
+    return int(found.iloc[0])
 
 
 def whole(settings: Settings) -> set[str]:

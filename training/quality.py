@@ -8,6 +8,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -27,9 +28,10 @@ from training.expectations import (
     set_suite,
     vector_suite,
 )
-from training.quality_bounds import read_bounds
+from training.labels_file import read_labels
+from training.quality_bounds import product_bounds, read_bounds
 from training.quality_files import column_types
-from training.quality_history import history_figures, history_files
+from training.quality_history import history_figures, history_files, product_history_figures
 from training.quality_lake import LakeFiles, file_figures, lake_figures, lake_files
 from training.quality_last import Kept, beside_last, figures_of, read_last, write_last
 from training.quality_sets import Sets, groups, label_frame, set_figures, vector_frame
@@ -60,6 +62,10 @@ class QualityGate:
 
         self.folder = settings.home / "quality"
         self._settings, self._bounds = settings, read_bounds(settings.training.quality)
+        self._is_product = bool(settings.training.labels)
+        if self._is_product:
+            _, file = read_labels(Path(settings.training.labels))
+            self._bounds = product_bounds(self._bounds, {m: spec.shares for m, spec in file.specs().items()})
         self._last = read_last(self.folder / LAST)
         self._figures: Kept = {}
         self._now_us = (clock or SystemClock()).now_us()
@@ -68,7 +74,7 @@ class QualityGate:
         self._lake = LakeFiles({}, [], 0)
 
     def check_sources(self, presentations: Sequence[str], *, last_day: int) -> None:
-        """The history of these presentations, and the lake if there is one.
+        """The history of these presentations, or with labels of a product of its users; and the lake if there is one.
 
         last_day
             The last day a snapshot is taken.
@@ -85,8 +91,12 @@ class QualityGate:
             columns = column_types(self._lake.there)
             suites["columns_lake"] = (column_suite(bounds.lake.columns, exactly=False), columns)
         self._run(suites)  # first: without its columns there is nothing to sum up
-        history = beside_last(history_figures(settings, presentations, last_day=last_day), self._last)
-        suites = {"history": (history_suite(bounds), self._noted(history))}
+        if self._is_product:
+            history = product_history_figures(settings)
+        else:
+            history = history_figures(settings, presentations, last_day=last_day)
+        history = beside_last(history, self._last)
+        suites = {"history": (history_suite(bounds, grows=self._is_product), self._noted(history))}
         if self._lake.noted:
             lake = beside_last(lake_figures(self._lake, now_us=self._now_us), self._last)
             suites["lake_files"] = (file_suite(bounds), file_figures(self._lake))
@@ -105,8 +115,8 @@ class QualityGate:
         for model, data in sets.items():
             suites[f"labels_{model}"] = (label_suite(data.task), label_frame(data))
         if sets:  # the ranker alone has none of this shape
-            figures = beside_last(set_figures(sets), self._last)
-            suites["sets"] = (set_suite(list(sets), self._bounds), self._noted(figures))
+            figures = beside_last(set_figures(sets, is_product=self._is_product), self._last)
+            suites["sets"] = (set_suite(list(sets), self._bounds, grows=self._is_product), self._noted(figures))
         self._run(suites)
         self._write_docs()
         write_last(self.folder / LAST, self._figures)

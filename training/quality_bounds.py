@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from feature_repo.fields import ACTIVITY, AUDIT, CONTENT, CONTEXT, PROFILE
+from feature_repo.fields import ACTIVITY, AUDIT, CONTENT, CONTEXT, PROFILE, PROFILE_NUMBERS
 from firstmile.documents import Document, read_document
 from firstmile.errors import DataError, unknown_name
 from training.tasks import TASKS
@@ -102,6 +102,17 @@ def read_bounds(path: Path) -> Bounds:
     bounds = document.parse(Bounds)
     _check_names(document, bounds)
     return bounds
+
+
+def product_bounds(bounds: Bounds, shares: Mapping[str, Mapping[str, Range]]) -> Bounds:
+    """The bounds for a product's users: shares of its own labels, and profiles that need not have OULAD's numbers.
+
+    shares
+        By model and class, in place of those of the file.
+    """
+    own = [bounds.of_feature(name).model_copy(update={"names": name, "max_missing": 1.0}) for name in PROFILE_NUMBERS]
+    labels = bounds.labels.model_copy(update={"shares": shares})
+    return bounds.model_copy(update={"features": (*own, *bounds.features), "labels": labels})
 
 
 def _check_names(document: Document, bounds: Bounds) -> None:

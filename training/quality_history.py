@@ -11,6 +11,9 @@ from firstmile.clock import MICROS_PER_DAY
 from firstmile.settings import Settings
 from training.quality_files import PRESENTATION, ask
 
+PRODUCT: Final = "of the product"
+"""What figures of a product's users are called."""
+
 _FIGURES: Final = f"""
 SELECT 'history ' || presentation AS "of",
        count(*) AS n_rows,
@@ -23,6 +26,17 @@ SELECT 'history ' || presentation AS "of",
 FROM (SELECT *, regexp_extract(user_id, '{PRESENTATION}', 1) AS presentation
       FROM read_parquet($1, union_by_name = true)) JOIN recorded USING (presentation)
 GROUP BY presentation
+"""
+_OF_PRODUCT: Final = f"""
+SELECT 'history {PRODUCT}' AS "of",
+       count(*) AS n_rows,
+       count(DISTINCT user_id) AS n_users,
+       count(*) - count(activity) AS n_without_row,
+       count(*) - count(DISTINCT hash(user_id, event_timestamp)) AS n_twice,
+       min(octet_length(activity)) AS least_bytes,
+       max(octet_length(activity)) AS most_bytes,
+       0.0 AS days_short
+FROM read_parquet($1, union_by_name = true) WHERE NOT regexp_matches(user_id, '{PRESENTATION}')
 """
 
 
@@ -44,3 +58,11 @@ def history_figures(settings: Settings, presentations: Sequence[str], *, last_da
     frame = found.set_index("of").reindex([f"history {p}" for p in presentations]).reset_index()
     frame["days_short"] = last_day - frame.pop("reached_us").astype("float64") / MICROS_PER_DAY
     return frame.fillna({"n_rows": 0, "n_users": 0, "days_short": last_day})
+
+
+def product_history_figures(settings: Settings) -> pd.DataFrame:
+    """The same figures in one row, of all users but OULAD's learners; it ends when it ends: later snapshots are none.
+
+    Raises DataError when a file cannot be read.
+    """
+    return ask(_OF_PRODUCT, history_files(settings, ACTIVITY))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from firstmile.errors import DataError
 from training.dataset import KEYS, TrainingSet
+from training.quality_history import PRODUCT
 from training.quality_last import SHARE
 from training.tasks import TASKS
 
@@ -43,21 +44,24 @@ def label_frame(data: TrainingSet) -> pd.DataFrame:
     return data.users.assign(weight=data.rows.weight)
 
 
-def set_figures(sets: Sets) -> pd.DataFrame:
+def set_figures(sets: Sets, *, is_product: bool = False) -> pd.DataFrame:
     """One row per model and presentation: of, n_rows, n_users, without_history, share_<model>_<class>.
+
+    Of a product one row per model: its cohorts are cut anew in every run, so there is nothing to compare them with.
 
     `without_history` is of the model's labelled users over all its presentations: the share that had no vector. Shares
     of another model's classes are missing.
     """
-    return pd.DataFrame([row for model, data in sets.items() for row in _rows(model, data)])
+    return pd.DataFrame([row for model, data in sets.items() for row in _rows(model, data, is_product)])
 
 
-def _rows(model: str, data: TrainingSet) -> list[dict[str, object]]:
+def _rows(model: str, data: TrainingSet, is_product: bool) -> list[dict[str, object]]:
     n_labelled = sum(counts.get("rows", 0) for counts in data.counts.values())
     n_unknown = sum(counts.get("left_out:no row in the history", 0) for counts in data.counts.values())
     classes = TASKS[model].classes
     rows: list[dict[str, object]] = []
-    for name, users in data.users.groupby("presentation", sort=True):
+    of_start = data.users.assign(presentation=PRODUCT) if is_product else data.users
+    for name, users in of_start.groupby("presentation", sort=True):
         labels = users["label"].to_numpy()
         shares = {f"{SHARE}{model}_{each}": float(np.mean(labels == i)) for i, each in enumerate(classes)}
         of = {"of": f"{model} {name}", "n_rows": len(users), "n_users": users["user_id"].nunique()}

@@ -7,9 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as ds
 
+from feature_repo.fields import AUDIT
+from feature_repo.sources import EVENT_TIMESTAMP
 from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.oulad import OuladTables
+from firstmile.settings import Settings
 from training.bootstrap import intervals
 from training.evaluate import quality
 from training.figures import DayFigures, Figures
@@ -30,6 +34,17 @@ def audit_of(tables: OuladTables) -> pd.DataFrame:
     """The audit attributes by user_id, missing as `unknown`."""
     frame: pd.DataFrame = tables.info.select(["user_id", *AUDIT_ATTRIBUTES]).to_pandas()
     return frame.set_index("user_id").fillna(UNKNOWN)
+
+
+def audit_of_history(settings: Settings) -> pd.DataFrame:
+    """The audit attributes by user_id as `firstmile profiles import` last had them; empty where it never ran."""
+    files = sorted((settings.history / AUDIT).glob("*.parquet"))
+    if not files:
+        return pd.DataFrame(columns=list(AUDIT_ATTRIBUTES), index=pd.Index([], name="user_id"), dtype=object)
+    columns = ["user_id", EVENT_TIMESTAMP, *AUDIT_ATTRIBUTES]
+    frame: pd.DataFrame = ds.dataset(files).to_table(columns=columns).sort_by(EVENT_TIMESTAMP).to_pandas()
+    newest = frame.drop_duplicates("user_id", keep="last").set_index("user_id")
+    return newest[list(AUDIT_ATTRIBUTES)].fillna(UNKNOWN)
 
 
 def slices(model: str, y: IntArray, p: FloatArray, *, users: pd.DataFrame, audit: pd.DataFrame, seed: int) -> Slices:

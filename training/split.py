@@ -67,7 +67,7 @@ def latest_starts(presentations: Sequence[str]) -> list[str]:
 
 
 def begins_on(start: str) -> date:
-    """Day 0 of a presentation, or of a product's cohort: these are named after it (see cohorts.py), and all of one course.
+    """Day 0 of a presentation, or of a product's cohort: these are all of one course, and named after it (cohorts.py).
 
     >>> begins_on("2026-09-14") > begins_on("AAA_2014J")
     True
