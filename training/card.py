@@ -1,11 +1,12 @@
 """The model card: what a version is, what it was seen to do and for whom, and what it must not be used for."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from firstmile.clock import iso
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.dataset import TrainingSet
-from training.figures import Figures
+from training.figures import DayFigures, Figures
 from training.findings import Findings
 from training.models import Fitted
 from training.plan import Plan
@@ -46,28 +47,26 @@ def model_card(
         + ("" if task.question else f" {CITATION}"),
         "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}"
         f"{weighing}. Why it was made: {plan.because}.",
-        f"Figures ({judged_by}, learners not seen)": _figures(findings, judged_by),
-        "Groups": _groups(findings),
+        f"Figures ({judged_by}, learners not seen)": figures_table(findings.figures[judged_by], SHOWN),
+        "Groups": groups_table(findings),
         "Limits": limits,
     }
-    return (
-        "\n\n".join(f"{'#' if i == 0 else '##'} {name}\n\n{text}" for i, (name, text) in enumerate(sections.items()))
-        + "\n"
-    )
+    return written(sections)
 
 
-def _figures(findings: Findings, judged_by: str) -> str:
-    rows = [[str(day), *(_cell(f, name) for name in SHOWN)] for day, f in findings.figures[judged_by].items()]
-    return f"In brackets 95 % by bootstrap over learners.\n\n{_table(['day', *SHOWN], rows)}"
+def written(sections: Mapping[str, str]) -> str:
+    """Markdown of a card: its sections by heading, the first one its title."""
+    texts = (f"{'#' if i == 0 else '##'} {name}\n\n{text}" for i, (name, text) in enumerate(sections.items()))
+    return "\n\n".join(texts) + "\n"
 
 
-def _cell(figures: Figures, name: str) -> str:
-    value = f"{figures[name]:.0f}" if name == "n" else f"{figures[name]:.3f}"
-    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
-    return value if low is None or high is None else f"{value} [{low:.3f}, {high:.3f}]"
+def figures_table(by_day: DayFigures, shown: Sequence[str]) -> str:
+    """The chosen figures of each day, with their intervals."""
+    rows = [[str(day), *(_cell(f, name) for name in shown)] for day, f in by_day.items()]
+    return f"In brackets 95 % by bootstrap over learners.\n\n{_table(['day', *shown], rows)}"
 
 
-def _groups(findings: Findings) -> str:
+def groups_table(findings: Findings) -> str:
     """Gaps between groups by day and attribute; which groups were too small to measure."""
     text = (
         f"Audited: {', '.join(AUDIT_ATTRIBUTES)}; none of them is a feature. Greatest minus least over the groups "
@@ -79,6 +78,12 @@ def _groups(findings: Findings) -> str:
             gaps = ", ".join(f"{name} {value:.3f}" for name, value in found["gaps"].items()) or "one group only"
             rows.append([str(day), attribute, gaps, _small(found["too_small"])])
     return f"{text}\n\n" + _table(["day", "attribute", "gaps", "too small to measure"], rows)
+
+
+def _cell(figures: Figures, name: str) -> str:
+    value = f"{figures[name]:.0f}" if name == "n" else f"{figures[name]:.3f}"
+    low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+    return value if low is None or high is None else f"{value} [{low:.3f}, {high:.3f}]"
 
 
 def _small(groups: dict[str, Any]) -> str:

@@ -1,22 +1,21 @@
-"""What an answer of a model costs: the time of one row, the bytes of the booster."""
+"""What an answer of a model costs: its time, the bytes of the booster."""
 
 import time
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
+import xgboost as xgb
 
-from training.models import Fitted
-from training.split import FloatArray
-
-N_ROWS: Final = 200
+N_ASKED: Final = 200
 
 
-def cost_of(fitted: Fitted, x: FloatArray) -> dict[str, float]:
-    """`latency_ms`: median over the first rows, asked one by one as serving does, on one thread; `size_bytes`."""
-    fitted.booster.set_param({"nthread": 1})
+def cost_of(booster: xgb.Booster, answer: Callable[[Any], Any], asked: Sequence[Any]) -> dict[str, float]:
+    """`latency_ms`: median over what is asked, one by one as serving does, on one thread; `size_bytes`."""
+    booster.set_param({"nthread": 1})
     took = []
-    for i in range(min(N_ROWS, len(x))):
+    for each in asked:
         started = time.perf_counter()
-        fitted.probabilities(x[i : i + 1])
+        answer(each)
         took.append((time.perf_counter() - started) * 1_000)
-    return {"latency_ms": float(np.median(took)), "size_bytes": float(len(fitted.booster.save_raw("ubj")))}
+    return {"latency_ms": float(np.median(took)), "size_bytes": float(len(booster.save_raw("ubj")))}

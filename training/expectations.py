@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES
 from training.labels import NOT_JUDGED
 from training.quality_bounds import Bounds, Range, Types
-from training.tasks import TASKS, Task
+from training.quality_ranking import GROUP_COLUMNS, LEAST, MISSING, MOST
+from training.tasks import RANKING, TASKS, Task
 
 USER_TYPES: Final = {
     "user_id": "object",
@@ -146,6 +148,47 @@ def set_suite(models: Sequence[str], bounds: Bounds, *, grows: bool = False) -> 
             suite.append(_between(f"share_{model}_{name}", bounds.labels.of_class(model, name)))
             suite.append(_between(f"change_{model}_{name}", (-change, change)))
     return suite
+
+
+def group_suite() -> Suite:
+    """Of the ranker's groups: each learner and day once, candidates to choose from, a label that looks ahead."""
+    counts = [_between(name, (0, MAX_CANDIDATES)) for name in ("n_candidates", "n_openings")]
+    return [
+        Expectation("expect_table_columns_to_match_ordered_list", {"column_list": list(GROUP_COLUMNS)}),
+        _never_missing("user_id"),
+        _one_of("day", list(RANKING.snapshot_days)),
+        Expectation("expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "until_day", "column_B": "day"}),
+        *counts,
+        Expectation(
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            {"column_A": "n_candidates", "column_B": "n_openings", "or_equal": True},
+        ),
+        Expectation("expect_compound_columns_to_be_unique", {"column_list": ["user_id", "day"]}),
+    ]
+
+
+def extreme_suite(bounds: Bounds) -> Suite:
+    """Of a frame of `extreme_frame`: every feature of the ranker within the bounds `ranking` has for it.
+
+    Raises DataError for a feature that no line fits.
+    """
+    suite: Suite = []
+    for name in RANKER_FEATURES:
+        of = bounds.of_ranker_feature(name)
+        suite.append(_at_most(MISSING + name, of.max_missing))
+        if of.between is not None:
+            suite += [_between(LEAST + name, of.between), _between(MOST + name, of.between)]
+    return suite
+
+
+def ranking_suite(bounds: Bounds) -> Suite:
+    """Of a frame of `ranking_figures` beside the last run's: enough groups, opened as they should be."""
+    return [
+        *_volume(bounds, grows=False),
+        _at_most("without_history", bounds.labels.max_without_history),
+        _between("opened_share", bounds.ranking.opened_share),
+        _at_most("lost_share", bounds.ranking.max_lost),
+    ]
 
 
 def _volume(bounds: Bounds, *, grows: bool) -> Suite:

@@ -18,20 +18,20 @@ AUC_TOLERANCE: Final = 0.02
 
 
 WORSE_BY: Final = 0.02
-"""How much AUC below the champion's is let pass, at the lower end of the interval: retraining moves it by as much."""
+"""How much AUC (or NDCG) below the champion's is let pass, at the interval's lower end: retraining moves it so far."""
 ECE_BOUND: Final = 0.1
 """A perfect model of 350 learners has 0.03 to 0.05 by chance alone, in ten bins."""
 GAP_GROWTH: Final = 0.1
 """A gap between groups of some 50 people moves by as much when other learners are examined."""
 LATENCY_BOUND_MS: Final = 5.0
-"""Of one row: four models are asked within the 60 ms that serving gives them, on cores that are shared."""
+"""Of one answer: the models are asked within the 60 ms that serving gives them, on cores that are shared."""
 SIZE_BOUND_BYTES: Final = 5_000_000
 """Ten times today's largest: a poll of serving downloads it between two requests."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Challenger − champion, AUC, on rows neither had learned from.
+    """Challenger − champion in one figure, on rows neither had learned from.
 
     how
         Which rows, and what stood for the champion.
@@ -42,6 +42,7 @@ class Comparison:
     difference: float
     low: float
     high: float
+    figure: str = "AUC"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def ece_gate(days: Sequence[int], figures: Mapping[int, Figures]) -> Verdict:
 
 
 def cost_gate(metrics: Mapping[str, float]) -> list[Verdict]:
-    """Whether one row is answered in time and the booster is small enough, by the run's metrics."""
+    """Whether an answer is given in time and the booster is small enough, by the run's metrics."""
     took, size = metrics.get("latency_ms", math.nan), metrics.get("size_bytes", math.nan)
     return [
         _verdict(
@@ -102,7 +103,7 @@ def cost_gate(metrics: Mapping[str, float]) -> list[Verdict]:
             took,
             LATENCY_BOUND_MS,
             passed=took <= LATENCY_BOUND_MS,
-            text=f"{took:.2f} ms for one row when it was trained, at most {LATENCY_BOUND_MS}",
+            text=f"{took:.2f} ms for one answer when it was trained, at most {LATENCY_BOUND_MS}",
         ),
         _verdict(
             "small enough",
@@ -117,8 +118,8 @@ def cost_gate(metrics: Mapping[str, float]) -> list[Verdict]:
 def not_worse_gate(found: Comparison) -> Verdict:
     """Whether the challenger is surely not more than WORSE_BY below the champion."""
     text = (
-        f"AUC {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] against champion {found.champion}, lower "
-        f"end above -{WORSE_BY} asked; {found.how}"
+        f"{found.figure} {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] against champion "
+        f"{found.champion}, lower end above -{WORSE_BY} asked; {found.how}"
     )
     return _verdict("not worse than champion", found.low, -WORSE_BY, passed=found.low > -WORSE_BY, text=text)
 

@@ -25,6 +25,7 @@ from training.gates import (
     not_worse_gate,
 )
 from training.models import Fitter
+from training.ranker_compare import compare_rankers
 from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
 from training.tracking import aliases
@@ -61,24 +62,21 @@ def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
     challenger = read_version(client, model, version)
     judge = challenger.tags.get("judged_by", "")
     figures = figures_of(challenger.metrics, judge)
-    if model == RANKER:
-        return _logged(client, challenger, Judged(model, version, judge, None, ranker_gate(figures)))
     days = challenger.task.evaluated_days
-    verdicts = [*first_gate(days, figures), ece_gate(days, figures), *cost_gate(challenger.metrics)]
+    own = ranker_gate(figures) if model == RANKER else [*first_gate(days, figures), ece_gate(days, figures)]
+    verdicts = [*own, *cost_gate(challenger.metrics)]
     name = aliases(client, model).get(CHAMPION)
     against = None if name in (None, version) else name
     if against is not None:
         try:
             champion = read_version(client, model, against)
-            verdicts.append(not_worse_gate(compare(client, challenger, champion)))
+            beside = compare_rankers if model == RANKER else compare
+            verdicts.append(not_worse_gate(beside(client, challenger, champion)))
             verdicts.append(gap_gate(days, figures, figures_of(champion.metrics, champion.tags.get("judged_by", ""))))
         except DataError as error:  # a refusal, so that training is not lost with the old champion's papers
             verdicts.append(no_comparison(model, against, str(error)))
-    return _logged(client, challenger, Judged(model, version, judge, against, verdicts))
-
-
-def _logged(client: MlflowClient, version: Version, judged: Judged) -> Judged:
-    client.log_dict(version.run_id, judged.document(), "gates.json")
+    judged = Judged(model, version, judge, against, verdicts)
+    client.log_dict(challenger.run_id, judged.document(), "gates.json")
     return judged
 
 

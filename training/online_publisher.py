@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from firstmile.errors import DependencyError
 from firstmile.settings import Settings
 from training.online_register import Offer, register_offer
-from training.register import Registered
+from training.papers import Registered
 from training.tracking import connect, experiment_id
 
 log = logging.getLogger(__name__)

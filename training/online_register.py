@@ -28,7 +28,7 @@ from firstmile.names import CHALLENGER, ONLINE_MODEL
 from training import online_scorer
 from training.figures import Figures
 from training.online_state import State
-from training.register import Registered, commit
+from training.papers import Registered, commit
 
 FEATURES_OF = "activation"
 """The model whose vector is learned from: all of them read the same."""

@@ -17,14 +17,18 @@ from feature_repo.services import model_features
 from firstmile.cli import console
 from firstmile.clock import Clock, SystemClock, to_datetime
 from firstmile.errors import GateError
+from firstmile.names import RANKER
 from firstmile.settings import Settings
 from training.expectations import (
     Suite,
     column_suite,
+    extreme_suite,
     file_suite,
+    group_suite,
     history_suite,
     label_suite,
     lake_suite,
+    ranking_suite,
     set_suite,
     vector_suite,
 )
@@ -34,7 +38,9 @@ from training.quality_files import column_types
 from training.quality_history import history_figures, history_files, product_history_figures
 from training.quality_lake import LakeFiles, file_figures, lake_figures, lake_files
 from training.quality_last import Kept, beside_last, figures_of, read_last, write_last
+from training.quality_ranking import extreme_frame, ranking_figures
 from training.quality_sets import Sets, groups, label_frame, set_figures, vector_frame
+from training.ranking_set import RankingSet
 
 Suites = dict[str, tuple[Suite, pd.DataFrame]]
 """By name: what is expected, and of what."""
@@ -103,8 +109,8 @@ class QualityGate:
             suites["lake"] = (lake_suite(bounds), self._noted(lake))
         self._run(suites)
 
-    def check_sets(self, sets: Sets) -> None:
-        """Training sets, by model; when they hold, this run's figures are what the next one is compared with.
+    def check_sets(self, sets: Sets, groups_of_ranker: RankingSet | None = None) -> None:
+        """Training sets, by model, and the ranker's; when they hold, the next run is compared with this one's figures.
 
         Raises GateError, or DataError when the bounds say nothing of a feature.
         """
@@ -114,6 +120,11 @@ class QualityGate:
             suites["vectors_" + "_".join(models)] = (suite, vector_frame({m: sets[m] for m in models}))
         for model, data in sets.items():
             suites[f"labels_{model}"] = (label_suite(data.task), label_frame(data))
+        if groups_of_ranker is not None:
+            figures = beside_last(ranking_figures(groups_of_ranker), self._last)
+            suites[f"groups_{RANKER}"] = (group_suite(), groups_of_ranker.groups)
+            suites[f"vectors_{RANKER}"] = (extreme_suite(self._bounds), extreme_frame(groups_of_ranker))
+            suites[f"sets_{RANKER}"] = (ranking_suite(self._bounds), self._noted(figures))
         if sets:  # the ranker alone has none of this shape
             figures = beside_last(set_figures(sets, is_product=self._is_product), self._last)
             suites["sets"] = (set_suite(list(sets), self._bounds, grows=self._is_product), self._noted(figures))

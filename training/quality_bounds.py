@@ -76,6 +76,14 @@ class LakeBounds(_Section):
     max_age_hours: float = Field(gt=0)
 
 
+class RankingBounds(_Section):
+    """Of the ranker's set: shares in a presentation, and its features."""
+
+    opened_share: Range
+    max_lost: Share
+    features: tuple[FeatureBounds, ...]
+
+
 class Bounds(_Section):
     """All of quality.yaml."""
 
@@ -84,16 +92,15 @@ class Bounds(_Section):
     volume: VolumeBounds
     history: HistoryBounds
     lake: LakeBounds
+    ranking: RankingBounds
 
     def of_feature(self, name: str) -> FeatureBounds:
         """The first line of `features` that fits. Raises DataError when none does."""
-        for line in self.features:
-            if fnmatchcase(name, line.names):
-                return line
-        raise DataError(
-            f"no pattern under `features` fits {name}; there are {', '.join(line.names for line in self.features)}. "
-            'Add a line for it, or {names: "*", max_missing: 1} as the last to let everything pass'
-        )
+        return _fitting(name, self.features, "features")
+
+    def of_ranker_feature(self, name: str) -> FeatureBounds:
+        """The first line of `ranking: features` that fits. Raises DataError when none does."""
+        return _fitting(name, self.ranking.features, "ranking: features")
 
 
 def read_bounds(path: Path) -> Bounds:
@@ -102,6 +109,16 @@ def read_bounds(path: Path) -> Bounds:
     bounds = document.parse(Bounds)
     _check_names(document, bounds)
     return bounds
+
+
+def _fitting(name: str, lines: tuple[FeatureBounds, ...], where: str) -> FeatureBounds:
+    for line in lines:
+        if fnmatchcase(name, line.names):
+            return line
+    raise DataError(
+        f"no pattern under `{where}` fits {name}; there are {', '.join(line.names for line in lines)}. "
+        'Add a line for it, or {names: "*", max_missing: 1} as the last to let everything pass'
+    )
 
 
 def product_bounds(bounds: Bounds, shares: Mapping[str, Mapping[str, Range]]) -> Bounds:

@@ -9,31 +9,48 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from feature_repo.content_features import RANKER_FEATURES
 from training.figures import DayFigures, Figures
+from training.findings import Findings
 from training.ndcg import interval, ndcg
 from training.ranker import BoolArray, Ranker
 from training.ranking_set import EVALUATED_DAYS, RankingSet
-from training.split import Examination, FloatArray, Split, held_out_students, later_start
+from training.slices import Slices, cut, gap_figures
+from training.split import Examination, FloatArray, Split, held_out_students, judged_by, later_start
 
 BASELINES: Final = ("popularity", "last_day")
+NDCG: Final = "ndcg_at_5"
 
 
-def examine_ranker(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[Examination, DayFigures]:
-    """Figures per examination and day, of students the ranker had not seen.
+def find_ranker(
+    data: RankingSet, scores: Mapping[Examination, FloatArray], audit: pd.DataFrame, *, seed: int
+) -> Findings:
+    """Figures per examination and day, and of groups of people in the judged one.
+
+    scores
+        As `examined_scores` gives them.
+    audit
+        Audit attributes by user_id.
+    """
+    figures = {name: day_figures(data, score, seed=seed) for name, score in scores.items()}
+    judge = judged_by(sorted(set(data.groups["presentation"])))
+    graded = grades(data, scores[judge])
+    groups = {day: _slices(graded[graded["day"] == day], audit, seed) for day in figures[judge]}
+    for day, found in gap_figures(groups).items():
+        figures[judge][day] |= found
+    return Findings(dict(figures), groups)
+
+
+def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[Examination, FloatArray]:
+    """What the ranker says per examination to every row it was examined on, shape (n_rows,); NaN to the others.
 
     `later_start` is missing when all chosen presentations start on one day.
 
     threads
         Fits running side by side.
     """
-    scores = examined_scores(data, ranker, threads=threads)
-    return {name: day_figures(data, score, seed=ranker.seed) for name, score in scores.items()}
-
-
-def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[Examination, FloatArray]:
-    """What the ranker says per examination to every row it was examined on, shape (n_rows,); NaN to the others."""
     presentation = data.groups["presentation"].to_numpy(str)
     student = data.groups["id_student"].to_numpy(np.int64)
     later = later_start(presentation, student)
@@ -50,40 +67,64 @@ def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[E
     return result
 
 
-def day_figures(data: RankingSet, score: FloatArray, *, seed: int) -> DayFigures:
-    """Figures by evaluated day of the groups that were scored.
+def scored(data: RankingSet, score: FloatArray) -> BoolArray:
+    """Groups that were scored on a day the gates look at, shape (n_groups,).
 
     score
         Shape (n_rows,): NaN for the rows of groups that are not examined.
     """
-    is_scored = np.zeros(len(data.groups), bool)
-    is_scored[data.group[~np.isnan(score)]] = True
-    part = data.where(is_scored)
+    found = np.zeros(len(data.groups), bool)
+    found[data.group[~np.isnan(score)]] = True
+    return found & data.groups["day"].isin(EVALUATED_DAYS).to_numpy(bool)
+
+
+def grades(data: RankingSet, score: FloatArray) -> pd.DataFrame:
+    """The scored groups with NDCG of the ranker and of each baseline; NaN where there was nothing to find."""
+    chosen = scored(data, score)
+    part = data.where(chosen)
     n_true = (part.groups["n_openings"] + part.groups["n_lost"]).to_numpy(np.int64)
     last_day = part.x[:, RANKER_FEATURES.index("popularity_1d")]
     orders = {
-        "": score[is_scored[data.group]],
-        "popularity": part.n_opened,
-        "last_day": np.where(np.isnan(last_day), 0.0, last_day),
+        NDCG: score[chosen[data.group]],
+        f"{NDCG}_popularity": part.n_opened,
+        f"{NDCG}_last_day": np.where(np.isnan(last_day), 0.0, last_day),
     }
-    found = {name: ndcg(order, part.y, part.group, n_true) for name, order in orders.items()}
-    day = part.groups["day"].to_numpy(np.int64)
-    return {at: _figures(part, found, day == at, seed=seed) for at in EVALUATED_DAYS if (day == at).any()}
+    return part.groups.assign(**{name: ndcg(order, part.y, part.group, n_true) for name, order in orders.items()})
 
 
-def _figures(data: RankingSet, found: Mapping[str, FloatArray], chosen: BoolArray, *, seed: int) -> Figures:
+def day_figures(data: RankingSet, score: FloatArray, *, seed: int) -> DayFigures:
+    """Figures by evaluated day of the groups that were scored; see `scored`."""
+    graded = grades(data, score)
+    days = sorted({*graded["day"].tolist()})
+    return {day: _figures(graded[graded["day"] == day], seed=seed) for day in days}
+
+
+def _figures(graded: pd.DataFrame, *, seed: int) -> Figures:
     """`ndcg_at_5`, `…_<baseline>` and the ranker's `gain_over_<baseline>`, each with its interval `_low`, `_high`."""
-    groups, has_any = data.groups[chosen], chosen & ~np.isnan(found[""])
-    student = data.groups["id_student"].to_numpy(np.int64)[has_any]
+    has_any = graded[graded[NDCG].notna()]
     out: Figures = {
-        "n": float(has_any.sum()),
-        "n_nothing_opened": float((chosen & ~has_any).sum()),
-        "n_openings": float(groups["n_openings"].sum()),
-        "n_lost": float(groups["n_lost"].sum()),
+        "n": float(len(has_any)),
+        "n_nothing_opened": float(len(graded) - len(has_any)),
+        "n_openings": float(graded["n_openings"].sum()),
+        "n_lost": float(graded["n_lost"].sum()),
     }
-    measured = {f"ndcg_at_5_{name}".rstrip("_"): values[has_any] for name, values in found.items()}
-    measured |= {f"gain_over_{name}": (found[""] - found[name])[has_any] for name in BASELINES}
+    own = has_any[NDCG].to_numpy(np.float64)
+    others = {name: has_any[f"{NDCG}_{name}"].to_numpy(np.float64) for name in BASELINES}
+    measured = {NDCG: own, **{f"{NDCG}_{name}": values for name, values in others.items()}}
+    measured |= {f"gain_over_{name}": own - values for name, values in others.items()}
+    student = has_any["id_student"].to_numpy(np.int64)
     for name, values in measured.items():
         out[name] = float(values.mean()) if len(values) else float("nan")
         out[f"{name}_low"], out[f"{name}_high"] = interval(values, student, seed=seed)
     return out
+
+
+def _slices(graded: pd.DataFrame, audit: pd.DataFrame, seed: int) -> Slices:
+    has_any = graded[graded[NDCG].notna()]
+    shown = ("n", NDCG, f"{NDCG}_low", f"{NDCG}_high", f"{NDCG}_popularity")
+
+    def measure(rows: BoolArray) -> Figures:
+        found = _figures(has_any[rows], seed=seed)
+        return {name: found[name] for name in shown}
+
+    return cut(has_any["user_id"].to_numpy(str), audit, measure)

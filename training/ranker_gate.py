@@ -1,4 +1,4 @@
-"""May this ranker become champion? Pure: figures in, verdicts with reasons out; see gates.py for the other models.
+"""May this ranker become champion? Pure: figures in, verdicts with reasons out; gates.py has those of all models.
 
 By the figures of the examination that `split.judged_by` names, averaged over the evaluated days: better than putting
 what was opened most so far first, and better than what was opened most on the last day. An order that knows nothing of

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from feature_repo.content_features import RANKER_FEATURES
-from firstmile.clock import iso
+from firstmile.clock import MICROS_PER_DAY, iso
 from firstmile.errors import DataError
 from firstmile.names import RANKER
 from firstmile.oulad import OuladTables, day_end_us
@@ -29,10 +29,11 @@ from training.ranking_labels import AHEAD_DAYS, Openings, openings, read_pages
 from training.ranking_offer import offered
 from training.ranking_reads import packed_rows, statistics
 from training.split import IntArray
+from training.tasks import RANKING
 
 MODEL: Final = RANKER
-SNAPSHOT_DAYS: Final = (0, 1, 3, 7, 14)
-EVALUATED_DAYS: Final = (7, 14)
+SNAPSHOT_DAYS: Final = RANKING.snapshot_days
+EVALUATED_DAYS: Final = RANKING.evaluated_days
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class RankingSet:
             self.counts,
         )
 
+    def columns(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The vectors by name of feature."""
+        return {name: self.x[:, i] for i, name in enumerate(RANKER_FEATURES)}
+
     def description(self) -> dict[str, Any]:
         """Row, group and user counts, time range, and a hash that changes when any group, label or feature does."""
         digest = hashlib.sha256("\n".join(RANKER_FEATURES).encode())
@@ -98,8 +103,8 @@ class RankingSet:
 
     def trained_until_us(self) -> int:
         """The last instant any label of the set looked at."""
-        pairs = self.groups[["presentation", "until_day"]].drop_duplicates().itertuples(index=False)
-        return max(day_end_us(str(p), int(d)) for p, d in pairs)
+        ahead_us = (self.groups["until_day"] - self.groups["day"]) * MICROS_PER_DAY
+        return int((self.groups["now_us"] + ahead_us).max())
 
 
 def ranking_set(store: Any, tables: OuladTables, data: Path, *, days: Sequence[int] = SNAPSHOT_DAYS) -> RankingSet:

@@ -3,6 +3,7 @@
 Audit attributes come from the tables at hand, never from a feature: they cut what was answered, they answer nothing.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +59,15 @@ def slices(model: str, y: IntArray, p: FloatArray, *, users: pd.DataFrame, audit
         As `audit_of` gives it.
     """
     ids, presentation = users["user_id"].to_numpy(str), users["presentation"].to_numpy(str)
+    return cut(ids, audit, lambda rows: _group(model, y[rows], p[rows], presentation[rows], ids[rows], seed))
+
+
+def cut(ids: TextArray, audit: pd.DataFrame, measure: Callable[[BoolArray], Figures]) -> Slices:
+    """Per attribute: what `measure` says of the rows of each group that is large enough, gaps, groups too small.
+
+    ids
+        Shape (n,): whose each row is; a user has one.
+    """
     result: Slices = {}
     for attribute in AUDIT_ATTRIBUTES:
         values = audit[attribute].reindex(ids).fillna(UNKNOWN).to_numpy(str)
@@ -67,20 +77,20 @@ def slices(model: str, y: IntArray, p: FloatArray, *, users: pd.DataFrame, audit
             if rows.sum() < MIN_GROUP:
                 small[value] = int(rows.sum())
                 continue
-            groups[value] = _group(model, y[rows], p[rows], presentation[rows], ids[rows], seed)
+            groups[value] = measure(rows)
         result[attribute] = {"groups": groups, "gaps": gaps(groups), "too_small": small}
     return result
 
 
 def gaps(groups: dict[str, Figures]) -> Figures:
-    """Greatest minus least over the groups: of the rates with two classes, of accuracy with more.
+    """Greatest minus least over the groups: of the rates with two classes, of accuracy with more, of a ranker's NDCG.
 
     >>> gaps({"F": {"tpr": 0.5}, "M": {"tpr": 0.75}, "X": {"tpr": float("nan")}})
     {'tpr': 0.25}
     """
     result: Figures = {}
     names = {name for figures in groups.values() for name in figures}
-    for name in RATES if names & {*RATES} else ("accuracy",):
+    for name in RATES if names & {*RATES} else ("accuracy", "ndcg_at_5"):
         known = [f[name] for f in groups.values() if not np.isnan(f.get(name, np.nan))]
         if len(known) > 1:
             result[name] = max(known) - min(known)

@@ -38,3 +38,6 @@ TASKS: Final[Mapping[str, Task]] = {
     # Days N+1 … 2N: on day 0 they are none.
     "preference": Task(CLASSES["preference"], (1, 3, 7, 14, 28), (14, 28)),
 }
+
+RANKING: Final = Task((), (0, 1, 3, 7, 14), (7, 14))
+"""Of the content ranker, which answers with an order."""

@@ -93,14 +93,16 @@ def train(
     else:
         made = oulad_material(settings, models, quality, presentations=presentations, data=data)
     with step("train: expectations of the sets"):
-        quality.check_sets(made.sets)
+        quality.check_sets(made.sets, made.groups)
     experiment = experiment_id(client, settings)
     results = {
         m: train_task(client, experiment, each, audit=made.audit, settings=settings.training, plan=plan)
         for m, each in made.sets.items()
     }
     if made.groups is not None:
-        results[RANKER] = train_ranker(client, experiment, made.groups, settings=settings.training, plan=plan)
+        results[RANKER] = train_ranker(
+            client, experiment, made.groups, audit=made.audit, settings=settings.training, plan=plan
+        )
     seconds = round(time.monotonic() - started, 2)
     return {"presentations": made.starts, "quality": quality.report(), "models": results, "seconds": seconds}
 

@@ -2,24 +2,23 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
 from firstmile.cli import console
 from firstmile.setting_sections import TrainingSettings
 from training.card import model_card
-from training.cost import cost_of
+from training.cost import N_ASKED, cost_of
 from training.dataset import TrainingSet
+from training.entry import enter
 from training.examine import Answers, examine
 from training.findings import Findings, find, judge_of
-from training.gates import all_passed
-from training.judge import gate_table, judge_version
 from training.models import Fitted, Fitter
 from training.plan import Plan
-from training.register import Candidate, point_challenger, register
+from training.register import Candidate, papers_of
 from training.reweigh import effect, effect_table, reweighed
 from training.split import Examination, judged_by
 from training.steps import step
@@ -57,23 +56,15 @@ def train_task(
         fitted = fitter.refit(data.rows)
     delay_days = settings.marking_delay_days
     card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
-    cost = cost_of(fitted, data.rows.x)
-    with step(f"train: {model}: register"):
-        candidate = Candidate(
-            data, fitter, fitted, findings, answers[examination], judge, cost, card, plan=plan, mitigation=mitigation
-        )
-        registered = register(client, experiment, candidate)
-    with step(f"train: {model}: gates"):
-        judged = judge_version(client, model, registered.version)
-    console.print(gate_table(judged))
+    cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:N_ASKED, np.newaxis]))
+    candidate = Candidate(
+        data, fitter, fitted, findings, answers[examination], judge, cost, card, plan=plan, mitigation=mitigation
+    )
+    entered = enter(client, experiment, papers_of(candidate), plan)
     if plan.reweigh:
         console.print(effect_table(model, days, plan.reweigh, mitigation))
-    alias = point_challenger(client, model, registered.version, all_passed(judged.verdicts) or not plan.is_gated)
     return {
-        **asdict(registered),
-        "alias": alias,
-        "judged_by": judge,
-        "would_promote": all_passed(judged.verdicts),
+        **entered,
         **({"reweighed": {"attribute": plan.reweigh, "effect": mitigation}} if plan.reweigh else {}),
         **_said(data, findings, fitted),
         **cost,

@@ -13,12 +13,14 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.calibration import FILE, NONE, read_calibration
 from firstmile.errors import DataError
+from firstmile.names import RANKER
 from training.baselines import Baselines, read_baselines
 from training.dataset import TrainingSet
 from training.models import Fitted, Rows
-from training.register import BASELINES, EXAMINED, TRAINING_SET, TRAINING_USERS
+from training.papers import EXAMINED, TRAINING_SET, TRAINING_USERS
+from training.register import BASELINES
 from training.split import FloatArray, IntArray
-from training.tasks import TASKS, Task
+from training.tasks import RANKING, TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Version:
         """What it was asked: the model's own of tasks.py, on the days its run names."""
         names = ("snapshot_days", "evaluated_days")
         said = {name: self.params[name] for name in names if name in self.params}
-        return replace(TASKS[self.model], **{name: tuple(map(int, days.split(","))) for name, days in said.items()})
+        own = RANKING if self.model == RANKER else TASKS[self.model]
+        return replace(own, **{name: tuple(map(int, days.split(","))) for name, days in said.items()})
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Version:
@@ -70,8 +73,8 @@ def read_fitted(version: Version) -> Fitted:
 def read_set(client: MlflowClient, version: Version) -> TrainingSet:
     """The set a version was trained on, rebuilt from its artifacts. Raises DataError when they are not there."""
     with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
-        vectors = pq.read_table(_artifact(client, version, TRAINING_SET, folder))
-        users = pq.read_table(_artifact(client, version, TRAINING_USERS, folder)).to_pandas()
+        vectors = pq.read_table(read_artifact(client, version, TRAINING_SET, folder))
+        users = pq.read_table(read_artifact(client, version, TRAINING_USERS, folder)).to_pandas()
     features = tuple(name for name in vectors.column_names if name.partition(":")[0] != "prediction")
     x = np.column_stack([vectors[name].to_numpy() for name in features]).astype(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
@@ -83,7 +86,7 @@ def read_set(client: MlflowClient, version: Version) -> TrainingSet:
 def read_examined(client: MlflowClient, version: Version) -> tuple[IntArray, FloatArray]:
     """(row of the training set, probabilities) of the judged examination. Raises DataError without it."""
     with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
-        table = pq.read_table(_artifact(client, version, EXAMINED, folder))
+        table = pq.read_table(read_artifact(client, version, EXAMINED, folder))
     p = np.column_stack([table[name].to_numpy() for name in table.column_names if name.startswith("p_")])
     return table["row"].to_numpy(), p
 
@@ -91,17 +94,18 @@ def read_examined(client: MlflowClient, version: Version) -> tuple[IntArray, Flo
 def read_baselines_of(client: MlflowClient, version: Version) -> Baselines:
     """The version's baselines. Raises DataError without them."""
     with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
-        return read_baselines(Path(_artifact(client, version, BASELINES, folder)).read_text(encoding="utf-8"))
+        return read_baselines(Path(read_artifact(client, version, BASELINES, folder)).read_text(encoding="utf-8"))
 
 
 def read_students(client: MlflowClient, version: Version) -> set[int]:
     """Whom the version learned from, by id_student. Raises DataError without the list."""
     with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
-        table = pq.read_table(_artifact(client, version, TRAINING_USERS, folder), columns=["id_student"])
+        table = pq.read_table(read_artifact(client, version, TRAINING_USERS, folder), columns=["id_student"])
     return set(table["id_student"].to_pylist())
 
 
-def _artifact(client: MlflowClient, version: Version, name: str, folder: str) -> str:
+def read_artifact(client: MlflowClient, version: Version, name: str, folder: str) -> str:
+    """Path of a file of the version's run, brought into a folder. Raises DataError when it is not there."""
     try:
         return str(client.download_artifacts(version.run_id, name, folder))
     except (MlflowException, OSError) as error:

@@ -4,7 +4,8 @@
 """
 
 import json
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,28 @@ from feature_repo.distinct import EXACT
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
+from firstmile.errors import GateError
 from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
 from firstmile.oulad import OuladTables, day_end_us
 from firstmile.settings import Settings
 from pipelines.backfill import backfill_oulad
 from pipelines.backfill_content import backfill_content
+from training.again import made_of
 from training.dataset import retrieve
+from training.judge import judge_version
+from training.papers import TRAINING_USERS, commit
 from training.ranker import Ranker
+from training.ranker_compare import compare_rankers
 from training.ranker_evaluate import evaluate_ranker, has_champion
 from training.ranker_examine import day_figures
 from training.ranker_train import train_ranker
 from training.ranking_labels import read_pages
 from training.ranking_reads import statistics
 from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
-from training.register import commit
-from training.tracking import connect, experiment_id
+from training.slices import audit_of
+from training.tracking import connect, experiment_id, versions
 from training.train import train
+from training.versions import Version, read_version
 
 STARTS = ["AAA_2013J", "AAA_2014J"]
 LAST_DAY = 21
@@ -62,9 +69,9 @@ def ranked(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ranked:
     backfill_content(settings, "oulad")
     data = ranking_set(apply(settings), tables, DATA)
     client = connect(settings)
-    return Ranked(
-        settings, tables, data, train_ranker(client, experiment_id(client, settings), data, settings=settings.training)
-    )
+    experiment, audit = experiment_id(client, settings), audit_of(tables)
+    result = train_ranker(client, experiment, data, audit=audit, settings=settings.training)
+    return Ranked(settings, tables, data, result)
 
 
 def test_groups_are_what_the_clicks_say(ranked: Ranked) -> None:
@@ -184,7 +191,73 @@ def test_the_ranker_says_more_than_chance_and_its_figures_say_of_how_many(ranked
             assert found["ndcg_at_5"] > 0.2  # an order by chance: about 0.05
 
 
-def test_the_ranker_can_be_trained_alone(ranked: Ranked) -> None:
-    result = train(ranked.settings, [MODEL], presentations=STARTS, data=DATA)["models"]
-    assert list(result) == [MODEL]
-    assert result[MODEL]["alias"] == CHALLENGER
+def test_the_ranker_has_all_its_papers(ranked: Ranked, tmp_path: Path) -> None:
+    client = MlflowClient(ranked.settings.mlflow_uri)
+    folder = Path(client.download_artifacts(ranked.result["run_id"], "", str(tmp_path)))
+    assert {f.name for f in folder.iterdir()} >= {
+        *("model_card.md", "slices.json", "gates.json", "training_users.parquet", "examined.parquet"),
+        *("examined_rows.parquet", "training_set.json"),
+    }
+    users = pq.read_table(folder / "training_users.parquet").to_pandas()
+    assert set(users["user_id"]) == set(ranked.data.groups["user_id"])
+    card = (folder / "model_card.md").read_text()
+    assert "| ndcg_at_5_popularity |" in card
+    assert "10.1038/sdata.2017.171" in card
+    slices = json.loads((folder / "slices.json").read_text())
+    assert set(slices) == {str(day) for day in EVALUATED_DAYS}
+    assert set(slices["7"]) == set(AUDIT_ATTRIBUTES)
+    women = slices["7"]["gender"]["groups"]["F"]
+    assert women["ndcg_at_5_low"] < women["ndcg_at_5"] < women["ndcg_at_5_high"]
+    assert 0 < ranked.result["latency_ms"] < 1_000
+    gates = [v["gate"] for v in json.loads((folder / "gates.json").read_text())["verdicts"]]
+    assert gates == ["better than popularity", "better than last day", "fast enough", "small enough"]
+
+
+def test_the_ranker_trained_alone_from_a_run_comes_out_the_same_and_is_held_against_the_champion(
+    ranked: Ranked,
+) -> None:
+    client = MlflowClient(ranked.settings.mlflow_uri)
+    client.set_registered_model_alias(MODEL, CHAMPION, ranked.result["version"])
+    try:
+        made = made_of(client, ranked.result["run_id"])
+        result = train(made.settings(ranked.settings), [made.model], presentations=made.presentations, data=DATA)
+        said = result["models"][MODEL]
+        judged = judge_version(client, MODEL, said["version"])
+        own = compare_rankers(client, read_version(client, MODEL, said["version"]), before_all(client, ranked.result))
+    finally:
+        client.delete_registered_model_alias(MODEL, CHAMPION)
+    assert list(result["models"]) == [MODEL]
+    assert said["alias"] == CHALLENGER
+    compared = made.compared(said)
+    assert compared["is_same_set"]
+    assert compared["n_metrics"] > 20
+    assert compared["max_difference"] == pytest.approx(0.0, abs=1e-9)
+    reasons = {v.gate: (v.passed, v.reason) for v in judged.verdicts}
+    assert reasons["not worse than champion"][0]
+    assert "NDCG@5 +0.0000" in reasons["not worse than champion"][1]
+    assert "by the examinations of both" in reasons["not worse than champion"][1]
+    assert reasons["gaps do not grow"][0]
+    assert own.how.startswith("data after both")
+    assert own.low <= own.difference <= own.high
+
+
+def before_all(client: MlflowClient, result: dict[str, Any]) -> Version:
+    """The champion as if it had been trained before the starts, on students that are none of theirs."""
+    champion = read_version(client, MODEL, result["version"])
+    users = pq.read_table(client.download_artifacts(champion.run_id, "training_users.parquet")).to_pandas()
+    run = client.create_run(client.get_run(champion.run_id).info.experiment_id)
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(pa.table({"id_student": users["id_student"][:1].tolist()}), Path(folder) / TRAINING_USERS)
+        client.log_artifact(run.info.run_id, str(Path(folder) / TRAINING_USERS))
+    return replace(champion, run_id=run.info.run_id, tags={**champion.tags, "trained_until_us": "0"})
+
+
+def test_a_set_that_is_not_what_is_expected_stops_the_ranker_before_it_learns(ranked: Ranked) -> None:
+    bounds = ranked.settings.home / "strict.yaml"
+    text = ranked.settings.training.quality.read_text()
+    bounds.write_text(text.replace("opened_share: [0.001, 0.3]", "opened_share: [0.9, 1]"))
+    training = ranked.settings.training.model_copy(update={"quality": bounds})
+    before = versions(connect(ranked.settings), MODEL)
+    with pytest.raises(GateError, match=r"sets_content_ranker: \S+ opened_share: 2 of 2 rows"):
+        train(ranked.settings.model_copy(update={"training": training}), [MODEL], presentations=STARTS, data=DATA)
+    assert versions(connect(ranked.settings), MODEL) == before

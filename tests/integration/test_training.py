@@ -45,9 +45,9 @@ from training.figures import metric_name
 from training.judge import compare, judge_version
 from training.labels import Labelled, label
 from training.models import class_scores
+from training.papers import TRAINING_USERS, commit
 from training.plan import Plan
 from training.promote import promote
-from training.register import TRAINING_USERS, commit
 from training.rollback import rollback_all
 from training.scratch import scratch_store
 from training.tasks import TASKS

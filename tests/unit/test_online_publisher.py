@@ -7,7 +7,7 @@ from running import poll
 from firstmile.errors import DependencyError
 from training.online_publisher import Publisher
 from training.online_register import Offer
-from training.register import Registered
+from training.papers import Registered
 
 
 def offered(n: int) -> Offer:

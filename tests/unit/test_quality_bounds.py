@@ -15,6 +15,7 @@ from training.expectations import label_suite, set_suite, vector_suite
 from training.quality_bounds import read_bounds
 from training.quality_last import beside_last, figures_of, read_last, write_last
 from training.quality_sets import groups, set_figures, vector_frame
+from training.tasks import TASKS
 
 BOUNDS = TrainingSettings().quality
 
@@ -78,7 +79,7 @@ def test_a_class_nobody_gave_bounds_gets_those_of_otherwise() -> None:
 def test_a_task_holds_its_own_classes_and_days() -> None:
     allowed = {
         e.arguments["column"]: e.arguments["value_set"]
-        for e in label_suite("skill_level")
+        for e in label_suite(TASKS["skill_level"])
         if "value_set" in e.arguments
     }
     assert allowed == {"label": [0, 1, 2], "judged_label": [-1, 0, 1, 2], "day": [0, 1, 3, 7, 14, 28]}

@@ -16,14 +16,17 @@ from firstmile.names import AUDIT_ATTRIBUTES, FORMATS, STAGES
 from firstmile.oulad import day_end_us
 from training.dataset import check_columns
 from training.gates import all_passed
+from training.quality_ranking import GROUP_COLUMNS, extreme_frame, ranking_figures
 from training.ranker import Ranker
-from training.ranker_examine import day_figures, examine_ranker, examined_scores
+from training.ranker_examine import day_figures, examined_scores, find_ranker
 from training.ranker_gate import ranker_gate
 from training.ranking_set import EVALUATED_DAYS, RankingSet
 from training.split import later_start
 
 N_ITEMS = 12
 POPULAR = np.arange(N_ITEMS, 0, -1.0)
+NOBODY = pd.DataFrame(columns=list(AUDIT_ATTRIBUTES), dtype=object)
+"""No audit attribute is known of anybody."""
 
 
 def shelf(**changed: list[float]) -> Standing:
@@ -69,7 +72,7 @@ def booster(data: RankingSet) -> xgb.Booster:
 
 
 def test_the_ranker_learns_what_an_order_without_the_learner_cannot(data: RankingSet) -> None:
-    figures = examine_ranker(data, Ranker(7), threads=2)
+    figures = find_ranker(data, examined_scores(data, Ranker(7), threads=2), NOBODY, seed=7).figures
     assert set(figures) == {"later_start", "held_out_students"}
     for by_day in figures.values():
         assert set(by_day) == set(EVALUATED_DAYS)
@@ -157,6 +160,36 @@ def test_groups_without_an_opening_are_counted_and_lost_ones_weigh_on_the_figure
     assert sum(found["n_nothing_opened"] for found in figures.values()) == 5
     assert sum(found["n_lost"] for found in figures.values()) == 15
     assert all(found["ndcg_at_5"] < 1.0 for found in figures.values())  # every candidate in the right order
+
+
+def test_groups_of_people_are_measured_where_they_are_large_enough() -> None:
+    data = made_set(80)
+    ids = data.groups["user_id"].drop_duplicates().to_numpy(object)
+    gender = np.where(np.arange(len(ids)) % 10 == 0, "X", np.where(np.arange(len(ids)) % 2 == 0, "F", "M"))
+    audit = NOBODY.reindex(pd.Index(ids, name="user_id")).assign(gender=gender)
+    is_woman = data.groups["user_id"].isin(ids[gender == "F"]).to_numpy()[data.group]
+    score = np.where(is_woman, -1.0, 1.0) * data.y
+    found = find_ranker(data, {"later_start": score, "held_out_students": score}, audit, seed=1)
+    assert set(found.groups) == set(EVALUATED_DAYS)
+    for cut in found.groups.values():
+        assert (cut["gender"]["groups"]["M"]["ndcg_at_5"], cut["gender"]["groups"]["F"]["ndcg_at_5"]) == (1.0, 0.0)
+        assert cut["gender"]["gaps"] == {"ndcg_at_5": 1.0}
+        assert set(cut["gender"]["too_small"]) == {"X"}
+        assert set(cut["region"]["groups"]) == {"unknown"}
+    assert found.figures["later_start"][7]["gap_ndcg_at_5_gender"] == 1.0
+    assert "gap_ndcg_at_5_gender" not in found.figures["held_out_students"][7]
+
+
+def test_the_frames_of_the_quality_gate_say_what_is_in_the_set(data: RankingSet) -> None:
+    figures = ranking_figures(data).set_index("of").loc["content_ranker AAA_2013J"]
+    assert (figures["n_rows"], figures["n_users"], figures["lost_share"]) == (120, 60, 0.0)
+    assert figures["opened_share"] == pytest.approx(2 / N_ITEMS)
+    extremes = extreme_frame(data).set_index("of").loc["content_ranker AAA_2014J"]
+    assert (extremes["least_position"], extremes["most_position"], extremes["missing_position"]) == (0.0, 1.0, 0.0)
+    assert extremes["missing_clicks_per_opening"] == 0.0
+    assert np.isnan(extremes["most_openings_per_showing"])
+    assert extremes["missing_openings_per_showing"] == 1.0
+    assert tuple(data.groups.columns) != GROUP_COLUMNS  # made by hand in another order; the real one is held
 
 
 def test_a_ranker_no_better_than_either_baseline_is_refused_and_so_is_a_missing_figure() -> None:
