@@ -164,3 +164,6 @@ class MonitoringSettings(Section):
     ui_port: int = Field(18000, ge=1, le=65535)
     min_decisions: int = Field(20, ge=1)
     max_decisions: int = Field(100_000, ge=1, description="the newest of the decision log that one run looks at")
+    retrain_drift_share: float = Field(
+        0.5, ge=0, le=1, description="of a champion's columns: from so many drifted on, a signal to retrain; 0: never"
+    )

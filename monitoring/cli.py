@@ -7,6 +7,7 @@ import typer
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock
 from firstmile.settings import load_settings
+from monitoring.signals import ask_to_retrain
 
 app = typer.Typer(
     add_completion=False,
@@ -18,12 +19,16 @@ app = typer.Typer(
 
 @app.command()
 def run() -> None:
-    """Compare the decision log with what the champions were trained on, and write a report."""
+    """Compare the decision log with what the champions were trained on; write a report, and signals to retrain."""
     settings = load_settings()
     from monitoring.report import make_report  # pandas: not for --help
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    emit(make_report(settings, SystemClock()).as_fields())
+    report = make_report(settings, SystemClock())
+    signals = ask_to_retrain(settings.home, report.summary, at_share=settings.monitoring.retrain_drift_share)
+    for file in signals:
+        console.print(f"asked to retrain: {file}", highlight=False, soft_wrap=True)
+    emit({**report.as_fields(), "signals": [str(file) for file in signals]})
 
 
 @app.command()

@@ -13,6 +13,7 @@ from firstmile.names import CHAMPION, RANKER
 from training.bootstrap import difference_low
 from training.dataset import TrainingSet
 from training.examine import examine
+from training.experiment_gate import TAG, experiment_gate
 from training.figures import figures_of
 from training.gates import (
     Comparison,
@@ -57,14 +58,21 @@ class Judged:
         }
 
 
-def judge_version(client: MlflowClient, model: str, version: str) -> Judged:
-    """All verdicts on a version, logged with its run as gates.json. Raises DataError when the version is not there."""
+def judge_version(client: MlflowClient, model: str, version: str, *, n_decisions: int | None = None) -> Judged:
+    """All verdicts on a version, logged with its run as gates.json.
+
+    n_decisions
+        How many it took part in, if that is known: see experiment_gate.py.
+
+    Raises DataError when the version is not there.
+    """
     challenger = read_version(client, model, version)
     judge = challenger.tags.get("judged_by", "")
     figures = figures_of(challenger.metrics, judge)
     days = challenger.task.evaluated_days
     own = ranker_gate(figures) if model == RANKER else [*first_gate(days, figures), ece_gate(days, figures)]
-    verdicts = [*own, *cost_gate(challenger.metrics)]
+    live = experiment_gate(challenger.tags.get(TAG), n_decisions)
+    verdicts = [*([live] if live else []), *own, *cost_gate(challenger.metrics)]
     name = aliases(client, model).get(CHAMPION)
     against = None if name in (None, version) else name
     if against is not None:

@@ -1,6 +1,7 @@
 """`firstmile promote M [--version V]`: move `champion` to a version, if the gates let it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from firstmile.cli import console, emit
 from firstmile.errors import DataError, GateError, UsageError, unknown_name
 from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS, TRAINED
 from firstmile.settings import load_settings
+from training.experiment_gate import decisions_of
 from training.gates import all_passed
 from training.judge import gate_table, judge_version
 from training.tracking import aliases, check_models, connect, versions
@@ -23,23 +25,31 @@ def run(
     check_models(models)
     if version is not None and len(models) > 1:
         raise UsageError(f"--version {version} with {len(models)} models: versions are counted per model, name one")
-    emit({"models": promote_all(connect(load_settings()), models, version)})
+    settings = load_settings()
+    emit({"models": promote_all(connect(settings), models, version, reports=settings.reports)})
 
 
 def promote_all(
-    client: MlflowClient, models: Sequence[str], version: str | None = None, *, shows: bool = True
+    client: MlflowClient,
+    models: Sequence[str],
+    version: str | None = None,
+    *,
+    shows: bool = True,
+    reports: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Promote each model; one that is refused does not hold up the others.
 
     shows
         Whether the gates' tables are printed.
+    reports
+        Of monitoring: what live traffic there was.
 
     Raises GateError at the end when any was refused, naming each.
     """
     outcomes, refused = {}, []
     for model in models:
         try:
-            outcomes[model] = promote(client, model, version, shows=shows)
+            outcomes[model] = promote(client, model, version, shows=shows, reports=reports)
         except GateError as error:
             refused.append(str(error))
     if refused:
@@ -48,8 +58,13 @@ def promote_all(
     return outcomes
 
 
-def promote(client: MlflowClient, model: str, version: str | None = None, *, shows: bool = True) -> dict[str, Any]:
+def promote(
+    client: MlflowClient, model: str, version: str | None = None, *, shows: bool = True, reports: Path | None = None
+) -> dict[str, Any]:
     """Put a version to the gates and make it champion; says so when it is already.
+
+    shows, reports
+        As of `promote_all`.
 
     Raises UsageError or DataError for a version that is not there, GateError when a gate refuses: the aliases then
     stay where they were.
@@ -59,7 +74,8 @@ def promote(client: MlflowClient, model: str, version: str | None = None, *, sho
     champion = names.get(CHAMPION)
     if chosen == champion:
         return {"model": model, "version": chosen, "promoted": False, "note": f"version {chosen} is champion already"}
-    judged = judge_version(client, model, chosen)
+    n_decisions = None if reports is None else decisions_of(reports, model, chosen)
+    judged = judge_version(client, model, chosen, n_decisions=n_decisions)
     if shows:
         console.print(gate_table(judged))
     outcome = "passed" if all_passed(judged.verdicts) else "refused"

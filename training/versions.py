@@ -25,7 +25,11 @@ from training.tasks import RANKING, TASKS, Task
 
 @dataclass(frozen=True)
 class Version:
-    """What MLflow says of a version without its files."""
+    """What MLflow says of a version without its files.
+
+    tags
+        Of its run, and over them those of the version.
+    """
 
     model: str
     version: str
@@ -49,10 +53,11 @@ class Version:
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Version:
-    """Tags, parameters and metrics of a version's run."""
+    """Tags of a version; tags, parameters and metrics of its run."""
     found = client.get_model_version(model, version)
     run = client.get_run(found.run_id)
-    return Version(model, version, str(found.run_id), run.data.tags, run.data.params, run.data.metrics)
+    tags = {**run.data.tags, **found.tags}
+    return Version(model, version, str(found.run_id), tags, run.data.params, run.data.metrics)
 
 
 def read_fitted(version: Version) -> Fitted:
