@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from training.dataset import TrainingSet
-from training.evaluate import ONE_COLUMN, class_shares, column_sign
+from training.evaluate import ONE_COLUMN, class_shares, column_signs
 from training.split import BoolArray, FloatArray, IntArray
 
 
@@ -15,13 +15,13 @@ from training.split import BoolArray, FloatArray, IntArray
 class Baselines:
     """What the baselines learned from one set.
 
-    one_column_sign
-        1 if more clicks mean class 1, -1 if fewer.
+    one_column_signs
+        Of each class: 1 if more clicks mean it, -1 if fewer; none in baselines older than this.
     shares
         Shares of the classes by day, shape (n_classes,) each.
     """
 
-    one_column_sign: int
+    one_column_signs: tuple[int, ...]
     shares: dict[int, list[float]]
 
     def majority(self, day: IntArray) -> FloatArray:
@@ -42,14 +42,19 @@ def baselines_of(data: TrainingSet, train: BoolArray | None = None) -> Baselines
         int(d): class_shares(rows.y[day == d], rows.weight[day == d], n_classes).tolist()
         for d in np.unique(data.users["day"].to_numpy(np.int64))
     }
-    return Baselines(column_sign(rows.x[:, data.features.index(ONE_COLUMN)], rows.y), shares)
+    return Baselines(column_signs(rows.x[:, data.features.index(ONE_COLUMN)], rows.y, n_classes), shares)
 
 
 def read_baselines(text: str) -> Baselines:
     """The inverse of `Baselines.as_json`.
 
-    >>> read_baselines(Baselines(-1, {7: [0.5, 0.5]}).as_json())
-    Baselines(one_column_sign=-1, shares={7: [0.5, 0.5]})
+    >>> read_baselines(Baselines((1, -1), {7: [0.5, 0.5]}).as_json())
+    Baselines(one_column_signs=(1, -1), shares={7: [0.5, 0.5]})
     """
     said: dict[str, Any] = json.loads(text)
-    return Baselines(int(said["one_column_sign"]), {int(day): shares for day, shares in said["shares"].items()})
+    shares = {int(day): each for day, each in said["shares"].items()}
+    signs = tuple(map(int, said.get("one_column_signs", ())))
+    # Older ones have one sign, of class 1, and mean nothing by it where there are more than two.
+    if not signs and all(len(each) == 2 for each in shares.values()):
+        signs = (-int(said["one_column_sign"]), int(said["one_column_sign"]))
+    return Baselines(signs, shares)

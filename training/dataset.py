@@ -6,7 +6,7 @@ Features come through Feast's point-in-time retrieval of the model's feature ser
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.labels import Labelled
 from training.models import Rows
+from training.split import BoolArray
 from training.tasks import TASKS, Task
 
 KEYS = ["user_id", "now_us"]
@@ -47,6 +48,10 @@ class TrainingSet:
     rows: Rows
     counts: dict[int, dict[str, int]]
     task: Task
+
+    def where(self, chosen: BoolArray) -> "TrainingSet":
+        """The chosen rows; counts stay those of the whole."""
+        return replace(self, users=self.users[chosen].reset_index(drop=True), rows=self.rows.where(chosen))
 
     def description(self) -> dict[str, Any]:
         """Row and user counts, time range, and a hash that changes when any row, label or feature does."""

@@ -4,6 +4,7 @@ Figures are taken inside each (presentation, day) and then averaged over present
 pooled, a model would earn AUC by telling one course from another.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -85,18 +86,20 @@ def class_shares(y: IntArray, weight: FloatArray, n_classes: int) -> FloatArray:
     return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
-def column_sign(x: FloatArray, y: IntArray) -> int:
-    """1 if more of a column meant class 1 in training, -1 if less did; 1 with more than two classes."""
-    if not {*y.tolist()} <= {0, 1}:
-        return 1
+def column_signs(x: FloatArray, y: IntArray, n_classes: int) -> tuple[int, ...]:
+    """Of each class 1 if more of a column meant it in training, -1 if less did; a missing value counts as 0.
+
+    >>> column_signs(np.array([0.0, 1.0, 5.0]), np.array([2, 1, 0]), 3)
+    (1, 1, -1)
+    """
     known = np.where(np.isnan(x), 0.0, x)
-    return -1 if macro_auc(y, np.column_stack([known, known])) < 0.5 else 1
+    both = np.column_stack([known, known])
+    return tuple(-1 if macro_auc((y == k).astype(np.int64), both) < 0.5 else 1 for k in range(n_classes))
 
 
-def column_scores(x: FloatArray, sign: int) -> FloatArray:
-    """A single column as the score of class 1, shape (n, 2); a missing value counts as 0."""
-    signed = sign * np.where(np.isnan(x), 0.0, x)
-    return np.column_stack([-signed, signed])
+def column_scores(x: FloatArray, signs: Sequence[int]) -> FloatArray:
+    """A single column as each class's score against the rest, shape (n, n_classes); a missing value counts as 0."""
+    return np.where(np.isnan(x), 0.0, x)[:, np.newaxis] * np.array(signs)
 
 
 def _cell(y: IntArray, p: FloatArray, p_one_column: FloatArray, p_majority: FloatArray) -> Figures:

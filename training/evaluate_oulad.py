@@ -7,6 +7,7 @@ tables ─► labels ───────────────────�
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,16 +49,36 @@ def _evaluate() -> None:
 def run(
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables")],
     presentations: Annotated[str, typer.Option(help="for example CCC_2014B; default: all in the folder")] = "",
+    only_unseen: Annotated[bool, typer.Option(help="leave out students whom the champion learned from")] = False,
 ) -> None:
-    """Score every champion on a folder of the dataset's form; prints figures by model and day, and gaps by group."""
+    """Score every champion on a folder of the dataset's form; prints figures by model and day, and gaps by group.
+
+    Students whom a champion learned from are scored too, and counted as n_students_of_training, so that a folder of
+    them is not an empty answer. auc_one_column is by total clicks so far; of several classes each against the rest, by
+    more or by fewer clicks as it was in training.
+    """
     logging.getLogger("feast").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     chosen = [p.strip() for p in presentations.split(",") if p.strip()] or None
-    emit(evaluate_oulad(load_settings(), data, chosen))
+    emit(evaluate_oulad(load_settings(), data, chosen, only_unseen=only_unseen))
 
 
-def evaluate_oulad(settings: Settings, data: Path, presentations: Sequence[str] | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Asked:
+    """What all models are asked with: audit attributes by user_id, the seed of intervals, whom to leave out."""
+
+    audit: pd.DataFrame
+    seed: int
+    only_unseen: bool
+
+
+def evaluate_oulad(
+    settings: Settings, data: Path, presentations: Sequence[str] | None, *, only_unseen: bool = False
+) -> dict[str, Any]:
     """Figures of every champion at the days its task is evaluated; a model without a champion says how to get one.
+
+    only_unseen
+        Whether students whom a champion learned from are left out of its figures, not only counted.
 
     Raises DataError when a file or column is missing or malformed, or nobody is enrolled; DependencyError when MLflow
     does not answer.
@@ -76,10 +97,11 @@ def evaluate_oulad(settings: Settings, data: Path, presentations: Sequence[str] 
             sets, left = labelled_sets(store, tables, marking_delay_days=settings.training.marking_delay_days)
         for model in MODELS:
             with step(f"evaluate: {model}"):
-                models[model], groups[model] = _one(client, model, sets.get(model), audit_of(tables), settings)
+                asked = Asked(audit_of(tables), settings.training.seed, only_unseen)
+                models[model], groups[model] = _one(client, model, sets.get(model), asked)
         with step(f"evaluate: {RANKER}"):
             models[RANKER] = (
-                evaluate_ranker(client, tables, store, data, seed=settings.training.seed)
+                evaluate_ranker(client, tables, store, data, seed=settings.training.seed, only_unseen=only_unseen)
                 if is_ranked
                 else {"error": _remedy(RANKER)}
             )
@@ -117,7 +139,7 @@ def labelled_sets(
 
 
 def _one(
-    client: MlflowClient, model: str, data: TrainingSet | None, audit: pd.DataFrame, settings: Settings
+    client: MlflowClient, model: str, data: TrainingSet | None, asked: Asked
 ) -> tuple[dict[str, Any], dict[str, Slices]]:
     """Figures and groups by day of one model; an entry that says why where there are none."""
     try:
@@ -132,14 +154,18 @@ def _one(
     fitted = read_fitted(champion)
     if tuple(fitted.booster.feature_names or ()) != data.features:
         return {"error": f"{model} {version} reads other features than this code gives: firstmile train"}, {}
+    is_seen = data.users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
+    if asked.only_unseen and is_seen.all():
+        return {"error": f"{model} {version} has learned from everybody here, and --only-unseen leaves them out"}, {}
+    seen_on = {int(day): float(is_seen[data.users["day"] == day].sum()) for day in set(data.users["day"])}
+    if asked.only_unseen:
+        data = data.where(~is_seen)
     p = fitted.probabilities(data.rows.x)
-    figures = _figures(client, champion, data, p, settings.training.seed)
-    seen = read_students(client, champion)
+    figures = _figures(client, champion, data, p, asked.seed)
     for day, found in figures.items():
-        students = data.users.loc[data.users["day"] == day, "id_student"]
-        found["n_students_of_training"] = float(students.isin(list(seen)).sum())
+        found["n_students_of_training"] = seen_on[day]
     shown = {str(day): {name: _plain(name, f) for name, f in found.items()} for day, found in figures.items()}
-    return shown, _groups(data, p, audit, settings)
+    return shown, _groups(data, p, asked)
 
 
 def _plain(name: str, value: float) -> float:
@@ -156,11 +182,11 @@ def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: Floa
     day, presentation = data.users["day"].to_numpy(np.int64), data.rows.presentation
     users = data.users["user_id"].to_numpy(str)
     column = data.rows.x[:, data.features.index(ONE_COLUMN)]
-    scores = column_scores(column, known.one_column_sign)
+    scores = column_scores(column, known.one_column_signs) if known.one_column_signs else np.full(p.shape, np.nan)
     figures = evaluate(
         data.rows.y,
         p,
-        p_one_column=scores if p.shape[1] == 2 else p,
+        p_one_column=scores,
         p_majority=known.majority(day),
         day=day,
         presentation=presentation,
@@ -168,7 +194,7 @@ def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: Floa
     sure = intervals(data.rows.y, p, day=day, presentation=presentation, users=users, seed=seed)
     for at, found in figures.items():
         found |= sure[at]
-        if p.shape[1] > 2:  # a single number has no order of several classes
+        if not known.one_column_signs:
             del found["auc_one_column"]
         later = data.users["judged_label"].to_numpy(np.int64)
         rows = (day == at) & (later >= 0)
@@ -179,7 +205,7 @@ def _figures(client: MlflowClient, champion: Version, data: TrainingSet, p: Floa
     return figures
 
 
-def _groups(data: TrainingSet, p: FloatArray, audit: pd.DataFrame, settings: Settings) -> dict[str, Slices]:
+def _groups(data: TrainingSet, p: FloatArray, asked: Asked) -> dict[str, Slices]:
     result = {}
     for at in sorted(set(data.users["day"].tolist())):
         rows = data.users["day"].to_numpy(np.int64) == at
@@ -188,8 +214,8 @@ def _groups(data: TrainingSet, p: FloatArray, audit: pd.DataFrame, settings: Set
             data.rows.y[rows],
             p[rows],
             users=data.users[rows],
-            audit=audit,
-            seed=settings.training.seed,
+            audit=asked.audit,
+            seed=asked.seed,
         )
     return result
 

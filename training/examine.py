@@ -81,7 +81,7 @@ def _one_column(data: TrainingSet, fitter: Fitter, split: Split, known: Baseline
     column = data.features.index(ONE_COLUMN)
     x = data.rows.x[split.test][:, [column]]
     if fitter.n_classes == 2:
-        return column_scores(x[:, 0], known.one_column_sign)
+        return column_scores(x[:, 0], known.one_column_signs)
     return _narrow(data, fitter, split).probabilities(x)
 
 

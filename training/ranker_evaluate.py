@@ -9,11 +9,11 @@ from mlflow.tracking import MlflowClient
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
 from firstmile.oulad import OuladTables
-from training.ranker import Ranker
+from training.ranker import BoolArray, Ranker
 from training.ranker_examine import day_figures
-from training.ranking_set import EVALUATED_DAYS, ranking_set
+from training.ranking_set import EVALUATED_DAYS, RankingSet, ranking_set
 from training.tracking import aliases
-from training.versions import read_fitted, read_version
+from training.versions import Version, read_fitted, read_students, read_version
 
 
 def has_champion(client: MlflowClient) -> bool:
@@ -25,12 +25,15 @@ def has_champion(client: MlflowClient) -> bool:
 
 
 def evaluate_ranker(
-    client: MlflowClient, tables: OuladTables, store: Any, data: Path, *, seed: int
-) -> dict[str, dict[str, float]]:
-    """Figures by day: n (learners who opened something), ndcg5, ndcg5_popularity, ndcg5_last_day, intervals, gains.
+    client: MlflowClient, tables: OuladTables, store: Any, data: Path, *, seed: int, only_unseen: bool = False
+) -> dict[str, Any]:
+    """Figures by day: n (learners who opened something), ndcg5, ndcg5_popularity, ndcg5_last_day, intervals, gains,
+    n_students_of_training.
 
     store
         A feast.FeatureStore whose history has rows of the tables' users and content statistics.
+    only_unseen
+        Whether students whom the champion learned from are left out, not only counted.
 
     Raises DataError when the champion's files are not there, it reads other features, or nobody is left.
     """
@@ -38,8 +41,27 @@ def evaluate_ranker(
     booster = read_fitted(champion).booster
     ranker = Ranker(seed, tuple(booster.feature_names or ()))
     made = ranking_set(store, tables, data, days=EVALUATED_DAYS)
-    figures = day_figures(made, ranker.scores(booster, made.x), seed=seed)
+    seen = _seen(client, champion, made)
+    if seen is not None and only_unseen:
+        if seen.all():
+            return {"error": f"{RANKER} {champion.version} has learned from everybody here, and they are left out"}
+        part = made.where(~seen)
+    else:
+        part = made
+    figures = day_figures(part, ranker.scores(booster, part.x), seed=seed)
+    if seen is not None:
+        for day, found in figures.items():
+            found["n_students_of_training"] = float(seen[made.groups["day"] == day].sum())
     return {str(day): _named(found) for day, found in figures.items()}
+
+
+def _seen(client: MlflowClient, champion: Version, made: RankingSet) -> BoolArray | None:
+    """Groups of students the champion learned from, shape (n_groups,); None for one that did not keep who they were."""
+    try:
+        students = read_students(client, champion)
+    except DataError:
+        return None
+    return made.groups["id_student"].isin(list(students)).to_numpy(bool)
 
 
 def _named(figures: Mapping[str, float]) -> dict[str, float]:

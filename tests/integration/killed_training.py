@@ -6,7 +6,6 @@ Everything is loaded and fitted once; every killing is of a fork that has only t
 is promoted, and the promotion of the second is killed between its two aliases. Stdout is JSON: how each fork ended.
 """
 
-import json
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 from quality_builder import training_set
 
+from firstmile.cli import emit
 from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.settings import Settings
 from training.cost import cost_of
@@ -88,7 +88,7 @@ def main() -> None:
     promote(client, model, first, shows=False)
     where = EFFECTS["alias"]
     ended["promotion"] = killed_after(*where, lambda: promote(client, model, second, shows=False))
-    print(json.dumps(ended))
+    emit(ended)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Training killed by SIGKILL after each of its effects, against a real MLflow: nothing half registered, no alias lost."""
+"""Training killed by SIGKILL after each of its effects, against a real MLflow: nothing half registered, no alias lost
+or ahead of its version."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 from conftest import settings_on_free_ports
 from killed_training import EFFECTS
@@ -50,7 +51,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        yield Killed(connect(settings), json.loads(done.stdout.splitlines()[-1]))
+        yield Killed(connect(settings), orjson.loads(done.stdout))
     finally:
         stack.down()
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from training.evaluate import brier, class_shares, column_scores, column_sign, evaluate, macro_auc, quality
+from training.baselines import read_baselines
+from training.evaluate import brier, class_shares, column_scores, column_signs, evaluate, macro_auc, quality
 
 
 def by_pairs(y: np.ndarray, score: np.ndarray) -> float:
@@ -37,7 +38,7 @@ def test_brier_of_three_classes_sums_over_them() -> None:
 def test_a_column_that_falls_with_the_class_is_turned_round() -> None:
     train_x, train_y = np.array([9.0, 8.0, 1.0]), np.array([0, 0, 1])
     x, y = np.array([5.0, 1.0, np.nan]), np.array([0, 1, 1])
-    assert macro_auc(y, column_scores(x, column_sign(train_x, train_y))) == 1.0
+    assert macro_auc(y, column_scores(x, column_signs(train_x, train_y, 2))) == 1.0
 
 
 def test_shares_stay_above_zero_and_follow_the_weights() -> None:
@@ -71,3 +72,19 @@ def test_area_and_log_loss_are_scikit_learns(n_classes: int) -> None:
     assert macro_auc(y, p) == pytest.approx(np.mean(areas))
     found = quality(y, p, np.full(300, "AAA_2013J"))
     assert found["log_loss"] == pytest.approx(log_loss(y, p, labels=range(n_classes)))
+
+
+def test_of_several_classes_the_column_speaks_for_each_against_the_rest_as_it_did_in_training() -> None:
+    train_x, train_y = np.array([9.0, 8.0, 5.0, 4.0, 1.0, 0.0]), np.array([2, 2, 1, 1, 0, 0])
+    signs = column_signs(train_x, train_y, 3)
+    assert (signs[0], signs[2]) == (-1, 1)
+    y = np.array([0, 0, 2, 2])
+    assert macro_auc(y, column_scores(np.array([1.0, np.nan, 7.0, 8.0]), signs)) == 1.0
+    assert macro_auc(y, column_scores(np.array([7.0, 8.0, 1.0, 0.0]), signs)) == 0.0
+
+
+def test_baselines_registered_before_there_was_a_sign_per_class_are_read_as_they_were_meant() -> None:
+    two = '{"one_column_sign": -1, "shares": {"7": [0.4, 0.6]}}'
+    three = '{"one_column_sign": 1, "shares": {"7": [0.2, 0.3, 0.5]}}'
+    assert read_baselines(two).one_column_signs == (1, -1)
+    assert read_baselines(three).one_column_signs == ()
