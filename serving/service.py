@@ -19,7 +19,7 @@ from serving.api import build_app
 PARENT_POLL_S = 0.5
 
 settings = load_settings()
-app = build_app()
+app = build_app(cors_origins=settings.serving.cors_origins)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to
 
 
