@@ -38,7 +38,10 @@ def origins(text: str) -> list[str]:
     found = text.replace(",", " ").split()
     for origin in found:
         parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+        is_origin = (
+            parts.scheme in ("http", "https") and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}"
+        )
+        if not is_origin or "*" in origin:
             raise SettingsError(
                 f"{origin!r} in FIRSTMILE_SERVING__CORS_ORIGINS is no origin; give scheme, host and port as browsers "
                 "say them, separated by commas: https://app.example.com,http://localhost:5173 (no *, no path)"
