@@ -27,11 +27,14 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from firstmile.documents import read_document
+from firstmile.errors import DataError
 
 Scope = Literal["publishable", "secret"]
 SCOPES: Final[tuple[Scope, ...]] = ("publishable", "secret")
 MIN_CHARACTERS: Final = 20
 """Of a key or secret somebody makes up himself; ours have 43 random ones."""
+MAX_FILE_BYTES: Final = 200_000
+"""A thousand keys take 0.6 s to read, beside the answers of the same process."""
 
 Secret = Annotated[str, StringConstraints(min_length=MIN_CHARACTERS, max_length=512, pattern=r"^[\x21-\x7e]+$")]
 
@@ -121,6 +124,8 @@ def user_hash(user_id: str, identity_secret: str) -> str:
 
 def read_keys(path: Path) -> KeyFile:
     """The keys of a file. Raises DataError naming file and line, never a key."""
+    if path.exists() and (n_bytes := path.stat().st_size) > MAX_FILE_BYTES:
+        raise DataError(f"{path} has {n_bytes} bytes; {MAX_FILE_BYTES} are read, a thousand keys: take old ones out")
     document = read_document(path)
     if document.data is None:
         return KeyFile()

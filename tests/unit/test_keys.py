@@ -69,6 +69,7 @@ def test_key_of_the_settings_is_a_secret_one_and_can_be_none() -> None:
         ("identity_secrets: [short]", "line 1: identity_secrets.0"),
         ("kyes: []", "line 1: kyes"),
         ("just text", "line 1"),
+        ("keys:\n" + "".join(entry(f"k{n}", f"{OLD}-{n}") for n in range(2_000)), "take old ones out"),
     ],
 )
 def test_wrong_file_is_refused_by_line_without_saying_a_key(
