@@ -7,9 +7,6 @@ from starlette.requests import ClientDisconnect, Request
 from firstmile.setting_sections import ServingSettings
 from serving.requests import RefusalError
 
-CLOSE = {"Connection": "close"}
-"""Said when the rest of a body is not wanted: otherwise the connection stays, for the client to go on sending."""
-
 
 async def read_body(request: Request, settings: ServingSettings) -> bytes:
     """The whole body. Raises RefusalError: 415 for another kind, 413 too large, 408 too slow, 400 broken off."""
@@ -26,7 +23,7 @@ async def read_body(request: Request, settings: ServingSettings) -> bytes:
             "body_too_slow",
             message=f"the body did not arrive within {settings.body_timeout_ms:g} ms",
             hint="send it again, in one piece with the headers",
-            headers=CLOSE,
+            headers={"Connection": "close"},
         ) from None
     except ClientDisconnect:
         raise RefusalError(
@@ -44,7 +41,6 @@ def _check_kind(request: Request) -> None:
             "unsupported_media_type",
             message="the body is not said to be plain JSON in UTF-8",
             hint="send `Content-Type: application/json`, and no Content-Encoding",
-            headers=CLOSE,
         )
 
 
@@ -63,5 +59,4 @@ def _too_large(max_bytes: int) -> RefusalError:
         "body_too_large",
         message=f"a body may have {max_bytes} bytes",
         hint="send only what the API asks for",
-        headers=CLOSE,
     )

@@ -39,8 +39,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread_timer: TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
         self._status = 400
-        self._is_in_head = True
+        self._is_refused = False
+        self._is_idle = True  # between two requests
+        self._is_in_head = False
+        self._n_begun = 0
         self._n_head_bytes = 0
+        self.url = b""
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, or close it at once when there are too many."""
@@ -61,13 +65,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; a head that grows without ending is refused before it is whole."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
-        before = self._is_in_head
+        n_begun = self._n_begun + self._is_idle
         super().data_received(data)
-        if before and self._is_in_head:
+        if self._is_in_head and self._n_begun == n_begun:  # all of these bytes are this one head's
             self._n_head_bytes += len(data)
-            if self._n_head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._n_head_bytes > MAX_HEAD_BYTES:
                 self._refuse(414 if len(self.url) > MAX_ADDRESS_BYTES else 431)
         # An empty line between two requests begins none, but has ended uvicorn's own wait for the next one.
         if self._timer is None and self.timeout_keep_alive_task is None and not self._is_answering():
@@ -76,7 +80,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request: its time begins."""
         super().on_message_begin()
-        self._is_in_head, self._n_head_bytes = True, 0
+        self._is_idle, self._is_in_head = False, True
+        self._n_begun += 1
+        self._n_head_bytes = 0
         self._start_timer()
 
     def on_headers_complete(self) -> None:
@@ -85,12 +91,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_ADDRESS_BYTES or n_bytes > MAX_HEAD_BYTES:
             self._status = 414 if len(self.url) > MAX_ADDRESS_BYTES else 431
             raise ValueError("the head is too large")
-        self._is_in_head, self._n_head_bytes = False, 0
+        self._is_in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
-        self._is_in_head = True
+        self._is_idle = True
         self._stop_timer()
         super().on_message_complete()
 
@@ -119,14 +125,24 @@ class GuardedProtocol(HttpToolsProtocol):
         self._close()
 
     def _refuse(self, status: int) -> None:
+        """Say no and read the rest away: closing over unread bytes resets the connection, and the answer is lost."""
+        if self._is_refused:
+            return
         code, message, hint = _REFUSALS[status]
         body = orjson.dumps({"error": {"code": code, "message": message, "hint": hint}})
         head = (
             b"content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
             b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         )
+        self._is_refused = True
+        if self._answering is not None:
+            self._answering.disconnected = True
         self.transport.write(STATUS_LINE[status] + head + body)
-        self._close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._drop_unread()
+        else:
+            self._close()
 
     def _close(self) -> None:
         """Once the answer is gone; at some time in any case."""
@@ -151,7 +167,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        if self._n_head_bytes and not self._is_answering() and not self.transport.is_closing():
+        if self._is_in_head and not self._is_answering() and not self._is_refused:
             self._refuse(408)
         else:
             self._close()

@@ -68,6 +68,7 @@ def api() -> Iterator[Api]:
     )
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # answers nobody takes are soon too many
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     poll(lambda: server.started, what="the server")
@@ -97,7 +98,7 @@ def said(api: Api, *parts: bytes) -> bytes:
 def refusal(answer: bytes) -> tuple[int, str]:
     """Status and code of the one refusal."""
     head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"connection: close" in head.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
     error = orjson.loads(body)["error"]
     assert set(error) == {"code", "message", "hint"}
     return int(head.split(b" ")[1]), error["code"]
@@ -134,6 +135,19 @@ def test_head_sent_byte_by_byte_is_given_up_all_the_same(api: Api) -> None:
     poll(lambda: api.n_connections == 0, what="no connection left")
 
 
+def test_large_requests_are_not_taken_for_large_heads(api: Api) -> None:
+    padding = b"X-Padding: " + b"p" * 15_900 + b"\r\n"
+    body = orjson.dumps({"user_id": "u1", "limit": 1, "context": {"page": "p" * 500, "referrer": "r" * 500}})
+    large = HEAD + padding + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    assert len(large) > MAX_HEAD_BYTES
+    assert said(api, large * 3).count(b"HTTP/1.1 200 OK") == 3
+    assert said(api, large + HEAD, b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_empty_lines_are_no_request(api: Api) -> None:
+    assert said(api, b"\r\n" * MAX_HEAD_BYTES) == b""
+
+
 @pytest.mark.parametrize("many", [1, 40], ids=["in one", "in many"])
 def test_address_and_headers_are_bounded(api: Api, many: int) -> None:
     address = b"POST /" + b"a" * MAX_ADDRESS_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -142,7 +156,7 @@ def test_address_and_headers_are_bounded(api: Api, many: int) -> None:
     headers = b"".join(header % n for n in range(many))
     assert refusal(said(api, HEAD, headers, b"\r\n")) == (431, "headers_too_large")
     assert refusal(said(api, HEAD, headers * 20)) == (431, "headers_too_large")
-    assert refusal(said(api, b"POST /" + b"a" * 10 * MAX_HEAD_BYTES))[0] in (414, 431)
+    assert refusal(said(api, b"POST /" + b"a" * 10 * MAX_HEAD_BYTES)) == (414, "address_too_long")
 
 
 def test_body_that_does_not_arrive_is_408_and_holds_no_place(api: Api) -> None:
@@ -182,7 +196,7 @@ def test_request_that_two_servers_could_read_in_two_ways_is_no_request(api: Api,
 
 
 def test_pipelined_requests_are_answered_in_their_order(api: Api) -> None:
-    ids = [f"p{n}" for n in range(50)]
+    ids = [f"p{n}" for n in range(200)]
     bodies = [orjson.dumps({"user_id": user_id, "limit": 1}) for user_id in ids]
     answer = said(api, b"".join(HEAD + b"Content-Length: %d\r\n\r\n" % len(b) + b for b in bodies))
     assert [part.split(b'"')[0].decode() for part in answer.split(b'"user_id":"')[1:]] == ids
