@@ -5,6 +5,7 @@ would be collected in memory. BentoML starts uvicorn itself and passes on no cho
 puts ours in the place where uvicorn looks for the default.
 """
 
+import logging
 from asyncio import TimerHandle
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ _REFUSALS: Final = {
     414: ("address_too_long", f"an address may have {MAX_ADDRESS_BYTES} bytes", "send what you ask in the body"),
     431: ("headers_too_large", f"all headers may have {MAX_HEAD_BYTES} bytes", "send fewer cookies and headers"),
 }
+_OF_STRANGERS: Final = ("Invalid HTTP request received.", "Unsupported upgrade request.")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -177,3 +179,9 @@ def guard_connections(*, max_connections: int) -> None:
     """Let uvicorn, wherever it is started in this process without a protocol named, take ours."""
     GuardedProtocol.max_connections = max_connections
     auto.AutoHTTPProtocol = GuardedProtocol
+    logging.getLogger("uvicorn.error").addFilter(is_worth_a_line)
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether it is not uvicorn's line per wrong request: strangers could fill a disk with them."""
+    return record.msg not in _OF_STRANGERS

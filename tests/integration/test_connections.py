@@ -223,6 +223,13 @@ def test_connections_past_the_limit_are_closed_and_the_others_answered(api: Api)
     poll(lambda: api.n_connections == 0, what="no connection left")
 
 
+def test_websocket_is_refused(api: Api) -> None:
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    answer = said(api, HEAD + upgrade + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    assert int(answer.split(b" ")[1]) in (400, 403, 405)
+    poll(lambda: api.n_connections == 0, what="no connection left")
+
+
 def test_nothing_sent_stands_in_a_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         said(api, b"GARBAGE u-secret-17\r\n\r\n")
