@@ -3,20 +3,23 @@
 Not a BentoML route: those parse with pydantic twice and cost several times the decision itself.
 """
 
-import hmac
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from firstmile.setting_sections import ServingSettings
 from serving.address import PREFIX, ROUTE
-from serving.limits import RateLimit
+from serving.bodies import read_body
+from serving.cors import cors_middleware
+from serving.guard import Guard
+from serving.openapi import OPENAPI_ROUTE, openapi
 from serving.requests import RefusalError, json_response, parse
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
@@ -33,32 +36,40 @@ class Desk:
     ladder: "Ladder"
     decisions: "DecisionLog"
     metrics: "Metrics"
-    limit: RateLimit
+    guard: Guard
     n_in_flight: int = 0
 
 
-def build_app() -> Starlette:
-    """The app without its desk; `app.state.desk` must be set before the first request."""
+def build_app(*, cors_origins: str = "") -> Starlette:
+    """The app without its desk; `app.state.desk` must be set before the first request.
+
+    Raises SettingsError for origins that are none.
+    """
+    routes: list[BaseRoute] = [
+        Route(ROUTE, personalization, methods=["POST"]),
+        Route(OPENAPI_ROUTE, description, methods=["GET"]),
+    ]
     return Starlette(
-        routes=[Route(ROUTE, personalization, methods=["POST"])],
+        routes=[*routes, Route("/{path:path}", _Elsewhere(routes))],
+        middleware=cors_middleware(cors_origins),
         exception_handlers={RefusalError: _refused, HTTPException: _http_error},
     )
+
+
+def build_docs_app() -> Starlette:
+    """The OpenAPI document where BentoML has its own, which knows nothing of a mounted app: its page shows ours."""
+    return Starlette(routes=[Route("/docs.json", description, methods=["GET"])])
 
 
 async def personalization(request: Request) -> Response:
     """Answer one request. Raises RefusalError for requests that cannot be answered."""
     desk: Desk = request.app.state.desk
-    started_s = time.perf_counter()
-    _authenticate(request, desk.settings.api_key.get_secret_value())
-    ask = parse(await _body(request, desk.settings.max_body_bytes))
-    if not desk.limit.allows(ask.user_id, now_s=started_s):
-        raise RefusalError(
-            429,
-            "too_many_requests",
-            message=f"more than {desk.limit.per_s:g} requests per second for this user",
-            hint="wait a second; ask once per page view",
-            headers={"Retry-After": "1"},
-        )
+    key = desk.guard.admit(request, now_s=time.perf_counter())
+    body = await read_body(request, desk.settings)
+    started_s = time.perf_counter()  # a slow network's time is not the ladder's
+    wanted = parse(body)
+    desk.guard.allow(key, wanted, now_s=started_s)
+    ask = wanted.ask()
     if desk.n_in_flight >= desk.settings.max_in_flight:
         decision = desk.ladder.shed(ask, started_s=started_s)
     else:
@@ -72,37 +83,22 @@ async def personalization(request: Request) -> Response:
     return json_response(decision.response())
 
 
-def _authenticate(request: Request, key: str) -> None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), key.encode()):
-        return
-    raise RefusalError(
-        401,
-        "unauthorized",
-        message="no valid API key was given",
-        hint="send the header `Authorization: Bearer KEY`; the key is FIRSTMILE_SERVING__API_KEY",
-        headers={"WWW-Authenticate": "Bearer"},
-    )
+async def description(request: Request) -> Response:
+    """The OpenAPI document."""
+    return json_response(openapi())
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
-    too_large = RefusalError(
-        413, "body_too_large", message=f"a body may have {max_bytes} bytes", hint="send only what the API asks for"
-    )
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise too_large
-    except ClientDisconnect:
-        raise RefusalError(
-            400, "incomplete_body", message="the body did not arrive whole", hint="send it again"
-        ) from None
-    return bytes(body)
+@dataclass(frozen=True)
+class _Elsewhere:
+    """404, or 405 where another method is answered. BentoML would answer both, in another form."""
+
+    routes: list[BaseRoute]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for route in self.routes:
+            if route.matches(scope)[0] is Match.PARTIAL:
+                await route.handle(scope, receive, send)
+        raise HTTPException(404)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

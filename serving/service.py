@@ -14,12 +14,14 @@ import bentoml
 
 from firstmile.settings import load_settings
 from serving.address import PREFIX
-from serving.api import build_app
+from serving.api import build_app, build_docs_app
+from serving.connections import guard_connections
 
 PARENT_POLL_S = 0.5
 
 settings = load_settings()
-app = build_app()
+app = build_app(cors_origins=settings.serving.cors_origins)
+guard_connections(max_connections=settings.serving.max_connections)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to
 
 
@@ -30,6 +32,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage t
     logging={"access": {"enabled": False}},
     traffic={"timeout": 10},
 )
+@bentoml.asgi_app(build_docs_app())
 @bentoml.asgi_app(app, path=PREFIX)
 class Personalization:
     """POST /api/personalization answers what a user should see next; /livez, /readyz, /metrics watch over it."""

@@ -22,8 +22,9 @@ from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
 from serving.facts import Facts
 from serving.features import read_user
+from serving.guard import Guard
+from serving.key_watch import KeyWatch
 from serving.ladder import Ladder
-from serving.limits import RateLimit
 from serving.metrics import Metrics
 from serving.policy import Policy
 from serving.rules import known_fields, load_rules
@@ -39,6 +40,7 @@ class Process:
     watch: ModelWatch
     ends: EndOffsets
     decisions: DecisionLog
+    keys: KeyWatch
 
     def is_ready(self) -> bool:
         """Whether MLflow was asked once, or is known to be away: what models there are, answer."""
@@ -47,6 +49,7 @@ class Process:
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
         self.watch.stop()
+        self.keys.stop()
         self.desk.ladder.close()
         self.decisions.stop()
         self.ends.stop()
@@ -72,10 +75,12 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
 def start_process(settings: Settings) -> Process:
     """Build and start everything; no dependency has to be up.
 
-    Raises DataError when rules or catalogue are wrong.
+    Raises DataError when rules, catalogue or keys are wrong.
     """
     serving = settings.serving
     policy = load_policy()
+    keys = KeyWatch(settings)
+    keys.start()
     metrics = Metrics()
     watch = mlflow_watch(settings, on_change=metrics.use_models)
     watch.start()
@@ -91,11 +96,11 @@ def start_process(settings: Settings) -> Process:
     ladder = Ladder(serving, policy, reader=reader, models=lambda: watch.current, clock=clock)
     decisions = kafka_log(settings, metrics)
     decisions.start()
-    limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
+    guard = Guard(serving, lambda: keys.current)
     if len(watch.current) < len(MODELS):
         watch.first_look.wait(serving.model_wait_s)
     warm_up(reader, policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions)
+    return Process(Desk(serving, ladder, decisions, metrics, guard), watch, ends, decisions, keys)

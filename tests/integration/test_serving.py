@@ -32,6 +32,10 @@ from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, as_environment
 from pipelines.topics import ensure_topics
 from serving.address import PREFIX, ROUTE, base_address
+from serving.issue_keys import make_key
+from serving.key_watch import keys_file
+from serving.keys import user_hash
+from serving.openapi import OPENAPI_ROUTE, openapi
 
 USER = "AAA_2014J-1"
 BIN = Path(sys.executable).parent
@@ -171,6 +175,37 @@ def test_errors_have_their_form_over_the_wire(api: Api) -> None:
     key = {"Authorization": f"Bearer {api.settings.serving.api_key.get_secret_value()}"}
     for content, status in ((b"{", 400), (b"x" * 20_000, 413)):
         response = httpx.post(url, content=content, headers=key)
+        assert response.status_code == status
+        assert set(response.json()["error"]) == {"code", "message", "hint"}
+
+
+def test_key_made_while_it_runs_answers_and_one_taken_away_does_not(api: Api) -> None:
+    made = make_key(api.settings, "publishable", name="web")
+    proven = {"user_id": USER, "user_hash": user_hash(USER, made["identity_secret"])}
+
+    def ask(body: dict[str, str]) -> int:
+        headers = {"Authorization": f"Bearer {made['key']}"}
+        return httpx.post(api.base + PREFIX + ROUTE, json=body, headers=headers, timeout=5).status_code
+
+    until(lambda: ask(proven) == 200, "an answer to the new key", 20)
+    assert ask({"user_id": USER}) == 403
+    assert ask({**proven, "user_id": "AAA_2014J-2"}) == 403
+    keys_file(api.settings).write_text("")
+    until(lambda: ask(proven) == 401, "the key's end", 20)
+    assert "key 'web'" not in api.log.read_text()
+
+
+def test_openapi_document_is_ours_also_where_bentoml_has_its_own(api: Api) -> None:
+    assert httpx.get(f"{api.base}{PREFIX}{OPENAPI_ROUTE}").json() == openapi()
+    assert httpx.get(f"{api.base}/docs.json").json() == openapi()
+    assert httpx.get(f"{api.base}/").status_code == 200
+
+
+def test_connections_are_guarded_and_other_paths_answered_in_our_form(api: Api) -> None:
+    long = httpx.post(api.base + PREFIX + ROUTE, headers={"X-Long": "x" * 20_000})
+    assert (long.status_code, long.json()["error"]["code"]) == (431, "headers_too_large")
+    for method, path, status in (("GET", ROUTE, 405), ("GET", "/nothing", 404), ("POST", f"{ROUTE}/", 404)):
+        response = httpx.request(method, api.base + PREFIX + path)
         assert response.status_code == status
         assert set(response.json()["error"]) == {"code", "message", "hint"}
 

@@ -15,7 +15,8 @@ from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
 from serving.decisions import DecisionLog
-from serving.limits import RateLimit
+from serving.guard import Guard
+from serving.key_watch import ring_of
 from serving.metrics import Metrics
 
 KEY = "demo-api-key"
@@ -46,7 +47,13 @@ def no_kafka() -> Any:
 def desk() -> Desk:
     metrics = Metrics()
     log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
-    return Desk(ServingSettings(), ladder(Rows({"u1": Row()})), log, metrics, RateLimit(per_s=0, burst=0))
+    settings = ServingSettings(user_requests_per_s=0)
+    return Desk(settings, ladder(Rows({"u1": Row()})), log, metrics, guard(settings))
+
+
+def guard(settings: ServingSettings) -> Guard:
+    ring = ring_of(settings)
+    return Guard(settings, lambda: ring)
 
 
 @pytest.fixture
@@ -144,6 +151,22 @@ def test_request_without_the_key_is_refused(post: Post, given_key: str | None) -
         ({"user_id": "u1", "limitt": 5}, "limitt"),
         ({"user_id": "u1", "context": {"page": 5}}, "context.page"),
         ({"user_id": "u1", "context": "/welcome"}, "context"),
+        ({"user_id": None}, "user_id"),
+        ({"user_id": "u1", "user_hash": "abc"}, "user_hash"),
+        ({"user_id": "u1", "context": {"page": "a\u0000b"}}, "context.page"),
+        ({"user_id": "u1", "x" * 5_000: 1}, "xxx"),
+        (b'{"user_id": "u1", "user_id": "u2"}', "body: it is not JSON: a key stands twice"),
+        (b'{"user_id": "u1", "context": {"page": "/a", "page": "/b"}}', "body: it is not JSON: a key stands twice"),
+        (b'{"user_id": "u1", "\\udc00": 1}', "body: it is not UTF-8"),
+        (b'{"user_id": "u1", "context": {"colour": "\\ud800"}}', "body: it is not UTF-8"),
+        (b'{"user_id": "u1", "limit": NaN}', "body: it is not JSON: NaN"),
+        (b'{"user_id": "u1", "limit": 1e999}', "body: it is not JSON: a number is too great"),
+        (b'{"user_id": "u1", "limit": ' + b"9" * 5_000 + b"}", "body: it is not JSON: a number has more"),
+        (b'{"user_id": "u1", "limit": 5.5}', "limit"),
+        (b'{"user_id": "u1", "context": {"colour": ' + b"[" * 7_000 + b"]" * 7_000 + b"}}", "body: it is nested"),
+        (b'\xef\xbb\xbf{"user_id": "u1"}', "body"),
+        ('{"user_id": "u1"}'.encode("utf-16"), "body"),
+        (b'{"user_id": "u1"} {}', "body"),
     ],
 )
 def test_wrong_body_is_refused_naming_the_field(post: Post, body: Any, said: str) -> None:
@@ -162,12 +185,22 @@ def test_body_over_the_limit_is_refused_whether_declared_or_not(post: Post, desk
     assert (response.status_code, error(response)["code"]) == (413, "body_too_large")
 
 
-def test_caller_over_the_rate_is_told_to_wait(post: Post, desk: Desk) -> None:
-    desk.limit = RateLimit(per_s=0.001, burst=2)
-    assert [post({"user_id": "u1"}).status_code for _ in range(3)] == [200, 200, 429]
+def test_user_over_the_rate_is_told_how_long_to_wait(post: Post, desk: Desk) -> None:
+    desk.guard = guard(ServingSettings(user_requests_per_s=0.001))
+    assert [post({"user_id": "u1"}).status_code for _ in range(2)] == [200, 429]
     refused = post({"user_id": "u1"})
-    assert (refused.headers["retry-after"], error(refused)["code"]) == ("1", "too_many_requests")
+    assert 900 < int(refused.headers["retry-after"]) <= 1_000
+    assert error(refused)["code"] == "too_many_requests"
     assert post({"user_id": "u2"}).status_code == 200
+
+
+def test_a_number_is_a_number_however_it_is_written(post: Post) -> None:
+    assert len(post(b'{"user_id": "u1", "limit": 2.0}').json()["recommended_content"]) == 2
+
+
+def test_visitor_without_a_user_id_is_answered_by_the_anonymous_id(post: Post) -> None:
+    answer = post({"anonymous_id": "u1"}).json()
+    assert (answer["user_id"], answer["rung"]) == ("u1", "model")
 
 
 def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: Desk) -> None:
@@ -180,6 +213,7 @@ def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: D
 def test_other_method_is_refused_in_the_same_form(post: Post) -> None:
     response = post({}, method="GET")
     assert (response.status_code, error(response)["code"]) == (405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
 
 
 anything = st.recursive(
@@ -205,6 +239,6 @@ def test_any_body_is_answered_or_refused_with_a_hint(post: Post, body: Any) -> N
 
 
 def test_key_can_be_another_one(post: Post, desk: Desk) -> None:
-    desk.settings = ServingSettings(api_key="other")  # type: ignore[arg-type]
+    desk.guard = guard(ServingSettings(api_key="other"))  # type: ignore[arg-type]
     assert post({"user_id": "u1"}).status_code == 401
     assert post({"user_id": "u1"}, authorization="bearer other").status_code == 200

@@ -1,0 +1,100 @@
+"""Who may ask, for whom, and how often: what stands between a request and the ladder."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+from starlette.requests import Request
+
+from firstmile.setting_sections import ServingSettings
+from serving.keys import Key, KeyRing
+from serving.limits import RateLimit
+from serving.requests import PersonalizationRequest, RefusalError
+
+ANONYMOUS: Final = re.compile(r"anon_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""Ids of visitors that a browser makes: random, so that nobody guesses one, and no product's own user_id."""
+MAX_KEY: Final = 512
+
+
+class Guard:
+    """The keys valid now, and the limits per address, key and user. Used from one event loop."""
+
+    def __init__(self, settings: ServingSettings, keys: Callable[[], KeyRing]) -> None:
+        self._keys = keys
+        self._addresses = _limit(settings.address_requests_per_s)
+        self._by_key = _limit(settings.key_requests_per_s)
+        self.users = _limit(settings.user_requests_per_s)
+
+    def admit(self, request: Request, *, now_s: float) -> Key:
+        """The key of a request. Raises RefusalError: 401 without a valid key, 403 in a wrong place, 429 too often."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        given = given.strip()
+        key = self._keys().find(given) if scheme.lower() == "bearer" and 0 < len(given) <= MAX_KEY else None
+        if key is None:
+            raise RefusalError(
+                401,
+                "unauthorized",
+                message="no valid API key was given",
+                hint="send the header `Authorization: Bearer KEY`; `firstmile keys new` makes a key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if key.scope == "secret" and "origin" in request.headers:
+            raise RefusalError(
+                403,
+                "secret_key_in_browser",
+                message=f"key {key.id!r} is a secret key and was sent by a page, where every visitor can read it",
+                hint="take it back, and let pages use a publishable key: `firstmile keys new --scope publishable`",
+            )
+        if key.scope == "publishable":  # everybody has it: one address must not use up what all share
+            address = request.client.host if request.client else ""
+            _within(self._addresses, address, "this address", now_s=now_s)
+        _within(self._by_key, key.id, f"key {key.id!r}", now_s=now_s)
+        return key
+
+    def allow(self, key: Key, wanted: PersonalizationRequest, *, now_s: float) -> None:
+        """Let this key ask for this user. Raises RefusalError: 403 when it may not, 429 when it did too often."""
+        if key.scope == "publishable":
+            self._prove(wanted)
+        _within(self.users, wanted.ask().user_id, "this user", now_s=now_s)
+
+    def _prove(self, wanted: PersonalizationRequest) -> None:
+        if wanted.user_id is None:
+            if ANONYMOUS.fullmatch(wanted.anonymous_id or ""):
+                return
+            raise _unproven(
+                "with a publishable key an anonymous_id is `anon_` and a random UUID in lower case",
+                hint="let the browser make it: 'anon_' + crypto.randomUUID()",
+            )
+        keys = self._keys()
+        if not keys.has_identity_secret:
+            raise _unproven(
+                "this server has no identity secret, so it can prove no user",
+                hint="set FIRSTMILE_SERVING__IDENTITY_SECRET, or ask for an anonymous_id",
+            )
+        if wanted.user_hash is None or not keys.proves(wanted.user_id, wanted.user_hash):
+            wrong = "is missing" if wanted.user_hash is None else "is not that of this user_id"
+            raise _unproven(
+                f"user_hash {wrong}",
+                hint="your server makes it: hex HMAC-SHA256(identity secret, user_id); see `firstmile keys hash USER`",
+            )
+
+
+def _limit(per_s: float) -> RateLimit:
+    return RateLimit(per_s=per_s, burst=max(1.0, 2 * per_s))
+
+
+def _within(limit: RateLimit, caller: str, who: str, *, now_s: float) -> None:
+    wait_s = limit.wait_s(caller, now_s=now_s)
+    if wait_s:
+        raise RefusalError(
+            429,
+            "too_many_requests",
+            message=f"more than {limit.per_s:g} requests per second for {who}",
+            hint="wait as Retry-After says; ask once per page view",
+            headers={"Retry-After": str(math.ceil(wait_s))},
+        )
+
+
+def _unproven(message: str, *, hint: str) -> RefusalError:
+    return RefusalError(403, "user_not_proven", message=message, hint=hint)

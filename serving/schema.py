@@ -1,0 +1,84 @@
+"""The form of answers and errors, for the OpenAPI document: what is sent is made by `answers` and not checked."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
+from serving.rules import DEFAULT_FLOW, FLOWS
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+SkillLevel = Annotated[str, Field(json_schema_extra={"enum": [*SKILL_LEVELS]})]
+Format = Annotated[str, Field(json_schema_extra={"enum": [*FORMATS]})]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Segment(_Part):
+    """Who the user is for the rules."""
+
+    skill_level: SkillLevel
+    stage: str = Field(json_schema_extra={"enum": [*STAGES]})
+    confidence: Probability = Field(description="the model's probability of this skill level, 0 without one")
+
+
+class Preference(_Part):
+    """How likely the user is to use a content format."""
+
+    format: Format
+    probability: Probability
+
+
+class RecommendedContent(_Part):
+    """One thing to show."""
+
+    content_id: str
+    title: str
+    format: Format
+    level: str | None
+    step: str | None
+    url: str
+    score: float
+    reason: str = Field(description="the rule that put it here, or what its score is made of")
+
+
+class ExperimentArm(_Part):
+    """What the user takes part in."""
+
+    name: str
+    arm: str
+
+
+class PersonalizationAnswer(_Part):
+    """What this user should see next, how sure we are, and what the answer rests on."""
+
+    request_id: str
+    user_id: str = Field(description="as asked; of an anonymous visitor the anonymous_id")
+    segment: Segment
+    preferences: list[Preference] = Field(description="greatest probability first")
+    activation_probability: Probability | None
+    flow: str = Field(json_schema_extra={"enum": [*FLOWS, DEFAULT_FLOW]})
+    recommended_content: list[RecommendedContent] = Field(description="best first, at most `limit`")
+    experiment: ExperimentArm
+    rung: str = Field(json_schema_extra={"enum": [*RUNGS]}, description="the step of the ladder that answered")
+    fallback: bool = Field(description="whether the rung is below what the experiment's arm intends")
+    reasons: list[str] = Field(description="why no higher rung answered")
+    models: dict[str, str] = Field(description="versions of the models that answered")
+    feature_lag_ms: float | None = Field(description="how far this user's features are behind; null: not known")
+    latency_ms: float
+
+
+class ErrorDetail(_Part):
+    """What is wrong, for programs and for people."""
+
+    code: str
+    message: str = Field(description="what happened")
+    hint: str = Field(description="what to do")
+
+
+class ErrorAnswer(_Part):
+    """Every answer that is not 200."""
+
+    error: ErrorDetail

@@ -1,0 +1,115 @@
+"""The decision API keeps what its OpenAPI document promises: schemathesis asks what it allows, and what it does not."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.python.asgi import ASGIClient, get_client
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import ignored_auth
+from serving_builder import Row, Rows, ladder
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from firstmile.setting_sections import ServingSettings
+from serving.address import PREFIX, ROUTE
+from serving.api import Desk, build_app
+from serving.decisions import DecisionLog
+from serving.guard import Guard
+from serving.keys import Key, KeyRing, digest
+from serving.metrics import Metrics
+from serving.openapi import OPENAPI_ROUTE, openapi
+
+SECRET, PUBLISHABLE = "a-secret-key", "a-publishable-key"
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+N_SHORT = 100
+N_CASES = 20_000
+N_PER_PIECE = 1_000
+
+
+def fake_desk() -> Desk:
+    serving = ServingSettings(user_requests_per_s=0, key_requests_per_s=0, address_requests_per_s=0)
+    metrics = Metrics()
+    decisions = DecisionLog(lambda: pytest.fail("not started"), max_waiting=1, metrics=metrics)
+    ring = KeyRing({digest(SECRET): Key("s", "secret"), digest(PUBLISHABLE): Key("p", "publishable")}, ["sesame"])
+    return Desk(serving, ladder(Rows({"u1": Row()})), decisions, metrics, Guard(serving, lambda: ring))
+
+
+@pytest.fixture(scope="module")
+def app() -> Starlette:
+    """As BentoML mounts it."""
+    api = build_app(cors_origins="https://app.example.com")
+    api.state.desk = fake_desk()
+    return Starlette(routes=[Mount(PREFIX, api)])
+
+
+@pytest.fixture(scope="module")
+def client(app: Starlette) -> Iterator[ASGIClient]:
+    with get_client(app) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def operations(app: Starlette) -> dict[str, APIOperation]:
+    schema = schemathesis.openapi.from_asgi(PREFIX + OPENAPI_ROUTE, app)
+    return {"personalize": schema[ROUTE]["POST"], "describe": schema[OPENAPI_ROUTE]["GET"]}
+
+
+def ask(operation: APIOperation, client: ASGIClient, mode: GenerationMode, *, n_cases: int, at: int = 0) -> int:
+    """Ask so many times, each held against the document; how many were asked."""
+    asked = []
+
+    @settings(max_examples=n_cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @seed(at)
+    @given(
+        case=operation.as_strategy(generation_mode=mode),
+        key=st.sampled_from([SECRET] * 7 + [PUBLISHABLE, "a-wrong-key", ""]),
+    )
+    def one(case: Case, key: str) -> None:
+        asked.append(case)
+        # Two more requests a case that say the same every time; asked once below.
+        case.call_and_validate(
+            session=client, headers={"Authorization": f"Bearer {key}"}, excluded_checks=[ignored_auth]
+        )
+
+    one()
+    return len(asked)
+
+
+def test_document_is_served_and_is_openapi(operations: dict[str, APIOperation]) -> None:
+    schema = operations["personalize"].schema
+    schema.validate()
+    assert schema.raw_schema == openapi()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_what_is_answered_is_what_is_documented(
+    operations: dict[str, APIOperation], client: ASGIClient, mode: GenerationMode
+) -> None:
+    assert ask(operations["personalize"], client, mode, n_cases=N_SHORT) >= N_SHORT
+
+
+def test_without_a_key_or_with_another_nothing_is_answered(
+    operations: dict[str, APIOperation], client: ASGIClient
+) -> None:
+    case = operations["personalize"].Case(body={"user_id": "u1"}, media_type="application/json")
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    assert case.call_and_validate(session=client, headers=headers, checks=[ignored_auth]).status_code == 200
+
+
+def test_description_of_itself_is_right(operations: dict[str, APIOperation], client: ASGIClient) -> None:
+    ask(operations["describe"], client, GenerationMode.POSITIVE, n_cases=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("piece", range(N_CASES // N_PER_PIECE))
+def test_twenty_thousand_requests_get_documented_answers(
+    operations: dict[str, APIOperation], client: ASGIClient, caplog: pytest.LogCaptureFixture, piece: int
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    mode = MODES[piece % 2]
+    assert ask(operations["personalize"], client, mode, n_cases=N_PER_PIECE, at=piece + 1) >= N_PER_PIECE

@@ -1,0 +1,108 @@
+"""Who may ask for whom: keys by scope, proven users, anonymous visitors, and limits that one cannot use up for all."""
+
+import uuid
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from firstmile.setting_sections import ServingSettings
+from serving.guard import Guard
+from serving.keys import Key, KeyRing, digest, user_hash
+from serving.requests import PersonalizationRequest, RefusalError
+
+WEB, CRM = Key("web", "publishable"), Key("crm", "secret")
+SECRET = "sesame"
+
+
+def guard(secrets: tuple[str, ...] = (SECRET,), **settings: Any) -> Guard:
+    ring = KeyRing({digest("pub"): WEB, digest("sec"): CRM}, secrets)
+    return Guard(ServingSettings(**settings), lambda: ring)
+
+
+def request(key: str, *, address: str = "10.0.0.1", origin: str | None = None) -> Request:
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    if origin:
+        headers.append((b"origin", origin.encode()))
+    return Request({"type": "http", "headers": headers, "client": (address, 1)})
+
+
+def allow(key: Key, *, by: Guard | None = None, **wanted: Any) -> None:
+    (by or guard()).allow(key, PersonalizationRequest(**wanted), now_s=0)
+
+
+def test_secret_key_asks_for_anybody() -> None:
+    allow(CRM, user_id="u17")
+    allow(CRM, anonymous_id="visitor")
+
+
+def test_publishable_key_asks_for_a_proven_user_only() -> None:
+    allow(WEB, user_id="u17", user_hash=user_hash("u17", SECRET))
+    for wrong in (None, user_hash("u18", SECRET), user_hash("u17", "other")):
+        with pytest.raises(RefusalError) as caught:
+            allow(WEB, user_id="u17", user_hash=wrong)
+        assert (caught.value.status, caught.value.code) == (403, "user_not_proven")
+
+
+def test_proof_of_one_user_opens_no_other_by_way_of_the_anonymous_id() -> None:
+    with pytest.raises(RefusalError):
+        allow(WEB, user_id="u18", anonymous_id="u17", user_hash=user_hash("u17", SECRET))
+    for known in ("u17", "anon_u17", str(uuid.uuid4()), f"anon_{uuid.uuid1()}", f"anon_{uuid.uuid4()}x"):
+        with pytest.raises(RefusalError) as caught:
+            allow(WEB, anonymous_id=known)
+        assert caught.value.status == 403
+
+
+def test_visitor_with_a_random_id_of_his_browser_is_answered() -> None:
+    allow(WEB, anonymous_id=f"anon_{uuid.uuid4()}")
+    allow(WEB, anonymous_id=f"anon_{uuid.uuid4()}", by=guard(secrets=()))
+
+
+def test_without_an_identity_secret_no_user_is_proven_and_the_hint_says_what_to_set() -> None:
+    with pytest.raises(RefusalError) as caught:
+        allow(WEB, user_id="u17", user_hash=user_hash("u17", ""), by=guard(secrets=()))
+    assert caught.value.status == 403
+    assert "FIRSTMILE_SERVING__IDENTITY_SECRET" in caught.value.hint
+
+
+def test_secret_key_sent_by_a_page_is_refused() -> None:
+    with pytest.raises(RefusalError) as caught:
+        guard().admit(request("sec", origin="https://app.example.com"), now_s=0)
+    assert (caught.value.status, caught.value.code) == (403, "secret_key_in_browser")
+    assert guard().admit(request("pub", origin="https://app.example.com"), now_s=0) == WEB
+
+
+def is_refused(by: Guard, key: str, **asked: Any) -> bool:
+    try:
+        by.admit(request(key, **asked), now_s=0)
+    except RefusalError as error:
+        return error.status == 429 and int((error.headers or {})["Retry-After"]) >= 1
+    return False
+
+
+def test_one_address_does_not_use_up_a_publishable_key_for_the_others() -> None:
+    by = guard(address_requests_per_s=1, key_requests_per_s=100)
+    assert [is_refused(by, "pub", address="10.0.0.9") for _ in range(300)].count(False) == 2
+    assert not is_refused(by, "pub", address="10.0.0.1")
+
+
+def test_key_has_a_limit_of_its_own() -> None:
+    by = guard(address_requests_per_s=1, key_requests_per_s=2)
+    assert [is_refused(by, "sec") for _ in range(6)] == [False] * 4 + [True] * 2
+    assert not is_refused(by, "pub")
+
+
+def test_wrong_keys_cost_no_memory() -> None:
+    by = guard()
+    for n in range(1_000):
+        with pytest.raises(RefusalError):
+            by.admit(request(f"guess-{n}"), now_s=0)
+    assert len(by._by_key) == len(by._addresses) == 0
+
+
+def test_user_limit_counts_a_user_whatever_key_asks() -> None:
+    by = guard(user_requests_per_s=0.5)
+    allow(CRM, user_id="u17", by=by)
+    with pytest.raises(RefusalError) as caught:
+        allow(WEB, user_id="u17", user_hash=user_hash("u17", SECRET), by=by)
+    assert caught.value.status == 429
