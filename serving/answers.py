@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firstmile.clock import to_datetime
+from firstmile.names import RUNGS
 from serving.experiments import Assignment
 from serving.policy import Answer
 from serving.requests import Ask
@@ -50,7 +51,8 @@ class Decision:
     def is_fallback(self) -> bool:
         """Whether the rung is below what the arm intends; a user still too new for models is not a fallback."""
         is_cold = all(reason.startswith("cold_start") for reason in self.basis.reasons)
-        return self.basis.rung != self.assignment.intended_rung and not (is_cold and self.basis.reasons)
+        is_below = RUNGS.index(self.basis.rung) > RUNGS.index(self.assignment.intended_rung)
+        return is_below and not (is_cold and self.basis.reasons)
 
     def response(self) -> dict[str, Any]:
         """The body of the HTTP answer."""
@@ -100,6 +102,7 @@ class Decision:
             "reasons": list(self.basis.reasons),
             "experiment": self.assignment.name,
             "arm": self.assignment.arm,
+            "propensity": self.assignment.propensity,
             "segment": {name: str(value) for name, value in segment.as_fields().items()},
             "predictions": dict(self.basis.predictions),
             "features": dict(self.basis.vector),

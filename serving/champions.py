@@ -1,29 +1,35 @@
-"""Which models answer: MLflow's champions, followed in the background, swapped between two requests."""
+"""Which models answer: MLflow's champions, followed in the background, swapped between two requests.
+
+The challengers are followed likewise while an experiment asks for them.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHAMPION, MODELS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS
 from firstmile.settings import Settings
 from serving.golden import GOLDEN, check_golden
-from serving.model_copies import Champion, ModelCopies, load
+from serving.model_copies import ALIASES, Champion, ModelCopies, load
 from serving.models import ScoringModel, check
+from serving.row_time import check_row_time
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
+MAX_ROW_MS: Final = 20.0
+NONE: Final[Mapping[str, ScoringModel]] = MappingProxyType({})
 
 
 class Champions(Protocol):
     """Where champions are named and fetched: MLflow, or a fake."""
 
-    def champion(self, name: str) -> Champion | None:
-        """The champion, None when the alias was taken away.
+    def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
+        """The version an alias stands at, None when the alias was taken away.
 
         Raises DataError when the model is not known at all, DependencyError when it cannot be asked.
         """
@@ -52,12 +58,12 @@ class MlflowChampions:
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)
 
-    def champion(self, name: str) -> Champion | None:
+    def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
         """The version the alias stands at, with what its run says; None, DataError, DependencyError as agreed."""
         from mlflow.exceptions import MlflowException
 
         try:
-            version = self._client.get_model_version_by_alias(name, CHAMPION)
+            version = self._client.get_model_version_by_alias(name, alias)
             tags = self._client.get_run(version.run_id).data.tags if version.run_id else {}
         except MlflowException as error:
             if error.error_code == "INVALID_PARAMETER_VALUE":  # the server's word for an alias that stands nowhere
@@ -97,7 +103,14 @@ class MlflowChampions:
 
 
 class ModelWatch:
-    """The models in use. `current` is replaced whole, so that a request sees one set from beginning to end."""
+    """The models in use. `current` (the champions) and `challengers` are replaced whole, so that a request sees one
+    set from beginning to end.
+
+    wants_challengers
+        Whether to follow the challengers too, asked at every look.
+    max_row_ms
+        A version that takes longer for one row is refused.
+    """
 
     def __init__(
         self,
@@ -106,28 +119,39 @@ class ModelWatch:
         *,
         poll_s: float,
         on_change: Callable[[Mapping[str, ScoringModel]], None] = lambda models: None,
+        wants_challengers: Callable[[], bool] = lambda: False,
+        max_row_ms: float = MAX_ROW_MS,
     ) -> None:
-        self.current: Mapping[str, ScoringModel] = MappingProxyType({})
+        self.current: Mapping[str, ScoringModel] = NONE
+        self.challengers: Mapping[str, ScoringModel] = NONE
+        self._challenging: Mapping[str, ScoringModel] = NONE
         self.first_look = threading.Event()
         self._on_change = on_change
+        self._wants_challengers = wants_challengers
+        self._max_row_ms = max_row_ms
         self._copies = copies
         self._connect = connect
         self._poll_s = poll_s
-        self._refused: dict[str, Champion] = {}
+        self._refused: dict[tuple[str, str], Champion] = {}
         self._is_away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="champions", daemon=True)
 
+    def models(self, kind: str) -> Mapping[str, ScoringModel]:
+        """The models that answer in an arm of this kind: a task without a challenger is its champion's."""
+        return self._challenging if kind == CHALLENGER else self.current
+
     def start(self) -> None:
         """Load the copies of last time, then follow the aliases in the background."""
-        for name in MODELS:
-            try:
-                last = self._copies.last(name)
-                if last is not None:
-                    self._swap(_checked(load(*last), last[1]))
-            except DataError as error:
-                log.warning("starting without the copy of %s: %s", name, error)
-                self._copies.drop(name)  # so that it is fetched again
+        for alias in self._followed():
+            for name in MODELS:
+                try:
+                    last = self._copies.last(name, alias)
+                    if last is not None:
+                        self._put(alias, name, self._checked(*last))
+                except DataError as error:
+                    log.warning("starting without the copy of %s: %s", name, error)
+                    self._copies.drop_last(name, alias)  # so that it is fetched again
         self._thread.start()
 
     def stop(self) -> None:
@@ -136,26 +160,33 @@ class ModelWatch:
 
     def look(self, champions: Champions) -> None:
         """One look at every alias; takes what is new and sound. Raises DependencyError when MLflow is away."""
-        for name in MODELS:
-            try:
-                champion = champions.champion(name)
-            except DataError:  # an empty MLflow is no order to forget what works
-                continue
-            if champion is None:
-                self._withdraw(name)
-            elif not self._has(champion) and self._refused.get(name) != champion:
-                self._take(champions, champion)
+        if not self._wants_challengers():
+            self._set(CHALLENGER, NONE)
+        for alias in self._followed():
+            for name in MODELS:
+                try:
+                    champion = champions.champion(name, alias)
+                except DataError:  # an empty MLflow is no order to forget what works
+                    continue
+                if champion is None:
+                    self._withdraw(alias, name)
+                elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
+                    self._take(champions, champion, alias=alias)
 
-    def _take(self, champions: Champions, champion: Champion) -> None:
+    def _followed(self) -> tuple[str, ...]:
+        return ALIASES if self._wants_challengers() else (CHAMPION,)
+
+    def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
             if champion.features_of not in ("", service_name(champion.name)):
                 raise DataError(f"it reads {champion.features_of}, this code gives {service_name(champion.name)}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
-            model = _checked(load(champion, place), place)
+            model = _same(self.current, champion) or _same(self.challengers, champion)
+            model = model or self._checked(champion, place)
         except DataError as error:
-            self._refused[champion.name] = champion
-            self._copies.drop(champion.name, champion)
-            stays = self.current.get(champion.name)
+            self._refused[alias, champion.name] = champion
+            self._copies.drop(champion)
+            stays = self._models(alias).get(champion.name)
             log.error(
                 "%s version %s is refused, %s: %s",
                 champion.name,
@@ -164,24 +195,37 @@ class ModelWatch:
                 error,
             )
             return
-        self._swap(model)
-        self._copies.use(champion)
-        log.info("%s version %s answers now", champion.name, champion.version)
+        self._put(alias, champion.name, model)
+        self._copies.use(champion, alias)
+        log.info("%s version %s answers now as %s", champion.name, champion.version, alias)
 
-    def _swap(self, model: ScoringModel) -> None:
-        self.current = MappingProxyType({**self.current, model.name: model})
-        self._on_change(self.current)
+    def _checked(self, champion: Champion, place: Path) -> ScoringModel:
+        model = load(champion, place)
+        check(model, model_features(model.name))
+        check_golden(model, place)
+        check_row_time(model, max_ms=self._max_row_ms)
+        return model
 
-    def _has(self, champion: Champion) -> bool:
-        model = self.current.get(champion.name)
-        return model is not None and (model.version, model.run_id) == (champion.version, champion.run_id)
+    def _models(self, alias: str) -> Mapping[str, ScoringModel]:
+        return self.challengers if alias == CHALLENGER else self.current
 
-    def _withdraw(self, name: str) -> None:
-        if name in self.current:
-            log.warning("%s has no %s any more: it is no longer asked", name, CHAMPION)
-            self.current = MappingProxyType({n: m for n, m in self.current.items() if n != name})
-            self._on_change(self.current)
-            self._copies.forget(name)
+    def _put(self, alias: str, name: str, model: ScoringModel | None) -> None:
+        others = {n: m for n, m in self._models(alias).items() if n != name}
+        self._set(alias, MappingProxyType(others if model is None else {**others, name: model}))
+
+    def _set(self, alias: str, models: Mapping[str, ScoringModel]) -> None:
+        if alias == CHALLENGER:
+            self.challengers = models
+        else:
+            self.current = models
+            self._on_change(models)
+        self._challenging = MappingProxyType({**self.current, **self.challengers})
+
+    def _withdraw(self, alias: str, name: str) -> None:
+        if name in self._models(alias):
+            log.warning("%s has no %s any more: it is no longer asked", name, alias)
+            self._put(alias, name, None)
+            self._copies.forget(name, alias)
 
     def _run(self) -> None:
         champions: Champions | None = None
@@ -203,13 +247,20 @@ class ModelWatch:
         return ", ".join(f"{m.name} {m.version}" for m in self.current.values())
 
 
-def mlflow_watch(settings: Settings, *, on_change: Callable[[Mapping[str, ScoringModel]], None]) -> ModelWatch:
+def mlflow_watch(
+    settings: Settings,
+    *,
+    on_change: Callable[[Mapping[str, ScoringModel]], None],
+    wants_challengers: Callable[[], bool],
+) -> ModelWatch:
     """A watch on the settings' MLflow with copies under their home; not started."""
     return ModelWatch(
         ModelCopies(settings.home / "models"),
         lambda: MlflowChampions(settings.mlflow_uri),
         poll_s=settings.serving.model_poll_s,
         on_change=on_change,
+        wants_challengers=wants_challengers,
+        max_row_ms=settings.serving.model_row_ms,
     )
 
 
@@ -218,7 +269,7 @@ def _cause(error: Exception) -> str:
     return str(error).rpartition("Caused by ")[2].rstrip(")")
 
 
-def _checked(model: ScoringModel, place: Path) -> ScoringModel:
-    check(model, model_features(model.name))
-    check_golden(model, place)
-    return model
+def _same(models: Mapping[str, ScoringModel], champion: Champion) -> ScoringModel | None:
+    """The model of these that is this very version, if any."""
+    model = models.get(champion.name)
+    return model if model and (model.version, model.run_id) == (champion.version, champion.run_id) else None

@@ -37,6 +37,13 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=own,
         )
+        self.files = Gauge(
+            "firstmile_policy_file_ok",
+            "1 when the file is in force as it is on disk",
+            ["file"],
+            multiprocess_mode="livemin",
+            registry=own,
+        )
         self._in_use: set[tuple[str, str]] = set()
 
     def decided(self, decision: Decision) -> None:
@@ -48,6 +55,10 @@ class Metrics:
             self.stages.labels(stage).observe(ms / 1_000)
         for reason in decision.basis.reasons:
             self.reasons.labels(reason).inc()
+
+    def policy_file(self, name: str, is_ok: bool) -> None:
+        """Show whether the last change of a file is in force."""
+        self.files.labels(name).set(is_ok)
 
     def use_models(self, models: Mapping[str, ScoringModel]) -> None:
         """Show which versions answer now."""

@@ -17,7 +17,6 @@ from firstmile.clock import SystemClock
 from firstmile.names import MODELS
 from firstmile.settings import Settings
 from serving.api import Desk
-from serving.catalogue import load_catalogue
 from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
 from serving.facts import Facts
@@ -25,8 +24,9 @@ from serving.features import read_user
 from serving.ladder import Ladder
 from serving.limits import RateLimit
 from serving.metrics import Metrics
+from serving.playbook import PlaybookFiles
 from serving.policy import Policy
-from serving.rules import known_fields, load_rules
+from serving.rules import known_fields
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Process:
     """The running parts of one serving process."""
 
     desk: Desk
+    playbook: PlaybookFiles
     watch: ModelWatch
     ends: EndOffsets
     decisions: DecisionLog
@@ -46,17 +47,11 @@ class Process:
 
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
+        self.playbook.stop()
         self.watch.stop()
         self.desk.ladder.close()
         self.decisions.stop()
         self.ends.stop()
-
-
-def load_policy() -> Policy:
-    """Rules and catalogue of this folder. Raises DataError naming file and line."""
-    catalogue = load_catalogue()
-    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
-    return Policy(load_rules(fields, catalogue.content_ids()), catalogue)
 
 
 def warm_up(reader: OnlineReader, policy: Policy) -> None:
@@ -72,15 +67,20 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
 def start_process(settings: Settings) -> Process:
     """Build and start everything; no dependency has to be up.
 
-    Raises DataError when rules or catalogue are wrong.
+    Raises DataError when rules, catalogue or experiments are wrong.
     """
     serving = settings.serving
-    policy = load_policy()
-    metrics = Metrics()
-    watch = mlflow_watch(settings, on_change=metrics.use_models)
+    metrics, clock = Metrics(), SystemClock()
+    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
+    playbook = PlaybookFiles(serving, fields, clock, on_file=metrics.policy_file)
+    playbook.start()
+    watch = mlflow_watch(
+        settings,
+        on_change=metrics.use_models,
+        wants_challengers=lambda: playbook.current.experiments.asks_challenger(),
+    )
     watch.start()
     timeout_s = serving.feature_timeout_ms / 1_000
-    clock = SystemClock()
     ends = EndOffsets(
         AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2}),  # silent while Kafka is away
         n_partitions=settings.kafka.partitions,
@@ -88,14 +88,14 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
-    ladder = Ladder(serving, policy, reader=reader, models=lambda: watch.current, clock=clock)
+    ladder = Ladder(serving, lambda: playbook.current, reader=reader, models=watch.models, clock=clock)
     decisions = kafka_log(settings, metrics)
     decisions.start()
     limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
     if len(watch.current) < len(MODELS):
         watch.first_look.wait(serving.model_wait_s)
-    warm_up(reader, policy)
+    warm_up(reader, playbook.current.policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions)
+    return Process(Desk(serving, ladder, decisions, metrics, limit), playbook, watch, ends, decisions)
