@@ -1,5 +1,7 @@
 """POST /api/personalization as a plain ASGI app: authenticate, validate, limit, ask the ladder, log.
 
+POST /api/exposure says that an answer was shown.
+
 Not a BentoML route: those parse with pydantic twice and cost several times the decision itself.
 """
 
@@ -15,14 +17,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from firstmile.setting_sections import ServingSettings
-from serving.address import PREFIX, ROUTE
+from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
+from serving.exposures import SHOWN, parse_exposure
 from serving.limits import RateLimit
 from serving.requests import RefusalError, json_response, parse
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
     from serving.decisions import DecisionLog
+    from serving.exposures import Exposures
     from serving.ladder import Ladder
     from serving.metrics import Metrics
+    from serving.shadow import Shadow
 
 
 @dataclass
@@ -34,13 +39,18 @@ class Desk:
     decisions: "DecisionLog"
     metrics: "Metrics"
     limit: RateLimit
+    exposures: "Exposures"
+    shadow: "Shadow"
     n_in_flight: int = 0
 
 
 def build_app() -> Starlette:
     """The app without its desk; `app.state.desk` must be set before the first request."""
     return Starlette(
-        routes=[Route(ROUTE, personalization, methods=["POST"])],
+        routes=[
+            Route(ROUTE, personalization, methods=["POST"]),
+            Route(EXPOSURE_ROUTE, exposure, methods=["POST"]),
+        ],
         exception_handlers={RefusalError: _refused, HTTPException: _http_error},
     )
 
@@ -51,14 +61,7 @@ async def personalization(request: Request) -> Response:
     started_s = time.perf_counter()
     _authenticate(request, desk.settings.api_key.get_secret_value())
     ask = parse(await _body(request, desk.settings.max_body_bytes))
-    if not desk.limit.allows(ask.user_id, now_s=started_s):
-        raise RefusalError(
-            429,
-            "too_many_requests",
-            message=f"more than {desk.limit.per_s:g} requests per second for this user",
-            hint="wait a second; ask once per page view",
-            headers={"Retry-After": "1"},
-        )
+    _limit(desk, ask.user_id, now_s=started_s)
     if desk.n_in_flight >= desk.settings.max_in_flight:
         decision = desk.ladder.shed(ask, started_s=started_s)
     else:
@@ -67,9 +70,31 @@ async def personalization(request: Request) -> Response:
             decision = await desk.ladder.decide(ask, started_s=started_s)
         finally:
             desk.n_in_flight -= 1
-    desk.decisions.put(decision)
+    desk.shadow.log(decision)
+    desk.exposures.remember(decision)
     desk.metrics.decided(decision)
     return json_response(decision.response())
+
+
+async def exposure(request: Request) -> Response:
+    """Take it that an answer was shown. Raises RefusalError for what cannot be taken."""
+    desk: Desk = request.app.state.desk
+    _authenticate(request, desk.settings.api_key.get_secret_value())
+    asked = parse_exposure(await _body(request, desk.settings.max_body_bytes))
+    _limit(desk, asked.user_id, now_s=time.perf_counter())
+    desk.exposures.shown(asked)
+    return json_response({"request_id": asked.request_id, "kind": SHOWN}, status=202)
+
+
+def _limit(desk: Desk, user_id: str, *, now_s: float) -> None:
+    if not desk.limit.allows(user_id, now_s=now_s):
+        raise RefusalError(
+            429,
+            "too_many_requests",
+            message=f"more than {desk.limit.per_s:g} requests per second for this user",
+            hint="wait a second; ask once per page view",
+            headers={"Retry-After": "1"},
+        )
 
 
 def _authenticate(request: Request, key: str) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
-from firstmile.names import MODELS, OPTIONAL
+from firstmile.names import CHALLENGER, MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
-from serving.answers import Basis, Decision
+from serving.answers import Basis, Decision, Unscored
 from serving.arms import DEFAULT_FLOW, RULES
 from serving.cache import LastGood
 from serving.experiments import Assignment
@@ -157,6 +157,8 @@ class Ladder:
             return facts, replace(basis, reasons=("cold_start",))
         if standing != "known":
             return self._without_models(case, facts.lasting(), replace(basis, reasons=(REASONS[standing],)))
+        if case.assignment.is_shadowed:
+            basis = replace(basis, shadow=self._shadow(case.assignment.kind, reading, facts))
         if case.assignment.kind == RULES:
             return facts, basis
         return await self._score(case, reading, facts=facts, basis=basis)
@@ -195,6 +197,13 @@ class Ladder:
             models=versions,
             vector=vector(answered, facts.features),
         )
+
+    def _shadow(self, kind: str, reading: Reading, facts: Facts) -> Unscored | None:
+        """The challengers that do not answer this user anyway."""
+        answering, others = self._models(kind), self._models(CHALLENGER)
+        unseen = {name: model for name, model in others.items() if answering.get(name) is not model}
+        asked, _ = fitting(unseen, facts, reading.missing_views())
+        return Unscored(asked, facts.features) if asked else None
 
     def _without_models(self, case: Case, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
         """The cached rung when there is a last good assessment by the arm's own models, else the rules rung."""

@@ -10,6 +10,20 @@ from serving.models import ScoringModel
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
+class ExposureMetrics:
+    """What /metrics says of exposures, and of the log they go into."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.exposures = Counter(
+            "firstmile_exposures", "Answers that a page showed", ["experiment", "arm"], registry=registry
+        )
+        self.log_sent = Counter("firstmile_exposure_log_sent", "Exposures Kafka has", registry=registry)
+        self.log_dropped = Counter("firstmile_exposure_log_dropped", "Exposures lost", ["why"], registry=registry)
+        self.log_queue = Gauge(
+            "firstmile_exposure_log_queue", "Exposures that wait", multiprocess_mode="livesum", registry=registry
+        )
+
+
 class Metrics:
     """Counters, gauges and histograms of one process."""
 
@@ -44,6 +58,8 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=own,
         )
+        self.shadows = Counter("firstmile_shadows", "Decisions to be shadowed", ["outcome"], registry=own)
+        self.shown = ExposureMetrics(own)
         self._in_use: set[tuple[str, str]] = set()
 
     def decided(self, decision: Decision) -> None:

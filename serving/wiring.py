@@ -14,11 +14,13 @@ from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
-from firstmile.names import MODELS
+from firstmile.names import MODELS, OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
 from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
+from serving.experiments import Assignment
+from serving.exposures import Exposures
 from serving.facts import Facts
 from serving.features import read_user
 from serving.ladder import Ladder
@@ -27,6 +29,7 @@ from serving.metrics import Metrics
 from serving.playbook import PlaybookFiles
 from serving.policy import Policy
 from serving.rules import known_fields
+from serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Process:
     playbook: PlaybookFiles
     watch: ModelWatch
     ends: EndOffsets
-    decisions: DecisionLog
+    logs: tuple[DecisionLog, ...]
 
     def is_ready(self) -> bool:
         """Whether MLflow was asked once, or is known to be away: what models there are, answer."""
@@ -50,7 +53,9 @@ class Process:
         self.playbook.stop()
         self.watch.stop()
         self.desk.ladder.close()
-        self.decisions.stop()
+        self.desk.shadow.close()
+        for one in self.logs:
+            one.stop()
         self.ends.stop()
 
 
@@ -62,6 +67,16 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
         read_user(reader, "", 0)
     except (redis.RedisError, OSError) as error:
         log.warning("starting without Redis: %s", error)
+
+
+def exposures_of(playbook: PlaybookFiles, log: DecisionLog, metrics: Metrics) -> Exposures:
+    """Exposures into a log, by the experiments in force."""
+    clock = SystemClock()
+
+    def assign(user_id: str) -> Assignment:
+        return playbook.current.experiments.assign(user_id, {}, now_us=clock.now_us())
+
+    return Exposures(log.put, assign, clock=clock, metrics=metrics.shown)
 
 
 def start_process(settings: Settings) -> Process:
@@ -89,8 +104,9 @@ def start_process(settings: Settings) -> Process:
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
     ladder = Ladder(serving, lambda: playbook.current, reader=reader, models=watch.models, clock=clock)
-    decisions = kafka_log(settings, metrics)
+    decisions, shown = kafka_log(settings, metrics), kafka_log(settings, metrics.shown, OUTCOMES)
     decisions.start()
+    shown.start()
     limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
     if len(watch.current) < len(MODELS):
         watch.first_look.wait(serving.model_wait_s)
@@ -98,4 +114,6 @@ def start_process(settings: Settings) -> Process:
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, limit), playbook, watch, ends, decisions)
+    exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
+    desk = Desk(serving, ladder, decisions, metrics, limit, exposures, shadow)
+    return Process(desk, playbook, watch, ends, (decisions, shown))
