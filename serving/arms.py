@@ -11,18 +11,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from firstmile.names import CHALLENGER, CHAMPION
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
 from serving.buckets import N_PLACES
 
 DEFAULT_FLOW: Final = "default_flow"
 RULES: Final = "rules"
+ONLINE_LEARNER: Final = "online_learner"
 KINDS: Final[Mapping[str, str]] = {
     DEFAULT_FLOW: "default",
     RULES: "rules",
     CHAMPION: "model",
     CHALLENGER: "model",
+    ONLINE_LEARNER: "model",
 }
 """What an arm can be, and the rung its answers are meant to come from."""
+
+
+def tasks_of(kind: str) -> tuple[str, ...]:
+    """The models an arm of this kind asks, where it asks any.
+
+    >>> set(tasks_of("online_learner")) - set(tasks_of("champion"))
+    {'content_open'}
+    """
+    return (*MODELS, ONLINE_MODEL) if kind == ONLINE_LEARNER else MODELS
 
 
 @dataclass(frozen=True)

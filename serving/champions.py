@@ -1,27 +1,30 @@
 """Which models answer: MLflow's champions, followed in the background, swapped between two requests.
 
-The challengers are followed likewise while an experiment asks for them.
+The challengers, and the online learner's versions, are followed likewise while an experiment asks for them.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHALLENGER, CHAMPION, MODELS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
 from firstmile.settings import Settings
+from serving.arms import ONLINE_LEARNER
 from serving.golden import GOLDEN, check_golden
-from serving.model_copies import ALIASES, Champion, ModelCopies, load
+from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel, check
 from serving.row_time import check_row_time
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
 MAX_ROW_MS: Final = 20.0
+READS_AS: Final = {ONLINE_MODEL: "activation"}
+"""Models that read the vector of another one: `firstmile learn` learns from activation's."""
 NONE: Final[Mapping[str, ScoringModel]] = MappingProxyType({})
 
 
@@ -106,8 +109,8 @@ class ModelWatch:
     """The models in use. `current` (the champions) and `challengers` are replaced whole, so that a request sees one
     set from beginning to end.
 
-    wants_challengers
-        Whether to follow the challengers too, asked at every look.
+    kinds
+        Of the arms there are, asked at every look: what none of them needs is not followed.
     max_row_ms
         A version that takes longer for one row is refused.
     """
@@ -119,15 +122,15 @@ class ModelWatch:
         *,
         poll_s: float,
         on_change: Callable[[Mapping[str, ScoringModel]], None] = lambda models: None,
-        wants_challengers: Callable[[], bool] = lambda: False,
+        kinds: Callable[[], Collection[str]] = tuple,
         max_row_ms: float = MAX_ROW_MS,
     ) -> None:
         self.current: Mapping[str, ScoringModel] = NONE
         self.challengers: Mapping[str, ScoringModel] = NONE
-        self._challenging: Mapping[str, ScoringModel] = NONE
+        self._by_kind: Mapping[str, Mapping[str, ScoringModel]] = {}
         self.first_look = threading.Event()
         self._on_change = on_change
-        self._wants_challengers = wants_challengers
+        self._kinds = kinds
         self._max_row_ms = max_row_ms
         self._copies = copies
         self._connect = connect
@@ -138,20 +141,19 @@ class ModelWatch:
         self._thread = threading.Thread(target=self._run, name="champions", daemon=True)
 
     def models(self, kind: str) -> Mapping[str, ScoringModel]:
-        """The models that answer in an arm of this kind: a task without a challenger is its champion's."""
-        return self._challenging if kind == CHALLENGER else self.current
+        """The models that may answer in an arm of this kind: a task without a challenger is its champion's."""
+        return self._by_kind.get(kind, self.current)
 
     def start(self) -> None:
         """Load the copies of last time, then follow the aliases in the background."""
-        for alias in self._followed():
-            for name in MODELS:
-                try:
-                    last = self._copies.last(name, alias)
-                    if last is not None:
-                        self._put(alias, name, self._checked(*last))
-                except DataError as error:
-                    log.warning("starting without the copy of %s: %s", name, error)
-                    self._copies.drop_last(name, alias)  # so that it is fetched again
+        for alias, name in self._followed():
+            try:
+                last = self._copies.last(name, alias)
+                if last is not None:
+                    self._put(alias, name, self._checked(*last))
+            except DataError as error:
+                log.warning("starting without the copy of %s: %s", name, error)
+                self._copies.drop_last(name, alias)  # so that it is fetched again
         self._thread.start()
 
     def stop(self) -> None:
@@ -160,26 +162,30 @@ class ModelWatch:
 
     def look(self, champions: Champions) -> None:
         """One look at every alias; takes what is new and sound. Raises DependencyError when MLflow is away."""
-        if not self._wants_challengers():
-            self._set(CHALLENGER, NONE)
-        for alias in self._followed():
-            for name in MODELS:
-                try:
-                    champion = champions.champion(name, alias)
-                except DataError:  # an empty MLflow is no order to forget what works
-                    continue
-                if champion is None:
-                    self._withdraw(alias, name)
-                elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
-                    self._take(champions, champion, alias=alias)
+        followed = self._followed()
+        for name in self.challengers.keys() - {name for alias, name in followed if alias == CHALLENGER}:
+            self._put(CHALLENGER, name, None)
+        for alias, name in followed:
+            try:
+                champion = champions.champion(name, alias)
+            except DataError:  # an empty MLflow is no order to forget what works
+                continue
+            if champion is None:
+                self._withdraw(alias, name)
+            elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
+                self._take(champions, champion, alias=alias)
 
-    def _followed(self) -> tuple[str, ...]:
-        return ALIASES if self._wants_challengers() else (CHAMPION,)
+    def _followed(self) -> list[tuple[str, str]]:
+        """(alias, model) of what champions and the arms there are need."""
+        kinds = self._kinds()
+        names = [*(MODELS if CHALLENGER in kinds else ()), *((ONLINE_MODEL,) if ONLINE_LEARNER in kinds else ())]
+        return [(CHAMPION, name) for name in MODELS] + [(CHALLENGER, name) for name in names]
 
     def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
-            if champion.features_of not in ("", service_name(champion.name)):
-                raise DataError(f"it reads {champion.features_of}, this code gives {service_name(champion.name)}")
+            given = service_name(READS_AS.get(champion.name, champion.name))
+            if champion.features_of not in ("", given):
+                raise DataError(f"it reads {champion.features_of}, this code gives {given}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
             model = _same(self.current, champion) or _same(self.challengers, champion)
             model = model or self._checked(champion, place)
@@ -201,7 +207,7 @@ class ModelWatch:
 
     def _checked(self, champion: Champion, place: Path) -> ScoringModel:
         model = load(champion, place)
-        check(model, model_features(model.name))
+        check(model, model_features(READS_AS.get(model.name, model.name)))
         check_golden(model, place)
         check_row_time(model, max_ms=self._max_row_ms)
         return model
@@ -219,7 +225,11 @@ class ModelWatch:
         else:
             self.current = models
             self._on_change(models)
-        self._challenging = MappingProxyType({**self.current, **self.challengers})
+        learned = {n: m for n, m in self.challengers.items() if n == ONLINE_MODEL}
+        self._by_kind = {
+            CHALLENGER: MappingProxyType({**self.current, **self.challengers}),
+            ONLINE_LEARNER: MappingProxyType({**self.current, **learned}),
+        }
 
     def _withdraw(self, alias: str, name: str) -> None:
         if name in self._models(alias):
@@ -251,7 +261,7 @@ def mlflow_watch(
     settings: Settings,
     *,
     on_change: Callable[[Mapping[str, ScoringModel]], None],
-    wants_challengers: Callable[[], bool],
+    kinds: Callable[[], Collection[str]],
 ) -> ModelWatch:
     """A watch on the settings' MLflow with copies under their home; not started."""
     return ModelWatch(
@@ -259,7 +269,7 @@ def mlflow_watch(
         lambda: MlflowChampions(settings.mlflow_uri),
         poll_s=settings.serving.model_poll_s,
         on_change=on_change,
-        wants_challengers=wants_challengers,
+        kinds=kinds,
         max_row_ms=settings.serving.model_row_ms,
     )
 

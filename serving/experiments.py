@@ -94,10 +94,10 @@ class Experiments:
                 return experiment.assign(user_id, now_us=now_us, rest=rest)
         return Assignment(None, CHAMPION, propensity=rest)
 
-    def asks_challenger(self) -> bool:
-        """Whether any arm or shadow needs the challengers."""
-        kinds = {arm.kind for e in self.experiments for arm in e.arms}
-        return CHALLENGER in kinds or any(e.is_shadowed for e in self.experiments)
+    def kinds(self) -> frozenset[str]:
+        """Every kind whose models an arm or a shadow asks."""
+        shadows = {CHALLENGER for e in self.experiments if e.is_shadowed}
+        return frozenset(arm.kind for e in self.experiments for arm in e.arms) | shadows
 
 
 def moved(before: Experiments, after: Experiments, *, now_us: int) -> tuple[str, str, str] | None:

@@ -13,14 +13,14 @@ drawn first and kept on every rung: an arm of rules asks no models, one of the d
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
 from firstmile.names import CHALLENGER, MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision, Unscored
-from serving.arms import DEFAULT_FLOW, RULES
+from serving.arms import DEFAULT_FLOW, RULES, tasks_of
 from serving.cache import LastGood
 from serving.experiments import Assignment
 from serving.facts import Facts
@@ -165,7 +165,8 @@ class Ladder:
 
     async def _score(self, case: Case, reading: Reading, *, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
         started_ms = case.timer.elapsed_ms()
-        asked, reasons = fitting(self._models(case.assignment.kind), facts, reading.missing_views())
+        kind = case.assignment.kind
+        asked, reasons = fitting(self._models(kind), facts, reading.missing_views(), tasks=tasks_of(kind))
         scores, problem = Scores(), "late"
         if asked:
             try:
@@ -187,7 +188,7 @@ class Ladder:
         versions = {m.name: m.version for m in answered}
         facts = replace(facts, scores=predictions)
         kept = replace(facts, features={n: v for n, v in facts.features.items() if case.policy.looks_at(n)})
-        remembered = Remembered(kept, versions, case.assignment.kind)
+        remembered = Remembered(kept, versions, kind)
         self._last.put(case.ask.user_id, remembered, now_us=self._clock.now_us())
         return facts, replace(
             basis,
@@ -238,16 +239,16 @@ class Ladder:
 
 
 def fitting(
-    models: Mapping[str, ScoringModel], facts: Facts, missing_views: frozenset[str]
+    models: Mapping[str, ScoringModel], facts: Facts, missing_views: frozenset[str], *, tasks: Sequence[str] = MODELS
 ) -> tuple[list[ScoringModel], list[str]]:
-    """The models that can be asked about this user, and why the others cannot.
+    """The models of these tasks that can be asked about this user, and why the others cannot.
 
     A model is not asked about onboardings younger than it was trained on, nor without a feature view it was not gated
     without.
     """
     age_days = facts.features.get("onboarding_age_days")
     asked, reasons = [], []
-    for name in MODELS:
+    for name in tasks:
         model = models.get(name)
         if model is None:
             reasons += [] if name in OPTIONAL else [f"model_missing:{name}"]

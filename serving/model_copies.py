@@ -16,8 +16,9 @@ import orjson
 
 from firstmile.calibration import FILE, NONE, read_calibration
 from firstmile.errors import DataError
-from firstmile.names import CHALLENGER, CHAMPION
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
 from serving.models import ScoringModel, prepare
+from serving.online_model import load_online_model
 
 ALIASES: Final = (CHAMPION, CHALLENGER)
 """The aliases serving follows."""
@@ -114,6 +115,8 @@ class ModelCopies:
 
 def load(champion: Champion, place: Path) -> ScoringModel:
     """The model of a copy, ready to score. Raises DataError when it is none, or its calibration is damaged."""
+    if champion.name == ONLINE_MODEL:
+        return _scoring(champion, load_online_model(place), place)
     import mlflow.xgboost  # 2 s, and never needed where models are given
     from mlflow.exceptions import MlflowException
 
@@ -122,8 +125,11 @@ def load(champion: Champion, place: Path) -> ScoringModel:
     except (MlflowException, OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
         raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
+    return _scoring(champion, prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded), place)
+
+
+def _scoring(champion: Champion, booster: Any, place: Path) -> ScoringModel:
     beside = place / CALIBRATION
-    booster = prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded)
     return ScoringModel(
         name=champion.name,
         version=champion.version,

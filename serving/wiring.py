@@ -92,7 +92,7 @@ def start_process(settings: Settings) -> Process:
     watch = mlflow_watch(
         settings,
         on_change=metrics.use_models,
-        wants_challengers=lambda: playbook.current.experiments.asks_challenger(),
+        kinds=lambda: playbook.current.experiments.kinds(),
     )
     watch.start()
     timeout_s = serving.feature_timeout_ms / 1_000

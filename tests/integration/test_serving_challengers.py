@@ -9,10 +9,14 @@ import mlflow
 import pytest
 from model_lab import Lab
 
+from feature_repo.services import model_features
 from firstmile.errors import DependencyError
-from firstmile.names import CHALLENGER, CHAMPION
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
+from serving.arms import ONLINE_LEARNER
 from serving.champions import Champions, MlflowChampions, ModelWatch
 from serving.model_copies import Champion, ModelCopies
+from training.online_models import fresh
+from training.online_register import Offer, register_offer
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +66,11 @@ def nobody() -> Champions:
     raise DependencyError("MLflow is away")
 
 
-def watch(folder: Path, *, wanted: list[bool] | None = None, max_row_ms: float = 1_000.0) -> ModelWatch:
-    wants = [True] if wanted is None else wanted
-    copies = ModelCopies(folder / "models")
-    return ModelWatch(copies, nobody, poll_s=3600, wants_challengers=lambda: wants[-1], max_row_ms=max_row_ms)
+def watch(folder: Path, *, kinds: list[str] | None = None, max_row_ms: float = 1_000.0) -> ModelWatch:
+    asked = [CHALLENGER] if kinds is None else kinds
+    return ModelWatch(
+        ModelCopies(folder / "models"), nobody, poll_s=3600, kinds=lambda: {asked[-1]}, max_row_ms=max_row_ms
+    )
 
 
 def versions(on: ModelWatch, kind: str) -> dict[str, str]:
@@ -83,13 +88,13 @@ def test_challenger_answers_in_its_arm_alone_and_the_champion_where_there_is_non
 
 
 def test_challengers_are_followed_only_while_an_experiment_wants_them(champions: Counting, tmp_path: Path) -> None:
-    wanted = [False]
-    on = watch(tmp_path, wanted=wanted)
+    kinds = [CHAMPION]
+    on = watch(tmp_path, kinds=kinds)
     on.look(champions)
     assert versions(on, CHALLENGER) == versions(on, CHAMPION)
     assert "activation 2" not in champions.fetched
-    for want, expected in ((True, "2"), (False, "1"), (True, "2")):
-        wanted.append(want)
+    for kind, expected in ((CHALLENGER, "2"), (CHAMPION, "1"), (CHALLENGER, "2")):
+        kinds.append(kind)
         on.look(champions)
         assert versions(on, CHALLENGER)["activation"] == expected
     assert champions.fetched.count("activation 2") == 1
@@ -168,3 +173,26 @@ def test_damaged_challenger_costs_its_own_copy_alone(champions: Counting, tmp_pa
     cold.look(champions)
     assert versions(cold, CHALLENGER)["activation"] == "2"
     assert champions.fetched[n:] == ["activation 2"]
+
+
+def test_online_learner_is_followed_for_its_arm_and_says_what_it_learned(
+    lab: Lab, champions: Counting, tmp_path: Path
+) -> None:
+    names = model_features("activation")
+    learner = fresh(seed=1)["logistic"]
+    for n in range(50):
+        learner.learn({"clicks_total_count": float(n)}, n > 25)
+    offered = Offer("learner", 50, "logistic", learner.document(names), {"logistic": {"log_loss": 0.5}}, {})
+    mlflow.set_tracking_uri(lab.uri)
+    client = mlflow.MlflowClient(lab.uri)
+    version = register_offer(client, client.create_experiment("learner", str(tmp_path / "artifacts")), offered).version
+    on = watch(tmp_path, kinds=[ONLINE_LEARNER])
+    on.look(champions)
+    assert versions(on, ONLINE_LEARNER) == {"activation": "1", "disengagement": "1", ONLINE_MODEL: version}
+    assert ONLINE_MODEL not in on.models(CHAMPION)
+    said = on.models(ONLINE_LEARNER)[ONLINE_MODEL].probabilities({"clicks_total_count": 40.0})
+    assert said == {ONLINE_MODEL: pytest.approx(learner.probability({"clicks_total_count": 40.0}), abs=1e-6)}
+    cold = watch(tmp_path, kinds=[ONLINE_LEARNER])
+    cold.start()
+    cold.stop()
+    assert versions(cold, ONLINE_LEARNER)[ONLINE_MODEL] == version

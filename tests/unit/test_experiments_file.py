@@ -8,7 +8,7 @@ import pytest
 from firstmile.clock import to_us
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
-from serving.arms import DEFAULT_FLOW, RULES
+from serving.arms import DEFAULT_FLOW, KINDS, RULES
 from serving.experiments import Assignment, Experiments, Holdout
 from serving.experiments_file import EXPERIMENTS, load_experiments
 
@@ -54,11 +54,11 @@ def test_no_experiments_at_all_are_fine(tmp_path: Path) -> None:
     assert load(tmp_path, "experiments: []\n").assign("u1", {}, now_us=0) == Assignment(None, CHAMPION)
 
 
-@pytest.mark.parametrize(("kind", "asks"), [(CHAMPION, False), (RULES, False), (CHALLENGER, True)])
-def test_challengers_are_asked_for_by_arms_and_shadows(tmp_path: Path, kind: str, asks: bool) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_are_those_of_arms_and_shadows(tmp_path: Path, kind: str) -> None:
     arm = ARM.replace("champion", kind)
-    assert load(tmp_path, HEAD + arm).asks_challenger() is asks
-    assert load(tmp_path, HEAD + "    shadow: challenger\n" + arm).asks_challenger()
+    assert load(tmp_path, HEAD + arm).kinds() == {kind}
+    assert load(tmp_path, HEAD + "    shadow: challenger\n" + arm).kinds() == {kind, CHALLENGER}
 
 
 @pytest.mark.parametrize(

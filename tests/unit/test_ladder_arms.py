@@ -3,12 +3,13 @@
 import asyncio
 import time
 
+import numpy as np
 import pytest
 from serving_builder import NOW_US, Broken, Row, Rows, experiments, ladder, model, models
 
-from firstmile.names import CHALLENGER, CHAMPION, MODELS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
 from serving.answers import Decision
-from serving.arms import DEFAULT_FLOW, RULES
+from serving.arms import DEFAULT_FLOW, ONLINE_LEARNER, RULES
 from serving.experiments import HOLDOUT, Experiments, Holdout
 from serving.ladder import Ladder
 from serving.requests import Ask
@@ -54,6 +55,40 @@ def test_arm_of_the_challenger_is_answered_by_its_versions_and_where_there_is_no
     assert answer["models"] == {"activation": "7", "disengagement": "1", "skill_level": "7", "preference": "1"}
     answer = decide(ladder(given, drawn_from=experiments(CHAMPION), challengers=challengers)).response()
     assert answer["models"] == dict.fromkeys(MODELS, "1")
+
+
+class Sure:
+    """A booster that always says the same."""
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def inplace_predict(self, data: object) -> np.ndarray:
+        """For one row."""
+        return np.array([self.probability], np.float32)
+
+
+@pytest.mark.parametrize(("probability", "is_flow_of_rule"), [(0.05, True), (0.5, False)])
+def test_arm_of_the_online_learner_lets_rules_hear_it_beside_the_champions(
+    probability: float, is_flow_of_rule: bool
+) -> None:
+    learner = model(ONLINE_MODEL, version="9", booster=Sure(probability))
+    in_use = {**models(), "disengagement": model("disengagement", booster=Sure(0.1)), ONLINE_MODEL: learner}
+    on = ladder(Rows({USER: Row()}), in_use, drawn_from=experiments(ONLINE_LEARNER))
+    decision = decide(on)
+    assert (decision.basis.rung, decision.is_fallback) == ("model", False)
+    assert decision.basis.models == {**dict.fromkeys(MODELS, "1"), ONLINE_MODEL: "9"}
+    assert decision.basis.predictions[ONLINE_MODEL] == pytest.approx(probability)
+    assert (decision.answer.items[0].reason == "rule:unlikely-to-open") is is_flow_of_rule
+    champion = decide(ladder(Rows({USER: Row()}), in_use))
+    assert ONLINE_MODEL not in champion.basis.predictions
+    assert champion.answer.items[0].reason != "rule:unlikely-to-open"
+
+
+def test_arm_of_the_online_learner_without_one_is_partial_and_says_so() -> None:
+    answer = decide(ladder(Rows({USER: Row()}), drawn_from=experiments(ONLINE_LEARNER))).response()
+    assert (answer["rung"], answer["fallback"]) == ("partial", True)
+    assert answer["reasons"] == [f"model_missing:{ONLINE_MODEL}"]
 
 
 @pytest.mark.parametrize(
