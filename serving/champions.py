@@ -150,7 +150,7 @@ class ModelWatch:
             try:
                 last = self._copies.last(name, alias)
                 if last is not None:
-                    self._put(alias, name, self._checked(*last))
+                    self._put(alias, name, _checked(*last))
             except DataError as error:
                 log.warning("starting without the copy of %s: %s", name, error)
                 self._copies.drop_last(name, alias)  # so that it is fetched again
@@ -188,7 +188,9 @@ class ModelWatch:
                 raise DataError(f"it reads {champion.features_of}, this code gives {given}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
             model = _same(self.current, champion) or _same(self.challengers, champion)
-            model = model or self._checked(champion, place)
+            if model is None:
+                model = _checked(champion, place)
+                check_row_time(model, max_ms=self._max_row_ms)
         except DataError as error:
             self._refused[alias, champion.name] = champion
             self._copies.drop(champion)
@@ -204,13 +206,6 @@ class ModelWatch:
         self._put(alias, champion.name, model)
         self._copies.use(champion, alias)
         log.info("%s version %s answers now as %s", champion.name, champion.version, alias)
-
-    def _checked(self, champion: Champion, place: Path) -> ScoringModel:
-        model = load(champion, place)
-        check(model, model_features(READS_AS.get(model.name, model.name)))
-        check_golden(model, place)
-        check_row_time(model, max_ms=self._max_row_ms)
-        return model
 
     def _models(self, alias: str) -> Mapping[str, ScoringModel]:
         return self.challengers if alias == CHALLENGER else self.current
@@ -277,6 +272,13 @@ def mlflow_watch(
 def _cause(error: Exception) -> str:
     """The end of MLflow's long messages, which is what happened."""
     return str(error).rpartition("Caused by ")[2].rstrip(")")
+
+
+def _checked(champion: Champion, place: Path) -> ScoringModel:
+    model = load(champion, place)
+    check(model, model_features(READS_AS.get(model.name, model.name)))
+    check_golden(model, place)
+    return model
 
 
 def _same(models: Mapping[str, ScoringModel], champion: Champion) -> ScoringModel | None:
