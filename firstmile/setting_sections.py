@@ -115,6 +115,11 @@ class ServingSettings(Section):
     lag_budget_ms: float = Field(60_000.0, gt=0, description="pipeline lag past which activity is not trusted")
     model_poll_s: float = Field(5.0, gt=0)
     model_wait_s: float = Field(10.0, ge=0, description="how long a start waits for MLflow's first word")
+    model_row_ms: float = Field(20.0, gt=0, description="a version that takes longer for one row is refused")
+    rules: Path = Field(ROOT / "serving" / "rules.yaml", description="who sees what; taken up when it changes")
+    content: Path = Field(ROOT / "serving" / "content.yaml", description="the catalogue; taken up when it changes")
+    experiments: Path = Field(ROOT / "serving" / "experiments.yaml", description="arms; taken up when it changes")
+    policy_poll_s: float = Field(1.0, gt=0, description="between two looks at these files")
     workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
     threads: int = Field(4, ge=1, description="per worker and stage: store reads, scoring")
     max_body_bytes: int = Field(16_384, ge=256)
@@ -127,6 +132,11 @@ class ServingSettings(Section):
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
     cache_max_age_s: float = Field(600.0, ge=0)
     log_queue: int = Field(10_000, ge=1, description="decisions waiting for Kafka, per worker; more: dropped, counted")
+
+    @field_validator("rules", "content", "experiments")
+    @classmethod
+    def _absolute(cls, file: Path) -> Path:
+        return file.expanduser().absolute()
 
 
 class TrainingSettings(Section):

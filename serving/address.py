@@ -6,6 +6,7 @@ from firstmile.setting_sections import ServingSettings
 
 PREFIX: Final = "/api"
 ROUTE: Final = "/personalization"
+EXPOSURE_ROUTE: Final = "/exposure"
 
 
 def base_address(serving: ServingSettings) -> str:

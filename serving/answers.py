@@ -1,13 +1,24 @@
 """One answer in its two forms: the HTTP response of design.md, and the record of the decision log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from firstmile.clock import to_datetime
+from firstmile.names import RUNGS
 from serving.experiments import Assignment
+from serving.facts import Values
+from serving.models import ScoringModel
 from serving.policy import Answer
 from serving.requests import Ask
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """What a shadow is to say something about: the challengers to ask, and the features they read."""
+
+    models: Sequence[ScoringModel]
+    values: Values
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class Basis:
         Version by model.
     vector
         What the models read; empty when none was asked.
+    shadow
+        What is to be scored after the answer, if anything.
     """
 
     rung: str
@@ -31,11 +44,12 @@ class Basis:
     vector: Mapping[str, float | None] = field(default_factory=dict)
     row_version_us: int | None = None
     feature_lag_ms: float | None = None
+    shadow: Unscored | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer, whole."""
+    """One answer, whole; what its shadow said comes after it."""
 
     request_id: str
     ask: Ask
@@ -45,12 +59,15 @@ class Decision:
     decided_us: int
     stage_ms: Mapping[str, float]
     latency_ms: float
+    shadow_predictions: Mapping[str, float] = field(default_factory=dict)
+    shadow_models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_fallback(self) -> bool:
         """Whether the rung is below what the arm intends; a user still too new for models is not a fallback."""
         is_cold = all(reason.startswith("cold_start") for reason in self.basis.reasons)
-        return self.basis.rung != self.assignment.intended_rung and not (is_cold and self.basis.reasons)
+        is_below = RUNGS.index(self.basis.rung) > RUNGS.index(self.assignment.intended_rung)
+        return is_below and not (is_cold and self.basis.reasons)
 
     def response(self) -> dict[str, Any]:
         """The body of the HTTP answer."""
@@ -100,8 +117,11 @@ class Decision:
             "reasons": list(self.basis.reasons),
             "experiment": self.assignment.name,
             "arm": self.assignment.arm,
+            "propensity": self.assignment.propensity,
             "segment": {name: str(value) for name, value in segment.as_fields().items()},
             "predictions": dict(self.basis.predictions),
+            "shadow_predictions": dict(self.shadow_predictions),
+            "shadow_models": dict(self.shadow_models),
             "features": dict(self.basis.vector),
             "models": dict(self.basis.models),
             "flow": self.answer.flow,

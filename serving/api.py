@@ -1,5 +1,7 @@
 """POST /api/personalization as a plain ASGI app: authenticate, validate, limit, ask the ladder, log.
 
+POST /api/exposure says that an answer was shown.
+
 Not a BentoML route: those parse with pydantic twice and cost several times the decision itself.
 """
 
@@ -15,17 +17,20 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from firstmile.setting_sections import ServingSettings
-from serving.address import PREFIX, ROUTE
+from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
 from serving.bodies import read_body
 from serving.cors import cors_middleware
+from serving.exposures import SHOWN
 from serving.guard import Guard
 from serving.openapi import OPENAPI_ROUTE, openapi
-from serving.requests import RefusalError, json_response, parse
+from serving.requests import RefusalError, json_response, parse, parse_exposure
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
     from serving.decisions import DecisionLog
+    from serving.exposures import Exposures
     from serving.ladder import Ladder
     from serving.metrics import Metrics
+    from serving.shadow import Shadow
 
 
 @dataclass
@@ -37,6 +42,8 @@ class Desk:
     decisions: "DecisionLog"
     metrics: "Metrics"
     guard: Guard
+    exposures: "Exposures"
+    shadow: "Shadow"
     n_in_flight: int = 0
 
 
@@ -47,6 +54,7 @@ def build_app(*, cors_origins: str = "") -> Starlette:
     """
     routes: list[BaseRoute] = [
         Route(ROUTE, personalization, methods=["POST"]),
+        Route(EXPOSURE_ROUTE, exposure, methods=["POST"]),
         Route(OPENAPI_ROUTE, description, methods=["GET"]),
     ]
     return Starlette(
@@ -78,9 +86,20 @@ async def personalization(request: Request) -> Response:
             decision = await desk.ladder.decide(ask, started_s=started_s)
         finally:
             desk.n_in_flight -= 1
-    desk.decisions.put(decision)
+    desk.shadow.log(decision)
+    desk.exposures.remember(decision)
     desk.metrics.decided(decision)
     return json_response(decision.response())
+
+
+async def exposure(request: Request) -> Response:
+    """Take it that an answer was shown. Raises RefusalError for what cannot be taken."""
+    desk: Desk = request.app.state.desk
+    key = desk.guard.admit(request, now_s=time.perf_counter())
+    asked = parse_exposure(await read_body(request, desk.settings))
+    desk.guard.allow(key, asked, now_s=time.perf_counter())
+    desk.exposures.shown(asked)
+    return json_response({"request_id": asked.request_id, "kind": SHOWN}, status=202)
 
 
 async def description(request: Request) -> Response:

@@ -1,29 +1,38 @@
-"""Which models answer: MLflow's champions, followed in the background, swapped between two requests."""
+"""Which models answer: MLflow's champions, followed in the background, swapped between two requests.
+
+The challengers, and the online learner's versions, are followed likewise while an experiment asks for them.
+"""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHAMPION, MODELS
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
 from firstmile.settings import Settings
+from serving.arms import ONLINE_LEARNER
 from serving.golden import GOLDEN, check_golden
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel, check
+from serving.row_time import check_row_time
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
+MAX_ROW_MS: Final = 20.0
+READS_AS: Final = {ONLINE_MODEL: "activation"}
+"""Models that read the vector of another one: `firstmile learn` learns from activation's."""
+NONE: Final[Mapping[str, ScoringModel]] = MappingProxyType({})
 
 
 class Champions(Protocol):
     """Where champions are named and fetched: MLflow, or a fake."""
 
-    def champion(self, name: str) -> Champion | None:
-        """The champion, None when the alias was taken away.
+    def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
+        """The version an alias stands at, None when the alias was taken away.
 
         Raises DataError when the model is not known at all, DependencyError when it cannot be asked.
         """
@@ -52,12 +61,12 @@ class MlflowChampions:
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)
 
-    def champion(self, name: str) -> Champion | None:
+    def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
         """The version the alias stands at, with what its run says; None, DataError, DependencyError as agreed."""
         from mlflow.exceptions import MlflowException
 
         try:
-            version = self._client.get_model_version_by_alias(name, CHAMPION)
+            version = self._client.get_model_version_by_alias(name, alias)
             tags = self._client.get_run(version.run_id).data.tags if version.run_id else {}
         except MlflowException as error:
             if error.error_code == "INVALID_PARAMETER_VALUE":  # the server's word for an alias that stands nowhere
@@ -97,7 +106,14 @@ class MlflowChampions:
 
 
 class ModelWatch:
-    """The models in use. `current` is replaced whole, so that a request sees one set from beginning to end."""
+    """The models in use. `current` (the champions) and `challengers` are replaced whole, so that a request sees one
+    set from beginning to end.
+
+    kinds
+        Of the arms there are, asked at every look: what none of them needs is not followed.
+    max_row_ms
+        A version that takes longer for one row is refused.
+    """
 
     def __init__(
         self,
@@ -106,28 +122,38 @@ class ModelWatch:
         *,
         poll_s: float,
         on_change: Callable[[Mapping[str, ScoringModel]], None] = lambda models: None,
+        kinds: Callable[[], Collection[str]] = tuple,
+        max_row_ms: float = MAX_ROW_MS,
     ) -> None:
-        self.current: Mapping[str, ScoringModel] = MappingProxyType({})
+        self.current: Mapping[str, ScoringModel] = NONE
+        self.challengers: Mapping[str, ScoringModel] = NONE
+        self._by_kind: Mapping[str, Mapping[str, ScoringModel]] = {}
         self.first_look = threading.Event()
         self._on_change = on_change
+        self._kinds = kinds
+        self._max_row_ms = max_row_ms
         self._copies = copies
         self._connect = connect
         self._poll_s = poll_s
-        self._refused: dict[str, Champion] = {}
+        self._refused: dict[tuple[str, str], Champion] = {}
         self._is_away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="champions", daemon=True)
 
+    def models(self, kind: str) -> Mapping[str, ScoringModel]:
+        """The models that may answer in an arm of this kind: a task without a challenger is its champion's."""
+        return self._by_kind.get(kind, self.current)
+
     def start(self) -> None:
         """Load the copies of last time, then follow the aliases in the background."""
-        for name in MODELS:
+        for alias, name in self._followed():
             try:
-                last = self._copies.last(name)
+                last = self._copies.last(name, alias)
                 if last is not None:
-                    self._swap(_checked(load(*last), last[1]))
+                    self._put(alias, name, _checked(*last))
             except DataError as error:
                 log.warning("starting without the copy of %s: %s", name, error)
-                self._copies.drop(name)  # so that it is fetched again
+                self._copies.drop_last(name, alias)  # so that it is fetched again
         self._thread.start()
 
     def stop(self) -> None:
@@ -136,26 +162,39 @@ class ModelWatch:
 
     def look(self, champions: Champions) -> None:
         """One look at every alias; takes what is new and sound. Raises DependencyError when MLflow is away."""
-        for name in MODELS:
+        followed = self._followed()
+        for name in self.challengers.keys() - {name for alias, name in followed if alias == CHALLENGER}:
+            self._put(CHALLENGER, name, None)
+        for alias, name in followed:
             try:
-                champion = champions.champion(name)
+                champion = champions.champion(name, alias)
             except DataError:  # an empty MLflow is no order to forget what works
                 continue
             if champion is None:
-                self._withdraw(name)
-            elif not self._has(champion) and self._refused.get(name) != champion:
-                self._take(champions, champion)
+                self._withdraw(alias, name)
+            elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
+                self._take(champions, champion, alias=alias)
 
-    def _take(self, champions: Champions, champion: Champion) -> None:
+    def _followed(self) -> list[tuple[str, str]]:
+        """(alias, model) of what champions and the arms there are need."""
+        kinds = self._kinds()
+        names = [*(MODELS if CHALLENGER in kinds else ()), *((ONLINE_MODEL,) if ONLINE_LEARNER in kinds else ())]
+        return [(CHAMPION, name) for name in MODELS] + [(CHALLENGER, name) for name in names]
+
+    def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
-            if champion.features_of not in ("", service_name(champion.name)):
-                raise DataError(f"it reads {champion.features_of}, this code gives {service_name(champion.name)}")
+            given = service_name(READS_AS.get(champion.name, champion.name))
+            if champion.features_of not in ("", given):
+                raise DataError(f"it reads {champion.features_of}, this code gives {given}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
-            model = _checked(load(champion, place), place)
+            model = _same(self.current, champion) or _same(self.challengers, champion)
+            if model is None:
+                model = _checked(champion, place)
+                check_row_time(model, max_ms=self._max_row_ms)
         except DataError as error:
-            self._refused[champion.name] = champion
-            self._copies.drop(champion.name, champion)
-            stays = self.current.get(champion.name)
+            self._refused[alias, champion.name] = champion
+            self._copies.drop(champion)
+            stays = self._models(alias).get(champion.name)
             log.error(
                 "%s version %s is refused, %s: %s",
                 champion.name,
@@ -164,24 +203,34 @@ class ModelWatch:
                 error,
             )
             return
-        self._swap(model)
-        self._copies.use(champion)
-        log.info("%s version %s answers now", champion.name, champion.version)
+        self._put(alias, champion.name, model)
+        self._copies.use(champion, alias)
+        log.info("%s version %s answers now as %s", champion.name, champion.version, alias)
 
-    def _swap(self, model: ScoringModel) -> None:
-        self.current = MappingProxyType({**self.current, model.name: model})
-        self._on_change(self.current)
+    def _models(self, alias: str) -> Mapping[str, ScoringModel]:
+        return self.challengers if alias == CHALLENGER else self.current
 
-    def _has(self, champion: Champion) -> bool:
-        model = self.current.get(champion.name)
-        return model is not None and (model.version, model.run_id) == (champion.version, champion.run_id)
+    def _put(self, alias: str, name: str, model: ScoringModel | None) -> None:
+        others = {n: m for n, m in self._models(alias).items() if n != name}
+        self._set(alias, MappingProxyType(others if model is None else {**others, name: model}))
 
-    def _withdraw(self, name: str) -> None:
-        if name in self.current:
-            log.warning("%s has no %s any more: it is no longer asked", name, CHAMPION)
-            self.current = MappingProxyType({n: m for n, m in self.current.items() if n != name})
-            self._on_change(self.current)
-            self._copies.forget(name)
+    def _set(self, alias: str, models: Mapping[str, ScoringModel]) -> None:
+        if alias == CHALLENGER:
+            self.challengers = models
+        else:
+            self.current = models
+            self._on_change(models)
+        learned = {n: m for n, m in self.challengers.items() if n == ONLINE_MODEL}
+        self._by_kind = {
+            CHALLENGER: MappingProxyType({**self.current, **self.challengers}),
+            ONLINE_LEARNER: MappingProxyType({**self.current, **learned}),
+        }
+
+    def _withdraw(self, alias: str, name: str) -> None:
+        if name in self._models(alias):
+            log.warning("%s has no %s any more: it is no longer asked", name, alias)
+            self._put(alias, name, None)
+            self._copies.forget(name, alias)
 
     def _run(self) -> None:
         champions: Champions | None = None
@@ -203,13 +252,20 @@ class ModelWatch:
         return ", ".join(f"{m.name} {m.version}" for m in self.current.values())
 
 
-def mlflow_watch(settings: Settings, *, on_change: Callable[[Mapping[str, ScoringModel]], None]) -> ModelWatch:
+def mlflow_watch(
+    settings: Settings,
+    *,
+    on_change: Callable[[Mapping[str, ScoringModel]], None],
+    kinds: Callable[[], Collection[str]],
+) -> ModelWatch:
     """A watch on the settings' MLflow with copies under their home; not started."""
     return ModelWatch(
         ModelCopies(settings.home / "models"),
         lambda: MlflowChampions(settings.mlflow_uri),
         poll_s=settings.serving.model_poll_s,
         on_change=on_change,
+        kinds=kinds,
+        max_row_ms=settings.serving.model_row_ms,
     )
 
 
@@ -218,7 +274,14 @@ def _cause(error: Exception) -> str:
     return str(error).rpartition("Caused by ")[2].rstrip(")")
 
 
-def _checked(model: ScoringModel, place: Path) -> ScoringModel:
-    check(model, model_features(model.name))
+def _checked(champion: Champion, place: Path) -> ScoringModel:
+    model = load(champion, place)
+    check(model, model_features(READS_AS.get(model.name, model.name)))
     check_golden(model, place)
     return model
+
+
+def _same(models: Mapping[str, ScoringModel], champion: Champion) -> ScoringModel | None:
+    """The model of these that is this very version, if any."""
+    model = models.get(champion.name)
+    return model if model and (model.version, model.run_id) == (champion.version, champion.run_id) else None

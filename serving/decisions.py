@@ -1,4 +1,4 @@
-"""The decision log: every answer to Kafka, off the hot path.
+"""The decision log: every answer to Kafka, off the hot path. What pages showed goes the same way (exposures.py).
 
 `put` only queues. A background thread encodes and produces; while Kafka or the registry is away the queue fills, and
 what no longer fits is dropped, counted, and visible as a gap in the worker's sequence numbers.
@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message
+from prometheus_client import Counter, Gauge
 
 from firstmile.broker import producer
 from firstmile.errors import DependencyError, WireError
 from firstmile.names import DECISIONS
 from firstmile.settings import Settings
 from firstmile.wire import RecordWriter, Registry
-from serving.answers import Decision
-from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,22 @@ POLL_S = 0.2
 DELIVERY_TIMEOUT_MS = 600_000
 """How long Kafka may be away before decisions it has not taken are lost."""
 REGISTRY_TIMEOUT_S = 3.0
+
+
+class Loggable(Protocol):
+    """Something that goes into a log."""
+
+    def record(self, *, worker: str, sequence: int) -> Mapping[str, Any]:
+        """Its record, of whoever numbered it; `user_id` is the key."""
+        ...
+
+
+class LogMetrics(Protocol):
+    """What is counted of a log."""
+
+    log_sent: Counter
+    log_dropped: Counter
+    log_queue: Gauge
 
 
 class Sink(Protocol):
@@ -49,11 +64,14 @@ class Sink(Protocol):
 
 
 class KafkaSink:
-    """Records to personalization.decisions, with the schema the registry has now."""
+    """Records to a topic, with the schema the registry has now."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, is_stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, settings: Settings, metrics: LogMetrics, is_stopping: Callable[[], bool], topic: str = DECISIONS
+    ) -> None:
         registry = Registry(settings.registry_url, timeout_s=REGISTRY_TIMEOUT_S)
-        self._writer = RecordWriter(registry, DECISIONS)
+        self._topic = topic
+        self._writer = RecordWriter(registry, topic)
         self._metrics = metrics
         self._is_stopping = is_stopping
         self._is_away = False
@@ -73,7 +91,7 @@ class KafkaSink:
         value = self._writer.encode(record)
         while True:
             try:
-                self._producer.produce(DECISIONS, value=value, key=key, on_delivery=self._delivered)
+                self._producer.produce(self._topic, value=value, key=key, on_delivery=self._delivered)
                 return
             except BufferError:
                 if self._is_stopping():
@@ -104,17 +122,17 @@ class KafkaSink:
 
 
 class DecisionLog:
-    """Numbers decisions and hands them on in the background.
+    """Numbers decisions (or exposures) and hands them on in the background.
 
     worker
         Who numbers: unique per process, also over restarts.
     """
 
-    def __init__(self, connect: Callable[[], Sink], *, max_waiting: int, metrics: Metrics) -> None:
+    def __init__(self, connect: Callable[[], Sink], *, max_waiting: int, metrics: LogMetrics) -> None:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
         self._connect = connect
         self._metrics = metrics
-        self._queue: queue.Queue[tuple[int, Decision]] = queue.Queue(max_waiting)
+        self._queue: queue.Queue[tuple[int, Loggable]] = queue.Queue(max_waiting)
         self._sequence = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
@@ -123,7 +141,7 @@ class DecisionLog:
         """Begin to hand on."""
         self._thread.start()
 
-    def put(self, decision: Decision) -> bool:
+    def put(self, decision: Loggable) -> bool:
         """Queue one decision, never waiting; False when it was dropped. From one thread."""
         sequence, self._sequence = self._sequence, self._sequence + 1
         try:
@@ -150,7 +168,7 @@ class DecisionLog:
 
     def _run(self) -> None:
         sink: Sink | None = None
-        waiting: tuple[int, Decision] | None = None
+        waiting: tuple[int, Loggable] | None = None
         is_away = False
         while True:
             self._metrics.log_queue.set(self._queue.qsize() + (waiting is not None))
@@ -165,7 +183,8 @@ class DecisionLog:
             try:
                 sink = sink or self._connect()
                 sequence, decision = waiting
-                sink.send(decision.ask.user_id, decision.record(worker=self.worker, sequence=sequence))
+                record = decision.record(worker=self.worker, sequence=sequence)
+                sink.send(record["user_id"], record)
                 waiting, is_away = None, False
             except WireError as error:
                 waiting = None
@@ -182,10 +201,10 @@ class DecisionLog:
             sink.flush(2.0)
 
 
-def kafka_log(settings: Settings, metrics: Metrics) -> DecisionLog:
-    """A log to the settings' Kafka; not started."""
+def kafka_log(settings: Settings, metrics: LogMetrics, topic: str = DECISIONS) -> DecisionLog:
+    """A log to a topic of the settings' Kafka; not started."""
     decisions: DecisionLog = DecisionLog(
-        lambda: KafkaSink(settings, metrics, decisions.is_stopping),
+        lambda: KafkaSink(settings, metrics, decisions.is_stopping, topic),
         max_waiting=settings.serving.log_queue,
         metrics=metrics,
     )

@@ -6,24 +6,27 @@
     rules     no assessment either: rules over what is known
     default   nothing could be evaluated, or the request was shed
 
-No fault of a dependency is an error here; it is a lower rung and a reason.
+No fault of a dependency is an error here; it is a lower rung and a reason. The arm of an experiment (experiments.py) is
+drawn first and kept on every rung: an arm of rules asks no models, one of the default flow nothing at all.
 """
 
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
-from firstmile.names import MODELS, OPTIONAL
+from firstmile.names import CHALLENGER, MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
-from serving.answers import Basis, Decision
+from serving.answers import Basis, Decision, Unscored
+from serving.arms import DEFAULT_FLOW, RULES, tasks_of
 from serving.cache import LastGood
-from serving.experiments import assign
+from serving.experiments import Assignment
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
 from serving.models import Scores, ScoringModel, score, vector
+from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.requests import Ask
 from serving.stage import Stage, StageError
@@ -41,10 +44,11 @@ REASONS: Mapping[Standing, str] = {
 
 @dataclass(frozen=True)
 class Remembered:
-    """A user's last good assessment."""
+    """A user's last good assessment, and the kind of arm it was made in."""
 
     facts: Facts
     models: Mapping[str, str]
+    kind: str
 
 
 @dataclass
@@ -64,63 +68,84 @@ class Timer:
         return min(at_most_ms, self.budget_ms - ANSWER_RESERVE_MS - self.elapsed_ms()) / 1_000
 
 
+@dataclass(frozen=True)
+class Case:
+    """One request on its way down: the rules it began with are those it ends with, and so is its arm."""
+
+    ask: Ask
+    policy: Policy
+    assignment: Assignment
+    decided_us: int
+    timer: Timer
+
+
 class Ladder:
-    """Answers requests; used from one event loop."""
+    """Answers requests; used from one event loop.
+
+    playbook
+        Gives the rules and experiments in force.
+    models
+        Gives the models that answer in an arm of a kind.
+    """
 
     def __init__(
         self,
         settings: ServingSettings,
-        policy: Policy,
+        playbook: Callable[[], Playbook],
         *,
         reader: Reader,
-        models: Callable[[], Mapping[str, ScoringModel]],
+        models: Callable[[str], Mapping[str, ScoringModel]],
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._policy = policy
+        self._playbook = playbook
         self._reader = reader
         self._models = models
         self._clock = clock
         self._reading = Stage("features", n_threads=settings.threads)
         self._scoring = Stage("models", n_threads=settings.threads)
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
-        used = {name for group, name in policy.rules.fields() if group == "features"}
-        self._is_used: Callable[[str], bool] = lambda name: name in used or name.startswith("opens_")
 
     async def decide(self, ask: Ask, *, started_s: float) -> Decision:
         """The answer, from the rung that could give it; `started_s` is perf_counter's time of arrival."""
-        timer = Timer(started_s, self._settings.budget_ms, {})
-        decided_us = self._clock.now_us()
+        case = self._case(ask, started_s)
+        if case.assignment.kind == DEFAULT_FLOW:
+            return self._default(case, ())
         try:
-            facts, basis = await self._assess(ask, decided_us, timer)
-            before_ms = timer.elapsed_ms()
-            answer = self._policy.answer(facts, limit=ask.limit)
-            timer.stage_ms["policy"] = timer.elapsed_ms() - before_ms
+            facts, basis = await self._assess(case)
+            before_ms = case.timer.elapsed_ms()
+            answer = case.policy.answer(facts, limit=ask.limit)
+            case.timer.stage_ms["policy"] = case.timer.elapsed_ms() - before_ms
         except Exception:  # a request's edge: whatever is wrong with us, the page gets something to show
             log.exception("a decision failed, answering with the default flow")
-            answer, basis = self._policy.default(limit=ask.limit), Basis("default", ("internal_error",))
-        return self._decision(ask, basis, answer, decided_us=decided_us, timer=timer)
+            return self._default(case, ("internal_error",))
+        return self._decision(case, basis, answer)
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
         """The default flow at once: more requests are in flight than can be answered in time."""
-        timer = Timer(started_s, self._settings.budget_ms, {})
-        answer = self._policy.default(limit=ask.limit)
-        return self._decision(ask, Basis("default", ("shed",)), answer, decided_us=self._clock.now_us(), timer=timer)
+        return self._default(self._case(ask, started_s), ("shed",))
 
     def close(self) -> None:
         """Let the stages' threads go."""
         self._reading.close()
         self._scoring.close()
 
-    async def _assess(self, ask: Ask, decided_us: int, timer: Timer) -> tuple[Facts, Basis]:
+    def _case(self, ask: Ask, started_s: float) -> Case:
+        playbook, decided_us = self._playbook(), self._clock.now_us()
+        assignment = playbook.experiments.assign(ask.user_id, ask.context, now_us=decided_us)
+        return Case(ask, playbook.policy, assignment, decided_us, Timer(started_s, self._settings.budget_ms, {}))
+
+    async def _assess(self, case: Case) -> tuple[Facts, Basis]:
+        ask, timer = case.ask, case.timer
         started_ms = timer.elapsed_ms()
         try:
             reading = await self._reading.run(
-                lambda: read_user(self._reader, ask.user_id, instant_us(decided_us)),
+                lambda: read_user(self._reader, ask.user_id, instant_us(case.decided_us)),
                 timeout_s=timer.left_s(self._settings.feature_timeout_ms),
             )
         except StageError as error:
-            return self._without_models(ask, Facts(request=ask.context), Basis("rules", (f"features_{error.problem}",)))
+            basis = Basis("rules", (f"features_{error.problem}",))
+            return self._without_models(case, Facts(request=ask.context), basis)
         finally:
             timer.stage_ms["features"] = timer.elapsed_ms() - started_ms
         standing = reading.standing(lag_budget_ms=self._settings.lag_budget_ms)
@@ -131,36 +156,40 @@ class Ladder:
             self._last.drop(ask.user_id)
             return facts, replace(basis, reasons=("cold_start",))
         if standing != "known":
-            return self._without_models(ask, facts.lasting(), replace(basis, reasons=(REASONS[standing],)))
-        return await self._score(ask, reading, facts=facts, basis=basis, timer=timer)
+            return self._without_models(case, facts.lasting(), replace(basis, reasons=(REASONS[standing],)))
+        if case.assignment.is_shadowed:
+            basis = replace(basis, shadow=self._shadow(case.assignment.kind, reading, facts))
+        if case.assignment.kind == RULES:
+            return facts, basis
+        return await self._score(case, reading, facts=facts, basis=basis)
 
-    async def _score(
-        self, ask: Ask, reading: Reading, *, facts: Facts, basis: Basis, timer: Timer
-    ) -> tuple[Facts, Basis]:
-        started_ms = timer.elapsed_ms()
-        asked, reasons = fitting(self._models(), facts, reading.missing_views())
+    async def _score(self, case: Case, reading: Reading, *, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
+        started_ms = case.timer.elapsed_ms()
+        kind = case.assignment.kind
+        asked, reasons = fitting(self._models(kind), facts, reading.missing_views(), tasks=tasks_of(kind))
         scores, problem = Scores(), "late"
         if asked:
             try:
                 await self._scoring.run(
                     lambda: score(asked, facts.features, scores),
-                    timeout_s=timer.left_s(self._settings.model_timeout_ms),
+                    timeout_s=case.timer.left_s(self._settings.model_timeout_ms),
                 )
             except StageError as error:
                 problem = error.problem
-        timer.stage_ms["models"] = timer.elapsed_ms() - started_ms
+        case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
         # A late thread may still be writing: what counts is what it had finished by now.
         answered = [m for m in asked if m.name in tuple(scores.answered)]
         failed = tuple(scores.failed)
         reasons += [f"model_{'failed' if m.name in failed else problem}:{m.name}" for m in asked if m not in answered]
         if not answered:
-            return self._without_models(ask, facts, replace(basis, reasons=tuple(reasons)))
+            return self._without_models(case, facts, replace(basis, reasons=tuple(reasons)))
         names = {m.name for m in answered}
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in answered}
         facts = replace(facts, scores=predictions)
-        kept = replace(facts, features={n: v for n, v in facts.features.items() if self._is_used(n)})
-        self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
+        kept = replace(facts, features={n: v for n, v in facts.features.items() if case.policy.looks_at(n)})
+        remembered = Remembered(kept, versions, kind)
+        self._last.put(case.ask.user_id, remembered, now_us=self._clock.now_us())
         return facts, replace(
             basis,
             rung="model" if all(r.startswith("cold_start") for r in reasons) else "partial",
@@ -170,44 +199,56 @@ class Ladder:
             vector=vector(answered, facts.features),
         )
 
-    def _without_models(self, ask: Ask, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
-        """The cached rung when there is a last good assessment, else the rules rung."""
-        last = self._last.get(ask.user_id, now_us=self._clock.now_us())
+    def _shadow(self, kind: str, reading: Reading, facts: Facts) -> Unscored | None:
+        """The challengers that do not answer this user anyway."""
+        answering, others = self._models(kind), self._models(CHALLENGER)
+        unseen = {name: model for name, model in others.items() if answering.get(name) is not model}
+        asked, _ = fitting(unseen, facts, reading.missing_views())
+        return Unscored(asked, facts.features) if asked else None
+
+    def _without_models(self, case: Case, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
+        """The cached rung when there is a last good assessment by the arm's own models, else the rules rung."""
+        last = self._last.get(case.ask.user_id, now_us=self._clock.now_us())
         # Models taken away, or too old for this user, must not go on answering from memory.
         if last is None or all(r == "no_model" or r.startswith("cold_start") for r in basis.reasons):
             return facts, basis
+        if last.kind != case.assignment.kind:
+            return facts, basis
         if basis.row_version_us is None:  # no row now: what was known then, for this page
-            facts = replace(last.facts, request=ask.context)
+            facts = replace(last.facts, request=case.ask.context)
         elif basis.reasons == (REASONS["behind"],):
-            facts = replace(last.facts, request=ask.context, seen=facts.seen)
+            facts = replace(last.facts, request=case.ask.context, seen=facts.seen)
         else:
             facts = replace(facts, scores=last.facts.scores)
         return facts, replace(basis, rung="cached", predictions=last.facts.scores, models=last.models)
 
-    def _decision(self, ask: Ask, basis: Basis, answer: Answer, *, decided_us: int, timer: Timer) -> Decision:
+    def _default(self, case: Case, reasons: tuple[str, ...]) -> Decision:
+        return self._decision(case, Basis("default", reasons), case.policy.default(limit=case.ask.limit))
+
+    def _decision(self, case: Case, basis: Basis, answer: Answer) -> Decision:
         return Decision(
             uuid.uuid4().hex,
-            ask,
-            assign(ask.user_id),
+            case.ask,
+            case.assignment,
             basis,
             answer,
-            decided_us,
-            timer.stage_ms,
-            timer.elapsed_ms(),
+            case.decided_us,
+            case.timer.stage_ms,
+            case.timer.elapsed_ms(),
         )
 
 
 def fitting(
-    models: Mapping[str, ScoringModel], facts: Facts, missing_views: frozenset[str]
+    models: Mapping[str, ScoringModel], facts: Facts, missing_views: frozenset[str], *, tasks: Sequence[str] = MODELS
 ) -> tuple[list[ScoringModel], list[str]]:
-    """The models that can be asked about this user, and why the others cannot.
+    """The models of these tasks that can be asked about this user, and why the others cannot.
 
     A model is not asked about onboardings younger than it was trained on, nor without a feature view it was not gated
     without.
     """
     age_days = facts.features.get("onboarding_age_days")
     asked, reasons = [], []
-    for name in MODELS:
+    for name in tasks:
         model = models.get(name)
         if model is None:
             reasons += [] if name in OPTIONAL else [f"model_missing:{name}"]

@@ -10,6 +10,20 @@ from serving.models import ScoringModel
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
+class ExposureMetrics:
+    """What /metrics says of exposures, and of the log they go into."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.exposures = Counter(
+            "firstmile_exposures", "Answers that a page showed", ["experiment", "arm"], registry=registry
+        )
+        self.log_sent = Counter("firstmile_exposure_log_sent", "Exposures Kafka has", registry=registry)
+        self.log_dropped = Counter("firstmile_exposure_log_dropped", "Exposures lost", ["why"], registry=registry)
+        self.log_queue = Gauge(
+            "firstmile_exposure_log_queue", "Exposures that wait", multiprocess_mode="livesum", registry=registry
+        )
+
+
 class Metrics:
     """Counters, gauges and histograms of one process."""
 
@@ -37,6 +51,15 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=own,
         )
+        self.files = Gauge(
+            "firstmile_policy_file_ok",
+            "1 when the file is in force as it is on disk",
+            ["file"],
+            multiprocess_mode="livemin",
+            registry=own,
+        )
+        self.shadows = Counter("firstmile_shadows", "Decisions to be shadowed", ["outcome"], registry=own)
+        self.shown = ExposureMetrics(own)
         self._in_use: set[tuple[str, str]] = set()
 
     def decided(self, decision: Decision) -> None:
@@ -48,6 +71,10 @@ class Metrics:
             self.stages.labels(stage).observe(ms / 1_000)
         for reason in decision.basis.reasons:
             self.reasons.labels(reason).inc()
+
+    def policy_file(self, name: str, is_ok: bool) -> None:
+        """Show whether the last change of a file is in force."""
+        self.files.labels(name).set(is_ok)
 
     def use_models(self, models: Mapping[str, ScoringModel]) -> None:
         """Show which versions answer now."""

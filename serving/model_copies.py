@@ -1,6 +1,7 @@
 """Copies of champions on local disk: what a process starts from when MLflow is away.
 
-models/<name>/champion              the folder in use, by name
+models/<name>/champion              the folder in use under this alias, by name; challenger likewise
+models/<name>/champion.before       the one before it, kept so that going back needs no download
 models/<name>/<version>-<run>/      the downloaded model, and champion.json: what MLflow said of it
 """
 
@@ -9,14 +10,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from firstmile.calibration import FILE, NONE, read_calibration
 from firstmile.errors import DataError
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
 from serving.models import ScoringModel, prepare
+from serving.online_model import load_online_model
 
+ALIASES: Final = (CHAMPION, CHALLENGER)
+"""The aliases serving follows."""
+BEFORE: Final = ".before"
 SAID = "champion.json"
 CALIBRATION = f"extra_files/{FILE}"
 """Beside the booster; a model without it gives probabilities as it is."""
@@ -68,29 +74,35 @@ class ModelCopies:
             shutil.rmtree(temporary, ignore_errors=True)
         return place
 
-    def use(self, champion: Champion) -> None:
-        """Start from this copy next time; older ones are removed, but for the one used before."""
-        pointer = self.folder / champion.name / "champion"
-        kept = {champion.folder, pointer.read_text().strip() if pointer.exists() else ""}
-        temporary = pointer.with_name(f".{champion.folder}.pointer")
-        temporary.write_text(champion.folder)
-        temporary.replace(pointer)
-        for place in pointer.parent.iterdir():
+    def use(self, champion: Champion, alias: str = CHAMPION) -> None:
+        """Start from this copy next time; older ones are removed, but for those an alias has or had before."""
+        folder = self.folder / champion.name
+        in_use = _pointed(folder / alias)
+        if in_use not in (None, champion.folder):
+            _point(folder / f"{alias}{BEFORE}", str(in_use))
+        _point(folder / alias, champion.folder)
+        kept = {_pointed(folder / f"{a}{which}") for a in ALIASES for which in ("", BEFORE)}
+        for place in folder.iterdir():
             if place.is_dir() and place.name not in kept and not place.name.startswith("."):
                 shutil.rmtree(place, ignore_errors=True)
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, alias: str = CHAMPION) -> None:
         """Start without this model next time."""
-        (self.folder / name / "champion").unlink(missing_ok=True)
+        (self.folder / name / alias).unlink(missing_ok=True)
 
-    def drop(self, name: str, champion: Champion | None = None) -> None:
-        """Remove the copy of a champion; without one, all copies of the model."""
-        place = self.folder / name
-        shutil.rmtree(place / champion.folder if champion else place, ignore_errors=True)
+    def drop(self, champion: Champion) -> None:
+        """Remove the copy of a champion."""
+        shutil.rmtree(self.folder / champion.name / champion.folder, ignore_errors=True)
 
-    def last(self, name: str) -> tuple[Champion, Path] | None:
+    def drop_last(self, name: str, alias: str = CHAMPION) -> None:
+        """Remove the copy in use last time."""
+        if place := _pointed(self.folder / name / alias):
+            shutil.rmtree(self.folder / name / place, ignore_errors=True)
+        self.forget(name, alias)
+
+    def last(self, name: str, alias: str = CHAMPION) -> tuple[Champion, Path] | None:
         """The copy in use last time, None without one. Raises DataError when it is damaged."""
-        pointer = self.folder / name / "champion"
+        pointer = self.folder / name / alias
         try:
             place = pointer.with_name(pointer.read_text().strip())
             said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
@@ -103,6 +115,8 @@ class ModelCopies:
 
 def load(champion: Champion, place: Path) -> ScoringModel:
     """The model of a copy, ready to score. Raises DataError when it is none, or its calibration is damaged."""
+    if champion.name == ONLINE_MODEL:
+        return _scoring(champion, load_online_model(place), place)
     import mlflow.xgboost  # 2 s, and never needed where models are given
     from mlflow.exceptions import MlflowException
 
@@ -111,8 +125,11 @@ def load(champion: Champion, place: Path) -> ScoringModel:
     except (MlflowException, OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
         raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
+    return _scoring(champion, prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded), place)
+
+
+def _scoring(champion: Champion, booster: Any, place: Path) -> ScoringModel:
     beside = place / CALIBRATION
-    booster = prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded)
     return ScoringModel(
         name=champion.name,
         version=champion.version,
@@ -123,3 +140,13 @@ def load(champion: Champion, place: Path) -> ScoringModel:
         gated_without=frozenset(champion.gated_without),
         calibration=read_calibration(beside.read_bytes()) if beside.exists() else NONE,
     )
+
+
+def _pointed(pointer: Path) -> str | None:
+    return pointer.read_text().strip() if pointer.exists() else None
+
+
+def _point(pointer: Path, folder: str) -> None:
+    temporary = pointer.with_name(f".{folder}.{pointer.name}")
+    temporary.write_text(folder)
+    temporary.replace(pointer)

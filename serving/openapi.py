@@ -7,9 +7,16 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from serving.address import PREFIX, ROUTE
-from serving.requests import EXAMPLE, PersonalizationRequest, parse
-from serving.schema import ErrorAnswer, PersonalizationAnswer
+from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
+from serving.requests import (
+    EXAMPLE,
+    EXPOSURE_EXAMPLE,
+    ExposureRequest,
+    PersonalizationRequest,
+    parse,
+    parse_exposure,
+)
+from serving.schema import ErrorAnswer, ExposureTaken, PersonalizationAnswer
 
 OPENAPI_ROUTE: Final = "/openapi.json"
 Node = dict[str, Any]
@@ -28,10 +35,11 @@ REFUSALS: Final[Mapping[int, str]] = {
     401: "No valid key (`unauthorized`).",
     403: "The key may not ask for this user (`user_not_proven`), or not from a page (`secret_key_in_browser`).",
     408: "The body did not arrive in time (`body_too_slow`), or the head of the request did not (`too_slow`).",
+    409: "The answer was another user's (`not_this_users_answer`).",
     413: "The body is too large (`body_too_large`).",
     414: "The address is too long (`address_too_long`).",
     415: "The body is not said to be plain JSON in UTF-8 (`unsupported_media_type`).",
-    429: "Too many requests of this address, key or user (`too_many_requests`).",
+    429: "Too many requests of this address, key or user (`too_many_requests`), or exposures (`too_many_exposures`).",
     431: "The headers are too large (`headers_too_large`).",
 }
 HEADERS: Final[Mapping[int, Node]] = {
@@ -56,7 +64,11 @@ def openapi() -> Node:
         "openapi": "3.1.0",
         "info": {"title": "Firstmile decision API", "version": version("firstmile"), "description": ABOUT},
         "servers": [{"url": PREFIX}],
-        "paths": {ROUTE: {"post": _personalization()}, OPENAPI_ROUTE: {"get": _description()}},
+        "paths": {
+            ROUTE: {"post": _personalization()},
+            EXPOSURE_ROUTE: {"post": _exposure()},
+            OPENAPI_ROUTE: {"get": _description()},
+        },
         "components": {
             "schemas": schemas,
             "responses": {str(status): _refusal(status) for status in REFUSALS},
@@ -66,23 +78,27 @@ def openapi() -> Node:
 
 
 def _personalization() -> Node:
+    answered = {"200": {"description": "The answer; it always comes.", "content": _json("PersonalizationAnswer")}}
+    example = parse(EXAMPLE.encode()).model_dump(exclude_none=True)
+    return _asked("personalize", "What a user should see next", "PersonalizationRequest", example, answered)
+
+
+def _exposure() -> Node:
+    taken = {"202": {"description": "It is taken; saying it again changes nothing.", "content": _json("ExposureTaken")}}
+    example = parse_exposure(EXPOSURE_EXAMPLE.encode()).model_dump(exclude_none=True)
+    return _asked("expose", "An answer was shown to its user", "ExposureRequest", example, taken)
+
+
+def _asked(name: str, summary: str, schema: str, example: Node, answers: Node) -> Node:
     return {
-        "operationId": "personalize",
-        "summary": "What a user should see next",
+        "operationId": name,
+        "summary": summary,
         "security": [{"key": []}],
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {
-                    "schema": _schema_of("PersonalizationRequest"),
-                    "example": parse(EXAMPLE.encode()).model_dump(exclude_none=True),
-                }
-            },
+            "content": {"application/json": {"schema": _schema_of(schema), "example": example}},
         },
-        "responses": {
-            "200": {"description": "The answer; it always comes.", "content": _json("PersonalizationAnswer")},
-            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS},
-        },
+        "responses": {**answers, **{str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS}},
     }
 
 
@@ -111,7 +127,7 @@ def _schema_of(name: str) -> Node:
 
 
 def _schemas() -> Node:
-    models = (PersonalizationRequest, PersonalizationAnswer, ErrorAnswer)
+    models = (PersonalizationRequest, PersonalizationAnswer, ExposureRequest, ExposureTaken, ErrorAnswer)
     _, found = models_json_schema([(m, "validation") for m in models], ref_template="#/components/schemas/{model}")
     schemas: Node = found["$defs"]
     return schemas

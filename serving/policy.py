@@ -46,6 +46,7 @@ class Policy:
     def __init__(self, rules: RuleSet, catalogue: Catalogue) -> None:
         self.rules = rules
         self.catalogue = catalogue
+        self._used = {name for group, name in rules.fields() if group == "features"}
         self._selected = {
             (cohort, selector): selection(shelf, selector)
             for cohort, shelf in catalogue.shelves.items()
@@ -72,6 +73,10 @@ class Policy:
         items = tuple(Item(i, 0.0, "default") for i in shelf.items if not i.prerequisites)[:limit]
         segment = Segment(self.rules.skill_level.otherwise, self.rules.stage.otherwise, 0.0)
         return Answer(segment, preferred_formats(Facts(), shelf), DEFAULT_FLOW, items)
+
+    def looks_at(self, feature: str) -> bool:
+        """Whether an answer may depend on this feature other than through models."""
+        return feature in self._used or feature.startswith("opens_")
 
     def _segment(self, facts: Facts) -> Segment:
         view = facts.view({})

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,11 +17,15 @@ Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 
 EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'
+EXPOSURE_EXAMPLE = '{"request_id": "0123456789abcdef0123456789abcdef", "user_id": "u17"}'
 MAX_DIGITS = 20
 MAX_ECHO = 100
 """Of what somebody sent, in a message to him."""
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """On every answer: it is one person's and of this moment."""
+
+
+Wanted = TypeVar("Wanted", bound="Identified")
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class RequestContext(BaseModel):
     connection: Text | None = None
 
 
-class PersonalizationRequest(BaseModel):
-    """The body of POST /api/personalization: about a user, or a visitor of whom only the anonymous_id is known."""
+class Identified(BaseModel):
+    """Whom a request is about: a user, or a visitor of whom only the anonymous_id is known."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -70,13 +74,29 @@ class PersonalizationRequest(BaseModel):
     anonymous_id: Id | None = Field(
         None, description="the visitor's, as your events say it; with a publishable key `anon_` and a random UUID"
     )
+
+    @property
+    def subject(self) -> str:
+        """Whose row it is: until a visitor says who he is, it is under his anonymous_id."""
+        return self.user_id or self.anonymous_id or ""
+
+
+class PersonalizationRequest(Identified):
+    """The body of POST /api/personalization."""
+
     context: RequestContext | None = None
     limit: int = Field(5, ge=1, le=50, description="how many recommendations at most")
 
     def ask(self) -> Ask:
-        """As the ladder takes it: until a visitor says who he is, his row is under his anonymous_id."""
+        """As the ladder takes it."""
         context = self.context.model_dump(exclude_none=True) if self.context else {}
-        return Ask(self.user_id or self.anonymous_id or "", self.anonymous_id, context, self.limit)
+        return Ask(self.subject, self.anonymous_id, context, self.limit)
+
+
+class ExposureRequest(Identified):
+    """The body of POST /api/exposure: the page has shown an answer."""
+
+    request_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="the answer's")
 
 
 class RefusalError(FirstmileError):
@@ -107,18 +127,27 @@ def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | Non
 
 def parse(body: bytes) -> PersonalizationRequest:
     """A validated request. Raises RefusalError (400) naming the first wrong field."""
+    return _parsed(PersonalizationRequest, body, EXAMPLE)
+
+
+def parse_exposure(body: bytes) -> ExposureRequest:
+    """A validated acknowledgement. Raises RefusalError (400) naming the first wrong field."""
+    return _parsed(ExposureRequest, body, EXPOSURE_EXAMPLE)
+
+
+def _parsed(kind: type[Wanted], body: bytes, example: str) -> Wanted:
     try:
-        wanted = PersonalizationRequest.model_validate(read_json(body))
+        wanted = kind.model_validate(read_json(body, example))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:MAX_ECHO] or "body"
-        raise _invalid(f"{where}: {first['msg']}") from None
-    if wanted.user_id is None and wanted.anonymous_id is None:
-        raise _invalid("user_id: is missing, and so is anonymous_id; one of them must be given")
+        raise _invalid(f"{where}: {first['msg']}", example) from None
+    if not wanted.subject:
+        raise _invalid("user_id: is missing, and so is anonymous_id; one of them must be given", example)
     return wanted
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, example: str = EXAMPLE) -> Any:
     """What the bytes say, by the letter of RFC 8259.
 
     Raises RefusalError (400) also where other readers choose something: for a key that stands there twice, text that is
@@ -132,11 +161,11 @@ def read_json(body: bytes) -> Any:
         if b"\\u" in body:  # only an escape can smuggle in half a pair
             json.dumps(found, ensure_ascii=False).encode()
     except UnicodeError:
-        raise _invalid("body: it is not UTF-8, or has half a surrogate pair") from None
+        raise _invalid("body: it is not UTF-8, or has half a surrogate pair", example) from None
     except RecursionError:
-        raise _invalid("body: it is nested too deeply") from None
+        raise _invalid("body: it is nested too deeply", example) from None
     except ValueError as error:
-        raise _invalid(f"body: it is not JSON: {error}") from None
+        raise _invalid(f"body: it is not JSON: {error}", example) from None
     return found
 
 
@@ -173,5 +202,5 @@ def _no_number(text: str) -> Never:
     raise ValueError(f"{text} is no number")
 
 
-def _invalid(message: str) -> RefusalError:
-    return RefusalError(400, "invalid_request", message=message, hint=f"send JSON like {EXAMPLE}")
+def _invalid(message: str, example: str) -> RefusalError:
+    return RefusalError(400, "invalid_request", message=message, hint=f"send JSON like {example}")

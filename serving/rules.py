@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
-from firstmile.names import CLASSES, FORMATS, MODELS, SKILL_LEVELS, STAGES
+from firstmile.names import CLASSES, FORMATS, MODELS, ONLINE_MODEL, SKILL_LEVELS, STAGES
 from serving.conditions import Compiler, Condition, Fields, View
 
 RULES: Final = Path(__file__).with_name("rules.yaml")
@@ -112,9 +112,11 @@ class RuleSet:
 def known_fields(features: Iterable[str], profile: Iterable[str], context: Iterable[str]) -> Fields:
     """What conditions may use, given the names of features, profile and context fields.
 
-    `models` holds `activation`, `disengagement` and, by class, `skill_level:beginner`, `preference:quiz` and so on.
+    `models` holds `activation`, `disengagement` and, by class, `skill_level:beginner`, `preference:quiz` and so on; and
+    `content_open`, known only in an experiment's arm of the online learner.
     """
-    scores = [f"{m}:{c}" for m, classes in CLASSES.items() for c in classes] + [m for m in MODELS if m not in CLASSES]
+    scores = [f"{m}:{c}" for m, classes in CLASSES.items() for c in classes]
+    scores += [m for m in (*MODELS, ONLINE_MODEL) if m not in CLASSES]
     return {
         "features": frozenset(features),
         "profile": frozenset(profile),

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
+from serving.exposures import SHOWN
 from serving.rules import DEFAULT_FLOW, FLOWS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -47,8 +48,15 @@ class RecommendedContent(_Part):
 class ExperimentArm(_Part):
     """What the user takes part in."""
 
-    name: str
+    name: str | None = Field(description="null for users in no experiment")
     arm: str
+
+
+class ExposureTaken(_Part):
+    """It will be counted."""
+
+    request_id: str
+    kind: str = Field(json_schema_extra={"enum": [SHOWN]})
 
 
 class PersonalizationAnswer(_Part):

@@ -14,20 +14,23 @@ from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
-from firstmile.names import MODELS
+from firstmile.names import MODELS, OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
-from serving.catalogue import load_catalogue
 from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
+from serving.experiments import Assignment
+from serving.exposures import Exposures
 from serving.facts import Facts
 from serving.features import read_user
 from serving.guard import Guard
 from serving.key_watch import KeyWatch
 from serving.ladder import Ladder
 from serving.metrics import Metrics
+from serving.playbook import PlaybookFiles
 from serving.policy import Policy
-from serving.rules import known_fields, load_rules
+from serving.rules import known_fields
+from serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,10 @@ class Process:
     """The running parts of one serving process."""
 
     desk: Desk
+    playbook: PlaybookFiles
     watch: ModelWatch
     ends: EndOffsets
-    decisions: DecisionLog
+    logs: tuple[DecisionLog, ...]
     keys: KeyWatch
 
     def is_ready(self) -> bool:
@@ -48,18 +52,14 @@ class Process:
 
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
+        self.playbook.stop()
         self.watch.stop()
         self.keys.stop()
         self.desk.ladder.close()
-        self.decisions.stop()
+        self.desk.shadow.close()
+        for one in self.logs:
+            one.stop()
         self.ends.stop()
-
-
-def load_policy() -> Policy:
-    """Rules and catalogue of this folder. Raises DataError naming file and line."""
-    catalogue = load_catalogue()
-    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
-    return Policy(load_rules(fields, catalogue.content_ids()), catalogue)
 
 
 def warm_up(reader: OnlineReader, policy: Policy) -> None:
@@ -72,20 +72,35 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
         log.warning("starting without Redis: %s", error)
 
 
+def exposures_of(playbook: PlaybookFiles, log: DecisionLog, metrics: Metrics) -> Exposures:
+    """Exposures into a log, by the experiments in force."""
+    clock = SystemClock()
+
+    def assign(user_id: str) -> Assignment:
+        return playbook.current.experiments.assign(user_id, {}, now_us=clock.now_us())
+
+    return Exposures(log.put, assign, clock=clock, metrics=metrics.shown)
+
+
 def start_process(settings: Settings) -> Process:
     """Build and start everything; no dependency has to be up.
 
-    Raises DataError when rules, catalogue or keys are wrong.
+    Raises DataError when rules, catalogue, experiments or keys are wrong.
     """
     serving = settings.serving
-    policy = load_policy()
+    metrics, clock = Metrics(), SystemClock()
+    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
+    playbook = PlaybookFiles(serving, fields, clock, on_file=metrics.policy_file)
+    playbook.start()
     keys = KeyWatch(settings)
     keys.start()
-    metrics = Metrics()
-    watch = mlflow_watch(settings, on_change=metrics.use_models)
+    watch = mlflow_watch(
+        settings,
+        on_change=metrics.use_models,
+        kinds=lambda: playbook.current.experiments.kinds(),
+    )
     watch.start()
     timeout_s = serving.feature_timeout_ms / 1_000
-    clock = SystemClock()
     ends = EndOffsets(
         AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2}),  # silent while Kafka is away
         n_partitions=settings.kafka.partitions,
@@ -93,14 +108,17 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
-    ladder = Ladder(serving, policy, reader=reader, models=lambda: watch.current, clock=clock)
-    decisions = kafka_log(settings, metrics)
+    ladder = Ladder(serving, lambda: playbook.current, reader=reader, models=watch.models, clock=clock)
+    decisions, shown = kafka_log(settings, metrics), kafka_log(settings, metrics.shown, OUTCOMES)
     decisions.start()
+    shown.start()
     guard = Guard(serving, lambda: keys.current)
     if len(watch.current) < len(MODELS):
         watch.first_look.wait(serving.model_wait_s)
-    warm_up(reader, policy)
+    warm_up(reader, playbook.current.policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, guard), watch, ends, decisions, keys)
+    exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
+    desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow)
+    return Process(desk, playbook, watch, ends, (decisions, shown), keys)

@@ -56,10 +56,10 @@ class Lab:
         assert run.info.run_id
         return str(version.version)
 
-    def promote(self, name: str, version: str) -> None:
+    def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Move the alias."""
-        mlflow.MlflowClient(self.uri).set_registered_model_alias(name, CHAMPION, version)
+        mlflow.MlflowClient(self.uri).set_registered_model_alias(name, alias, version)
 
-    def withdraw(self, name: str) -> None:
+    def withdraw(self, name: str, alias: str = CHAMPION) -> None:
         """Take the alias away."""
-        mlflow.MlflowClient(self.uri).delete_registered_model_alias(name, CHAMPION)
+        mlflow.MlflowClient(self.uri).delete_registered_model_alias(name, alias)

@@ -14,11 +14,17 @@ from feature_repo.activity import FEATURE_NAMES
 from feature_repo.distinct import Distinct, content_hash
 from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import FixedClock
-from firstmile.names import CLASSES, MODELS
+from firstmile.names import CHALLENGER, CLASSES, MODELS
 from firstmile.setting_sections import ServingSettings
+from serving.arms import Arm, Step, laid_out
+from serving.buckets import N_PLACES
 from serving.catalogue import Catalogue, load_catalogue
+from serving.conditions import Condition
+from serving.experiments import Experiment, Experiments
+from serving.experiments_file import load_experiments
 from serving.ladder import Ladder
 from serving.models import ScoringModel, prepare
+from serving.playbook import Playbook
 from serving.policy import Policy
 from serving.rules import known_fields, load_rules
 
@@ -101,6 +107,13 @@ def models(*names: str, **changes: Any) -> dict[str, ScoringModel]:
     return {n: model(n, **changes) for n in names or MODELS}
 
 
+def experiments(*kinds: str, shadowed: bool = False, **changes: Any) -> Experiments:
+    """One experiment whose arms, named and chosen by kind, share all users equally."""
+    steps = (Step(0, N_PLACES // len(kinds)),)
+    arms = laid_out(tuple(Arm(kind, kind, steps) for kind in kinds))
+    return Experiments((Experiment("e", "e", Condition(), arms, shadowed),), **changes)
+
+
 class Broken:
     """A booster that raises, or waits for `gate`."""
 
@@ -133,15 +146,21 @@ def ladder(
     in_use: Callable[[], Mapping[str, ScoringModel]] | Mapping[str, ScoringModel] | None = None,
     *,
     clock: FixedClock | None = None,
+    drawn_from: Callable[[], Experiments] | Experiments | None = None,
+    challengers: Mapping[str, ScoringModel] | None = None,
     **settings: Any,
 ) -> Ladder:
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
     given = models() if in_use is None else in_use
     deadlines = {"budget_ms": 60_000.0, "feature_timeout_ms": 20_000.0, "model_timeout_ms": 20_000.0, **settings}
+    drawn = load_experiments() if drawn_from is None else drawn_from
     return Ladder(
         ServingSettings(**deadlines),
-        policy(),
+        lambda: Playbook(policy(), drawn() if callable(drawn) else drawn),
         reader=reader,
-        models=given if callable(given) else lambda: given,
+        models=lambda kind: {
+            **(given() if callable(given) else given),
+            **((challengers or {}) if kind == CHALLENGER else {}),
+        },
         clock=clock or FixedClock(NOW_US),
     )

@@ -1,8 +1,9 @@
 """Decisions joined with what the user then did: one closed example per decision, once. Pure: facts in, examples out.
 
-An example is positive when the user opened a recommended content within the window after the decision. Nobody writes
-`personalization.outcomes` yet, so the opens come from `onboarding.enriched`: every event of the family `content_open`,
-matched by user and content. That counts an open the user would have made anyway, and one made through another page.
+An example is positive when the user opened a recommended content within the window after the decision.
+`personalization.outcomes` tells only what was shown, so the opens come from `onboarding.enriched`: every event of the
+family `content_open`, matched by user and content. That counts an open the user would have made anyway, and one made
+through another page.
 
     decided_us          + window              + lateness
         |---- opens count ----|--- still on their way ---|  closes: learned, positive or negative

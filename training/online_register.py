@@ -3,8 +3,8 @@
 One run is one learner, however often it was started again: figures are logged to it, step = examples learned. A version
 holds the model that is ahead by log loss over the newest examples, as plain JSON with its loader (online_scorer.py).
 
-Serving does not load it yet. It would need the 20 lines of online_scorer.probability and the vector it logs anyway:
-the features are those of the run's tag `feature_service`, in the order of features.json; no river, no pickle.
+Serving asks it in an experiment's arm of the online learner (serving/online_model.py): the features are those of the
+run's tag `feature_service`, in the order of features.json; no river, no pickle.
 """
 
 import json

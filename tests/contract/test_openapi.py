@@ -5,23 +5,20 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
+from desk_builder import make_desk
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.python.asgi import ASGIClient, get_client
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import ignored_auth
-from serving_builder import Row, Rows, ladder
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from firstmile.setting_sections import ServingSettings
-from serving.address import PREFIX, ROUTE
+from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
 from serving.api import Desk, build_app
-from serving.decisions import DecisionLog
-from serving.guard import Guard
 from serving.keys import Key, KeyRing, digest
-from serving.metrics import Metrics
 from serving.openapi import OPENAPI_ROUTE, openapi
 
 SECRET, PUBLISHABLE = "a-secret-key", "a-publishable-key"
@@ -33,10 +30,8 @@ N_PER_PIECE = 1_000
 
 def fake_desk() -> Desk:
     serving = ServingSettings(user_requests_per_s=0, key_requests_per_s=0, address_requests_per_s=0)
-    metrics = Metrics()
-    decisions = DecisionLog(lambda: pytest.fail("not started"), max_waiting=1, metrics=metrics)
     ring = KeyRing({digest(SECRET): Key("s", "secret"), digest(PUBLISHABLE): Key("p", "publishable")}, ["sesame"])
-    return Desk(serving, ladder(Rows({"u1": Row()})), decisions, metrics, Guard(serving, lambda: ring))
+    return make_desk(serving, keys=ring, max_shown=100_000)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +51,11 @@ def client(app: Starlette) -> Iterator[ASGIClient]:
 @pytest.fixture(scope="module")
 def operations(app: Starlette) -> dict[str, APIOperation]:
     schema = schemathesis.openapi.from_asgi(PREFIX + OPENAPI_ROUTE, app)
-    return {"personalize": schema[ROUTE]["POST"], "describe": schema[OPENAPI_ROUTE]["GET"]}
+    return {
+        "personalize": schema[ROUTE]["POST"],
+        "expose": schema[EXPOSURE_ROUTE]["POST"],
+        "describe": schema[OPENAPI_ROUTE]["GET"],
+    }
 
 
 def ask(operation: APIOperation, client: ASGIClient, mode: GenerationMode, *, n_cases: int, at: int = 0) -> int:
@@ -87,10 +86,11 @@ def test_document_is_served_and_is_openapi(operations: dict[str, APIOperation]) 
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", ["personalize", "expose"])
 def test_what_is_answered_is_what_is_documented(
-    operations: dict[str, APIOperation], client: ASGIClient, mode: GenerationMode
+    operations: dict[str, APIOperation], client: ASGIClient, name: str, mode: GenerationMode
 ) -> None:
-    assert ask(operations["personalize"], client, mode, n_cases=N_SHORT) >= N_SHORT
+    assert ask(operations[name], client, mode, n_cases=N_SHORT) >= N_SHORT
 
 
 def test_without_a_key_or_with_another_nothing_is_answered(

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 import orjson
 import pytest
 import uvicorn
+from desk_builder import make_desk
 from running import poll
-from serving_builder import Row, Rows, ladder
 
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
 from serving.connections import MAX_ADDRESS_BYTES, MAX_HEAD_BYTES, GuardedProtocol
-from serving.decisions import DecisionLog
-from serving.guard import Guard
-from serving.key_watch import ring_of
-from serving.metrics import Metrics
 
 SETTINGS = ServingSettings(body_timeout_ms=300, max_body_bytes=2_000)
 HEAD = b"POST /personalization HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo-api-key\r\n"
@@ -56,13 +52,8 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    metrics = Metrics()
-    decisions = DecisionLog(lambda: pytest.fail("not started"), max_waiting=10_000, metrics=metrics)
-    ring = ring_of(SETTINGS)
     app = build_app()
-    app.state.desk = desk = Desk(
-        SETTINGS, ladder(Rows({"u1": Row()})), decisions, metrics, Guard(SETTINGS, lambda: ring)
-    )
+    app.state.desk = desk = make_desk(SETTINGS)
     config = uvicorn.Config(
         app, http=Impatient, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=1
     )

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +29,12 @@ from feature_repo.services import model_features
 from firstmile.clock import SystemClock, to_us
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
-from firstmile.names import DECISIONS, MODELS
+from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, as_environment
 from pipelines.topics import ensure_topics
-from serving.address import PREFIX, ROUTE, base_address
+from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE, base_address
+from serving.experiments_file import EXPERIMENTS
 from serving.issue_keys import make_key
 from serving.key_watch import keys_file
 from serving.keys import user_hash
@@ -116,7 +119,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     # Deadlines for a machine that runs everything else too; the ladder's own are tested where they matter.
     serving = {"model_poll_s": 0.5, "budget_ms": 4_000.0, "feature_timeout_ms": 1_500.0, "model_timeout_ms": 1_500.0}
-    settings = settings_on_free_ports(folder / "home", serving=serving)
+    experiments = shutil.copy(EXPERIMENTS, folder)
+    settings = settings_on_free_ports(folder / "home", serving={**serving, "experiments": experiments})
     stack = Stack(settings, with_parent=True)
     stack.up()
     try:
@@ -262,6 +266,72 @@ def test_moved_champion_answers_within_seconds_and_no_request_fails(api: Api, wo
     seen = []
     until(lambda: seen.append(api.post()) or seen[-1]["models"]["activation"] == version, "the new version", 30)
     assert {a["rung"] for a in seen} == {"model"}
+
+
+def test_arm_of_a_changed_file_answers_within_seconds_is_shadowed_and_its_exposure_is_in_kafka(
+    api: Api, world: World
+) -> None:
+    file = world.settings.serving.experiments
+    before, champion = file.read_text(), api.post()["models"]["activation"]
+    version = world.lab.register("activation", seed=11)
+    world.lab.promote("activation", version, CHALLENGER)
+    world.lab.promote("activation", champion)
+    since = end_offsets(world.settings, (DECISIONS, OUTCOMES))
+    try:
+        shown = in_experiment(api, file, "    arms: [{name: new, kind: challenger, share: 1}]\n", activation=version)
+        shadowed = in_experiment(
+            api,
+            file,
+            "    shadow: challenger\n    arms: [{name: old, kind: champion, share: 1}]\n",
+            activation=champion,
+        )
+    finally:
+        replace_text(file, before)
+    until(lambda: api.post()["experiment"]["name"] == "onboarding-v1", "the file as it was")
+    headers = {"Authorization": f"Bearer {world.settings.serving.api_key.get_secret_value()}"}
+    body = {"request_id": shown["request_id"], "user_id": USER}
+    for _ in range(2):
+        assert httpx.post(api.base + PREFIX + EXPOSURE_ROUTE, json=body, headers=headers).status_code == 202
+    found: dict[str, list[dict[str, Any]]] = {DECISIONS: [], OUTCOMES: []}
+
+    def arrived() -> bool:
+        for topic, records in found.items():
+            records[:] = [r for t, _, r in records_since(world.settings, since) if t == topic]
+        logged = {r["request_id"] for r in found[DECISIONS]}
+        return bool(found[OUTCOMES]) and {shown["request_id"], shadowed["request_id"]} <= logged
+
+    until(arrived, "both decisions and the exposure in Kafka")
+    (outcome,) = found[OUTCOMES]
+    assert (outcome["request_id"], outcome["user_id"], outcome["kind"]) == (shown["request_id"], USER, "shown")
+    by_id = {r["request_id"]: r for r in found[DECISIONS]}
+    record = by_id[shown["request_id"]]
+    assert (record["arm"], record["propensity"], record["shadow_models"]) == ("new", 1.0, {})
+    assert by_id[shadowed["request_id"]]["shadow_models"] == {"activation": version}
+    page = httpx.get(f"{api.base}/metrics").text
+    assert re.search(r'firstmile_exposures_total\{arm="new",experiment="live-\w+"\} 1.0', page)
+    assert re.search(r'firstmile_policy_file_ok\{file="experiments"\} 1.0', page)
+
+
+def in_experiment(api: Api, file: Path, arms: str, **models: str) -> dict[str, Any]:
+    """An answer in an experiment of these arms that has just come into force, by these versions."""
+    name = f"live-{uuid.uuid4().hex[:8]}"
+    replace_text(file, f"experiments:\n  - name: {name}\n{arms}")
+    seen: list[dict[str, Any]] = []
+
+    def is_there() -> bool:
+        seen.append(api.post())
+        return seen[-1]["experiment"]["name"] == name and models.items() <= seen[-1]["models"].items()
+
+    until(is_there, f"an answer of {name} by {models}", 30)
+    assert {a["rung"] for a in seen} == {"model"}
+    return seen[-1]
+
+
+def replace_text(file: Path, text: str) -> None:
+    """As an editor does it: the file is the old one or the new one, never half of one."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def test_outage_of_kafka_costs_no_answer_and_no_decision(api: Api, world: World) -> None:

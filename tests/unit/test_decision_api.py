@@ -7,17 +7,13 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from desk_builder import guard, make_desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_builder import Row, Rows, ladder
 
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
-from serving.decisions import DecisionLog
-from serving.guard import Guard
-from serving.key_watch import ring_of
-from serving.metrics import Metrics
 
 KEY = "demo-api-key"
 ANSWER = {
@@ -39,21 +35,9 @@ ANSWER = {
 Post = Callable[..., httpx.Response]
 
 
-def no_kafka() -> Any:
-    raise AssertionError("the log is not started here")
-
-
 @pytest.fixture
 def desk() -> Desk:
-    metrics = Metrics()
-    log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
-    settings = ServingSettings(user_requests_per_s=0)
-    return Desk(settings, ladder(Rows({"u1": Row()})), log, metrics, guard(settings))
-
-
-def guard(settings: ServingSettings) -> Guard:
-    ring = ring_of(settings)
-    return Guard(settings, lambda: ring)
+    return make_desk(max_shown=3)
 
 
 @pytest.fixture
@@ -61,13 +45,19 @@ def post(desk: Desk) -> Post:
     app = build_app()
     app.state.desk = desk
 
-    def send(body: Any, *, authorization: str | None = f"Bearer {KEY}", method: str = "POST") -> httpx.Response:
+    def send(
+        body: Any,
+        *,
+        authorization: str | None = f"Bearer {KEY}",
+        method: str = "POST",
+        route: str = "/personalization",
+    ) -> httpx.Response:
         headers = {} if authorization is None else {"Authorization": authorization.encode()}
         content = body if isinstance(body, bytes) else orjson.dumps(body)
 
         async def call() -> httpx.Response:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-                return await client.request(method, "/personalization", headers=headers, content=content)
+                return await client.request(method, route, headers=headers, content=content)
 
         return asyncio.run(call())
 
@@ -242,3 +232,63 @@ def test_key_can_be_another_one(post: Post, desk: Desk) -> None:
     desk.guard = guard(ServingSettings(api_key="other"))  # type: ignore[arg-type]
     assert post({"user_id": "u1"}).status_code == 401
     assert post({"user_id": "u1"}, authorization="bearer other").status_code == 200
+
+
+def show(post: Post, request_id: str, user_id: str = "u1", **changes: Any) -> httpx.Response:
+    return post({"request_id": request_id, "user_id": user_id}, route="/exposure", **changes)
+
+
+def n_shown(desk: Desk, experiment: str, arm: str) -> float:
+    desk.metrics.shown.exposures.labels(experiment, arm)  # loads what the process counted before
+    labels = {"experiment": experiment, "arm": arm}
+    return desk.metrics.registry.get_sample_value("firstmile_exposures_total", labels) or 0.0
+
+
+def test_shown_answer_is_counted_once_in_its_arm_however_often_it_is_said(post: Post, desk: Desk) -> None:
+    before = n_shown(desk, "onboarding-v1", "champion")
+    request_id = post({"user_id": "u1"}).json()["request_id"]
+    for _ in range(3):
+        response = show(post, request_id)
+        assert (response.status_code, response.json()) == (202, {"request_id": request_id, "kind": "shown"})
+    assert n_shown(desk, "onboarding-v1", "champion") - before == 1
+
+
+def test_answer_of_another_worker_is_counted_in_the_arm_drawn_again(post: Post, desk: Desk) -> None:
+    before = n_shown(desk, "e", "drawn")
+    assert [show(post, "0" * 32).status_code for _ in range(2)] == [202, 202]
+    assert n_shown(desk, "e", "drawn") - before == 1
+
+
+def test_answer_of_another_user_is_refused(post: Post) -> None:
+    response = show(post, post({"user_id": "u1"}).json()["request_id"], "u2")
+    assert (response.status_code, error(response)["code"]) == (409, "not_this_users_answer")
+
+
+def test_exposures_past_what_can_wait_are_to_be_sent_again_and_not_counted(post: Post, desk: Desk) -> None:
+    before = n_shown(desk, "e", "drawn")
+    assert [show(post, f"{n:032x}").status_code for n in range(4)] == [202, 202, 202, 429]
+    refused = show(post, f"{3:032x}")
+    assert (refused.headers["retry-after"], error(refused)["code"]) == ("1", "too_many_exposures")
+    assert n_shown(desk, "e", "drawn") - before == 3
+
+
+def test_exposure_needs_the_key_and_keeps_to_the_rate(post: Post, desk: Desk) -> None:
+    assert show(post, "0" * 32, authorization=None).status_code == 401
+    desk.guard = guard(ServingSettings(user_requests_per_s=0.001))
+    assert [show(post, f"{n:032x}").status_code for n in range(2)] == [202, 429]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"user_id": "u1"}, "request_id"),
+        ({"request_id": "x", "user_id": "u1"}, "request_id"),
+        ({"request_id": "0" * 32}, "user_id"),
+        ({"request_id": "0" * 32, "user_id": "u1", "arm": "b"}, "arm"),
+        (b"{", "body"),
+    ],
+)
+def test_wrong_exposure_is_refused_naming_the_field(post: Post, body: Any, said: str) -> None:
+    response = post(body, route="/exposure")
+    assert response.status_code == 400
+    assert error(response)["message"].startswith(said)

@@ -10,17 +10,17 @@ import httpx
 import orjson
 import pytest
 import redis
-from serving_builder import Broken, Row, Rows, ladder, model
+from desk_builder import make_desk
+from serving_builder import Broken, Row, Rows, model
 from starlette.applications import Starlette
 
 from firstmile.errors import SettingsError, WireError
 from firstmile.names import MODELS
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Decision
-from serving.api import Desk, build_app
+from serving.api import build_app
 from serving.cors import origins
 from serving.decisions import DecisionLog
-from serving.guard import Guard
 from serving.keys import Key, KeyRing, digest, user_hash
 from serving.metrics import Metrics
 from serving.schema import PersonalizationAnswer
@@ -34,12 +34,8 @@ Send = Callable[..., httpx.Response]
 def edge(reader: Rows | None = None, models: Any = None, **settings: Any) -> Starlette:
     serving = ServingSettings(**settings)
     ring = KeyRing({digest("sec"): Key("s", "secret"), digest("pub"): Key("p", "publishable")}, ["sesame"])
-    metrics = Metrics()
-    log = DecisionLog(lambda: pytest.fail("not started"), max_waiting=10_000, metrics=metrics)
     app = build_app(cors_origins=PAGE)
-    app.state.desk = Desk(
-        serving, ladder(reader or Rows({"u1": Row()}), models), log, metrics, Guard(serving, lambda: ring)
-    )
+    app.state.desk = make_desk(serving, reader=reader, models=models, keys=ring)
     return app
 
 

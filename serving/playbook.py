@@ -1,0 +1,164 @@
+"""What answers go by: rules over a catalogue, and experiments; read from files, and again when a file changes.
+
+A request takes the playbook once, so that it ends with the rules it began with.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from firstmile.clock import Clock
+from firstmile.errors import DataError
+from firstmile.setting_sections import ServingSettings
+from serving.catalogue import load_catalogue
+from serving.conditions import Fields
+from serving.experiments import Experiments, moved
+from serving.experiments_file import load_experiments
+from serving.policy import Policy
+from serving.rules import load_rules
+
+log = logging.getLogger(__name__)
+
+FILES: Final = ("rules", "content", "experiments")
+Stamp = tuple[int, int, int] | None
+"""(time changed in ns, size, inode) of a file; None when there is none."""
+
+
+@dataclass(frozen=True)
+class Playbook:
+    """Rules over a catalogue, and experiments."""
+
+    policy: Policy
+    experiments: Experiments
+
+
+class PlaybookFiles:
+    """The playbook in force: `current` is replaced whole when a file changes; a bad file leaves it as it is.
+
+    fields
+        What the conditions of rules may look at.
+    on_file
+        Told (name of the file, whether its last change is in force) for each of FILES.
+
+    Raises DataError, naming file and line, when a file is wrong at the start.
+    """
+
+    def __init__(
+        self,
+        settings: ServingSettings,
+        fields: Fields,
+        clock: Clock,
+        *,
+        on_file: Callable[[str, bool], None] = lambda name, is_ok: None,
+    ) -> None:
+        self._paths: Mapping[str, Path] = {name: getattr(settings, name) for name in FILES}
+        self._fields = fields
+        self._clock = clock
+        self._on_file = on_file
+        self._poll_s = settings.policy_poll_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="playbook", daemon=True)
+        self._stamps = self._look()
+        self._waiting: set[str] = set()
+        self._said: dict[str, str] = {}
+        catalogue = load_catalogue(self._paths["content"])
+        policy = Policy(load_rules(fields, catalogue.content_ids(), self._paths["rules"]), catalogue)
+        self.current = Playbook(policy, load_experiments(self._paths["experiments"]))
+        self._in_force(*FILES)
+
+    def start(self) -> None:
+        """Watch the files in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stop.set()
+
+    def look(self) -> None:
+        """Look at the files once; what changed and is sound is in force from now on."""
+        stamps = self._look()
+        changed = {name for name in FILES if stamps[name] != self._stamps[name]}
+        self._stamps = stamps  # taken before reading: a change while we read shows at the next look
+        self._waiting |= changed
+        if changed & {"rules", "content"}:
+            self._renew_policy()
+        if "experiments" in changed:
+            self._renew_experiments()
+
+    def _renew_policy(self) -> None:
+        """Rules are checked against the catalogue, so both are taken together or neither is."""
+        catalogue = self.current.policy.catalogue
+        read = {"rules"}
+        try:
+            if "content" in self._waiting:
+                catalogue = load_catalogue(self._paths["content"])
+                read.add("content")
+        except DataError as error:
+            self._refuse("content", error)
+            if "rules" not in self._waiting:
+                return
+        try:
+            rules = load_rules(self._fields, catalogue.content_ids(), self._paths["rules"])
+        except DataError as error:
+            for name in sorted(read):
+                self._refuse(name, error)
+            return
+        self.current = replace(self.current, policy=Policy(rules, catalogue))
+        self._in_force(*read)
+
+    def _renew_experiments(self) -> None:
+        try:
+            found = load_experiments(self._paths["experiments"])
+            self._check_stays(found)
+        except DataError as error:
+            self._refuse("experiments", error)
+            return
+        self.current = replace(self.current, experiments=found)
+        self._in_force("experiments")
+
+    def _check_stays(self, found: Experiments) -> None:
+        """Raises DataError when users would go from one arm to another, or leave a holdout that was for good."""
+        path, now = self._paths["experiments"], self.current.experiments
+        if now.holdout and found.holdout and now.holdout.n_places != found.holdout.n_places:
+            raise DataError(f"{path}: the share of the holdout changed, which is for good; leave it, or take it out")
+        if (found_move := moved(now, found, now_us=self._clock.now_us())) is not None:
+            name, old, new = found_move
+            raise DataError(
+                f"{path}: users of {name} would move from arm {old} to arm {new}; let the shares grow in proportion, "
+                "or give the experiment another name or seed to draw its users anew"
+            )
+
+    def _in_force(self, *names: str) -> None:
+        for name in names:
+            if name in self._waiting:
+                log.info("%s is in force as changed", self._paths[name])
+            self._waiting.discard(name)
+            self._said.pop(name, None)
+            self._on_file(name, True)
+
+    def _refuse(self, name: str, error: DataError) -> None:
+        self._on_file(name, False)
+        if self._said.get(name) != str(error):
+            log.error("what was in force of the %s stays: %s", name, error)
+        self._said[name] = str(error)
+
+    def _look(self) -> dict[str, Stamp]:
+        return {name: _stamp(path) for name, path in self._paths.items()}
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            try:
+                self.look()
+            except Exception:  # the thread's edge: a look that fails must not be the last one
+                log.exception("looking at rules, content and experiments failed; what was in force stays")
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,49 @@
+"""A desk of the decision API in this process: real ladder, guard and logs that hand nothing on."""
+
+from typing import Any
+
+from serving_builder import NOW_US, Row, Rows, ladder
+
+from firstmile.clock import FixedClock
+from firstmile.setting_sections import ServingSettings
+from serving.api import Desk
+from serving.decisions import DecisionLog
+from serving.experiments import Assignment
+from serving.exposures import Exposures
+from serving.guard import Guard
+from serving.key_watch import ring_of
+from serving.keys import KeyRing
+from serving.metrics import Metrics
+from serving.shadow import Shadow
+
+
+def no_kafka() -> Any:
+    raise AssertionError("the log is not started here")
+
+
+def guard(settings: ServingSettings, keys: KeyRing | None = None) -> Guard:
+    ring = keys or ring_of(settings)
+    return Guard(settings, lambda: ring)
+
+
+def make_desk(
+    settings: ServingSettings | None = None,
+    *,
+    reader: Rows | None = None,
+    models: Any = None,
+    keys: KeyRing | None = None,
+    max_shown: int = 10_000,
+) -> Desk:
+    """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait."""
+    serving, metrics = settings or ServingSettings(user_requests_per_s=0), Metrics()
+    log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
+    shown = DecisionLog(no_kafka, max_waiting=max_shown, metrics=metrics.shown)
+    return Desk(
+        serving,
+        ladder(reader or Rows({"u1": Row()}), models),
+        log,
+        metrics,
+        guard(serving, keys),
+        Exposures(shown.put, lambda user_id: Assignment("e", "drawn"), clock=FixedClock(NOW_US), metrics=metrics.shown),
+        Shadow(log.put, metrics.shadows),
+    )

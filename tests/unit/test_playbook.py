@@ -1,0 +1,244 @@
+"""The files of rules, content and experiments while serving runs: taken up when sound, refused once when not."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving_builder import FIELDS, NOW_US
+
+from firstmile.clock import FixedClock
+from firstmile.errors import DataError
+from firstmile.setting_sections import ServingSettings
+from serving.catalogue import GENERAL
+from serving.facts import Facts
+from serving.playbook import FILES, PlaybookFiles
+from serving.rules import RULES
+
+CONTENT = "items:\n  - {content_id: accept-terms, title: T, format: document}\n"
+RULE_FILE = """\
+skill_level: {otherwise: beginner}
+stage: {otherwise: new}
+otherwise_flow: balanced
+rules:
+  - {name: terms, require: {content_ids: [accept-terms]}}
+"""
+SPLIT = """\
+experiments:
+  - name: e
+    arms:
+      - {name: a, kind: champion, share: 0.4}
+      - {name: b, kind: rules, share: 0.4}
+"""
+
+
+class Files:
+    """The three files in a folder, and what was said of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ok: dict[str, bool] = {}
+        self.n = 0
+        for name, text in (("content", CONTENT), ("rules", RULE_FILE), ("experiments", SPLIT)):
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        """As an editor does it: a new file in the place of the old one."""
+        self.n += 1
+        new = self.folder / f"{self.n}.new"
+        new.write_text(text)
+        new.replace(self.folder / f"{name}.yaml")
+
+    def open(self, **settings: float) -> PlaybookFiles:
+        """The playbook of these files."""
+        paths = {name: self.folder / f"{name}.yaml" for name in FILES}
+        return PlaybookFiles(
+            ServingSettings(**paths, **settings),  # type: ignore[arg-type]
+            FIELDS,
+            FixedClock(NOW_US),
+            on_file=self.ok.__setitem__,
+        )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def on(files: Files) -> Iterator[PlaybookFiles]:
+    playbook = files.open()
+    assert files.ok == dict.fromkeys(FILES, True)
+    yield playbook
+    playbook.stop()
+
+
+def flow(on: PlaybookFiles) -> str:
+    return on.current.policy.answer(Facts(), limit=1).flow
+
+
+def titles(on: PlaybookFiles) -> list[str]:
+    return [item.title for item in on.current.policy.catalogue.shelves[GENERAL].items]
+
+
+def test_settings_name_the_shipped_files() -> None:
+    assert ServingSettings().rules == RULES
+    assert {name: getattr(ServingSettings(), name).name for name in FILES} == {n: f"{n}.yaml" for n in FILES}
+
+
+def test_nothing_changed_keeps_the_very_same_playbook(on: PlaybookFiles) -> None:
+    before = on.current
+    on.look()
+    assert on.current is before
+
+
+def test_changed_rules_answer_the_next_request_and_not_one_that_began_before(files: Files, on: PlaybookFiles) -> None:
+    before = on.current
+    files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
+    on.look()
+    assert flow(on) == "tailored"
+    assert before.policy.answer(Facts(), limit=1).flow == "balanced"
+    assert on.current.experiments is before.experiments
+
+
+def test_changed_content_is_shown(files: Files, on: PlaybookFiles) -> None:
+    files.write("content", CONTENT.replace("title: T", "title: New"))
+    on.look()
+    assert titles(on) == ["New"]
+
+
+def test_changed_experiments_draw_anew_and_leave_the_rules_alone(files: Files, on: PlaybookFiles) -> None:
+    before = on.current
+    files.write("experiments", SPLIT.replace("name: e", "name: f"))
+    on.look()
+    assert on.current.experiments.experiments[0].name == "f"
+    assert on.current.policy is before.policy
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rules", RULE_FILE.replace("balanced", "slow"), "line 3: unknown flow 'slow'"),
+        ("content", CONTENT.replace("document", "song"), "line 2: unknown format 'song'"),
+        ("experiments", SPLIT.replace("0.4", "0.9"), "line 3: the shares of e grow to 1.8 together"),
+    ],
+)
+def test_bad_file_keeps_the_last_good_one_and_is_said_once(
+    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, name: str, text: str, said: str
+) -> None:
+    before, good = on.current, (files.folder / f"{name}.yaml").read_text()
+    files.write(name, text)
+    for _ in range(3):
+        on.look()
+    assert (on.current.policy, on.current.experiments) == (before.policy, before.experiments)
+    assert files.ok == {**dict.fromkeys(FILES, True), name: False}
+    assert caplog.text.count(said) == 1
+    files.write(name, text + "# still wrong\n")
+    on.look()
+    assert caplog.text.count(said) == 1
+    files.write(name, good)
+    with caplog.at_level(logging.INFO):
+        on.look()
+    assert files.ok == dict.fromkeys(FILES, True)
+    assert f"{name}.yaml is in force as changed" in caplog.text
+
+
+def test_missing_file_keeps_the_last_good_one(
+    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    (files.folder / "rules.yaml").unlink()
+    on.look()
+    assert flow(on) == "balanced"
+    assert "rules.yaml cannot be read" in caplog.text
+
+
+def test_content_and_the_rules_that_need_it_come_into_force_together(files: Files, on: PlaybookFiles) -> None:
+    files.write("content", CONTENT.replace("accept-terms", "new-terms"))
+    on.look()
+    assert titles(on) == ["T"]
+    assert files.ok == {"content": False, "rules": False, "experiments": True}
+    files.write("rules", RULE_FILE.replace("accept-terms", "new-terms"))
+    on.look()
+    assert [i.content_id for i in on.current.policy.catalogue.shelves[GENERAL].items] == ["new-terms"]
+    assert files.ok == dict.fromkeys(FILES, True)
+
+
+def test_bad_content_does_not_hold_up_good_rules(files: Files, on: PlaybookFiles) -> None:
+    files.write("content", "items: []\n")
+    files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
+    on.look()
+    assert (flow(on), titles(on)) == ("tailored", ["T"])
+    assert files.ok == {"content": False, "rules": True, "experiments": True}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("kind: champion, share: 0.4", "kind: champion, share: 0.1"),
+        ("kind: rules, share: 0.4", "kind: rules, share: 0.6"),
+        ("kind: rules", "kind: challenger"),
+        ("name: e", "name: e\n    seed: again"),
+    ],
+)
+def test_arms_may_grow_shrink_and_change_what_answers(files: Files, on: PlaybookFiles, change: tuple[str, str]) -> None:
+    before = on.current
+    files.write("experiments", SPLIT.replace(*change))
+    on.look()
+    assert on.current.experiments != before.experiments
+    assert files.ok["experiments"]
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (["{name: b, kind: rules, share: 0.4}", "{name: a, kind: champion, share: 0.4}"], "from arm a to arm b"),
+        (["{name: c, kind: champion, share: 0.4}", "{name: b, kind: rules, share: 0.4}"], "from arm a to arm c"),
+        (["{name: a, kind: champion, share: 0.9}"], "from arm b to arm a"),
+    ],
+)
+def test_change_that_moves_users_between_arms_is_refused(
+    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, arms: list[str], said: str
+) -> None:
+    before = on.current
+    files.write("experiments", "".join([*SPLIT.splitlines(keepends=True)[:3], *(f"      - {arm}\n" for arm in arms)]))
+    on.look()
+    assert on.current is before
+    assert not files.ok["experiments"]
+    assert said in caplog.text
+
+
+def test_holdout_is_for_good(files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture) -> None:
+    files.write("experiments", "holdout: {share: 0.1}\n" + SPLIT)
+    on.look()
+    files.write("experiments", "holdout: {share: 0.2}\n" + SPLIT)
+    on.look()
+    assert on.current.experiments.holdout is not None
+    assert on.current.experiments.holdout.n_places == 1_000
+    assert "the share of the holdout changed" in caplog.text
+
+
+def test_bad_file_at_the_start_is_refused(files: Files) -> None:
+    files.write("experiments", "experiments: {}\n")
+    with pytest.raises(DataError, match=r"experiments\.yaml, line 1"):
+        files.open()
+
+
+def test_files_are_watched_in_the_background(files: Files) -> None:
+    on = files.open(policy_poll_s=0.01)
+    on.start()
+    try:
+        files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
+        wait_for(lambda: flow(on) == "tailored")
+        files.write("rules", RULE_FILE)
+        wait_for(lambda: flow(on) == "balanced")
+    finally:
+        on.stop()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen within 20 s"
+        threading.Event().wait(0.01)
