@@ -52,6 +52,7 @@ HEADERS: Final[Mapping[int, Node]] = {
         }
     },
 }
+CONFLICT: Final = 409
 OF_THE_SERVER: Final = (400, 408, 414, 431)
 """Refusals of the HTTP server itself, whatever is asked."""
 
@@ -85,6 +86,7 @@ def _personalization() -> Node:
 
 def _exposure() -> Node:
     taken = {"202": {"description": "It is taken; saying it again changes nothing.", "content": _json("ExposureTaken")}}
+    taken |= _refusals(CONFLICT)
     example = parse_exposure(EXPOSURE_EXAMPLE.encode()).model_dump(exclude_none=True)
     return _asked("expose", "An answer was shown to its user", "ExposureRequest", example, taken)
 
@@ -98,7 +100,7 @@ def _asked(name: str, summary: str, schema: str, example: Node, answers: Node) -
             "required": True,
             "content": {"application/json": {"schema": _schema_of(schema), "example": example}},
         },
-        "responses": {**answers, **{str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS}},
+        "responses": {**answers, **_refusals(*(status for status in REFUSALS if status != CONFLICT))},
     }
 
 
@@ -108,9 +110,13 @@ def _description() -> Node:
         "summary": "This document",
         "responses": {
             "200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}},
-            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in OF_THE_SERVER},
+            **_refusals(*OF_THE_SERVER),
         },
     }
+
+
+def _refusals(*statuses: int) -> Node:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
 def _refusal(status: int) -> Node:
