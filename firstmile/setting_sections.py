@@ -119,7 +119,8 @@ class ServingSettings(Section):
     user_requests_per_s: float = Field(100.0, ge=0, description="sustained, per user; 0: no limit")
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
     cache_max_age_s: float = Field(600.0, ge=0)
-    log_queue: int = Field(10_000, ge=1, description="decisions waiting for Kafka, per worker; more: dropped, counted")
+    log_queue: int = Field(10_000, ge=1, description="decisions waiting in memory, per worker; more: dropped, counted")
+    log_spool_mb: int = Field(256, ge=1, description="decisions waiting for Kafka on disk, per worker, 5 kB each")
 
 
 class TrainingSettings(Section):

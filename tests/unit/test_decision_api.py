@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from decision_sinks import log_to
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_builder import Row, Rows, ladder
@@ -14,7 +16,6 @@ from serving_builder import Row, Rows, ladder
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
-from serving.decisions import DecisionLog
 from serving.limits import RateLimit
 from serving.metrics import Metrics
 
@@ -45,7 +46,7 @@ def no_kafka() -> Any:
 @pytest.fixture
 def desk() -> Desk:
     metrics = Metrics()
-    log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
+    log = log_to(no_kafka, Path("nowhere"), metrics, max_waiting=10_000)
     return Desk(ServingSettings(), ladder(Rows({"u1": Row()})), log, metrics, RateLimit(per_s=0, burst=0))
 
 
