@@ -1,10 +1,11 @@
 """One answer in its two forms: the HTTP response of design.md, and the record of the decision log."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from firstmile.clock import to_datetime
+from firstmile.wire import Record
 from serving.experiments import Assignment
 from serving.policy import Answer
 from serving.requests import Ask
@@ -35,7 +36,11 @@ class Basis:
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer, whole."""
+    """One answer, whole.
+
+    grounds
+        What the policy looked at, as fields of the record: asked for when that is made. None: it looked at nothing.
+    """
 
     request_id: str
     ask: Ask
@@ -45,6 +50,7 @@ class Decision:
     decided_us: int
     stage_ms: Mapping[str, float]
     latency_ms: float
+    grounds: Callable[[], Record] | None = None
 
     @property
     def is_fallback(self) -> bool:
@@ -87,7 +93,7 @@ class Decision:
 
     def record(self, *, worker: str, sequence: int) -> dict[str, Any]:
         """The record of personalization.decisions."""
-        segment = self.answer.segment
+        segment, items = self.answer.segment, self.answer.items
         return {
             "request_id": self.request_id,
             "user_id": self.ask.user_id,
@@ -105,9 +111,13 @@ class Decision:
             "features": dict(self.basis.vector),
             "models": dict(self.basis.models),
             "flow": self.answer.flow,
-            "ranking": [item.content.content_id for item in self.answer.items],
+            "ranking": [item.content.content_id for item in items],
+            "item_scores": [item.score for item in items],
+            "item_reasons": [item.reason for item in items],
+            "limit": self.ask.limit,
             "row_version_us": self.basis.row_version_us,
             "feature_lag_ms": self.basis.feature_lag_ms,
             "stage_ms": dict(self.stage_ms),
             "latency_ms": self.latency_ms,
+            **({"request": dict(self.ask.context)} if self.grounds is None else self.grounds()),
         }

@@ -14,12 +14,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from firstmile.clock import Clock
 from firstmile.names import MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision
 from serving.cache import LastGood
+from serving.evidence import evidence, is_used
 from serving.experiments import assign
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
@@ -84,8 +86,6 @@ class Ladder:
         self._reading = Stage("features", n_threads=settings.threads)
         self._scoring = Stage("models", n_threads=settings.threads)
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
-        used = {name for group, name in policy.rules.fields() if group == "features"}
-        self._is_used: Callable[[str], bool] = lambda name: name in used or name.startswith("opens_")
 
     async def decide(self, ask: Ask, *, started_s: float) -> Decision:
         """The answer, from the rung that could give it; `started_s` is perf_counter's time of arrival."""
@@ -96,10 +96,12 @@ class Ladder:
             before_ms = timer.elapsed_ms()
             answer = self._policy.answer(facts, limit=ask.limit)
             timer.stage_ms["policy"] = timer.elapsed_ms() - before_ms
+            grounds = partial(evidence, self._policy, facts, basis.vector)
         except Exception:  # a request's edge: whatever is wrong with us, the page gets something to show
             log.exception("a decision failed, answering with the default flow")
             answer, basis = self._policy.default(limit=ask.limit), Basis("default", ("internal_error",))
-        return self._decision(ask, basis, answer, decided_us=decided_us, timer=timer)
+            grounds = None
+        return replace(self._decision(ask, basis, answer, decided_us=decided_us, timer=timer), grounds=grounds)
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
         """The default flow at once: more requests are in flight than can be answered in time."""
@@ -159,7 +161,7 @@ class Ladder:
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in answered}
         facts = replace(facts, scores=predictions)
-        kept = replace(facts, features={n: v for n, v in facts.features.items() if self._is_used(n)})
+        kept = replace(facts, features={n: v for n, v in facts.features.items() if is_used(self._policy, n)})
         self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
         return facts, replace(
             basis,

@@ -27,6 +27,7 @@ from serving.limits import RateLimit
 from serving.metrics import Metrics
 from serving.policy import Policy
 from serving.rules import known_fields, load_rules
+from serving.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def load_policy() -> Policy:
     """Rules and catalogue of this folder. Raises DataError naming file and line."""
     catalogue = load_catalogue()
     fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
-    return Policy(load_rules(fields, catalogue.content_ids()), catalogue)
+    return Policy(load_rules(fields, catalogue.content_ids()), catalogue, versions(catalogue))
 
 
 def warm_up(reader: OnlineReader, policy: Policy) -> None:
