@@ -1,12 +1,14 @@
 """One answer in its two forms: the HTTP response of design.md, and the record of the decision log."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from firstmile.clock import to_datetime
 from firstmile.wire import Record
 from serving.experiments import Assignment
+from serving.explain import Explanation
+from serving.models import ScoringModel
 from serving.policy import Answer
 from serving.requests import Ask
 
@@ -23,6 +25,8 @@ class Basis:
         Version by model.
     vector
         What the models read; empty when none was asked.
+    asked
+        The models that read it.
     """
 
     rung: str
@@ -32,6 +36,7 @@ class Basis:
     vector: Mapping[str, float | None] = field(default_factory=dict)
     row_version_us: int | None = None
     feature_lag_ms: float | None = None
+    asked: Sequence[ScoringModel] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Decision:
 
     grounds
         What the policy looked at, as fields of the record: asked for when that is made. None: it looked at nothing.
+    explanation
+        None: nobody asked for one.
     """
 
     request_id: str
@@ -51,6 +58,7 @@ class Decision:
     stage_ms: Mapping[str, float]
     latency_ms: float
     grounds: Callable[[], Record] | None = None
+    explanation: Explanation | None = None
 
     @property
     def is_fallback(self) -> bool:
@@ -89,6 +97,7 @@ class Decision:
             "models": dict(basis.models),
             "feature_lag_ms": None if basis.feature_lag_ms is None else round(basis.feature_lag_ms, 1),
             "latency_ms": round(self.latency_ms, 2),
+            **({} if self.explanation is None else {"explanation": self.explanation.as_fields()}),
         }
 
     def record(self, *, worker: str, sequence: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from serving.answers import Basis, Decision
 from serving.cache import LastGood
 from serving.evidence import evidence, is_used
 from serving.experiments import assign
+from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
 from serving.models import Scores, ScoringModel, score, vector
@@ -85,6 +86,7 @@ class Ladder:
         self._clock = clock
         self._reading = Stage("features", n_threads=settings.threads)
         self._scoring = Stage("models", n_threads=settings.threads)
+        self._explainer = Explainer()
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
 
     async def decide(self, ask: Ask, *, started_s: float) -> Decision:
@@ -101,18 +103,30 @@ class Ladder:
             log.exception("a decision failed, answering with the default flow")
             answer, basis = self._policy.default(limit=ask.limit), Basis("default", ("internal_error",))
             grounds = None
-        return replace(self._decision(ask, basis, answer, decided_us=decided_us, timer=timer), grounds=grounds)
+        explanation = await self._explain(basis, timer) if ask.explain else None
+        decision = self._decision(ask, basis, answer, decided_us=decided_us, timer=timer)
+        return replace(decision, grounds=grounds, explanation=explanation)
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
         """The default flow at once: more requests are in flight than can be answered in time."""
         timer = Timer(started_s, self._settings.budget_ms, {})
         answer = self._policy.default(limit=ask.limit)
-        return self._decision(ask, Basis("default", ("shed",)), answer, decided_us=self._clock.now_us(), timer=timer)
+        basis = Basis("default", ("shed",))
+        decision = self._decision(ask, basis, answer, decided_us=self._clock.now_us(), timer=timer)
+        return replace(decision, explanation=Explanation(reason="shed") if ask.explain else None)
 
     def close(self) -> None:
         """Let the stages' threads go."""
         self._reading.close()
         self._scoring.close()
+        self._explainer.close()
+
+    async def _explain(self, basis: Basis, timer: Timer) -> Explanation:
+        started_ms = timer.elapsed_ms()
+        left_s = timer.left_s(self._settings.model_timeout_ms)
+        found = await self._explainer.explain(basis.asked, basis.vector, basis.predictions, timeout_s=left_s)
+        timer.stage_ms["explain"] = timer.elapsed_ms() - started_ms
+        return found
 
     async def _assess(self, ask: Ask, decided_us: int, timer: Timer) -> tuple[Facts, Basis]:
         started_ms = timer.elapsed_ms()
@@ -170,6 +184,7 @@ class Ladder:
             predictions=predictions,
             models=versions,
             vector=vector(answered, facts.features),
+            asked=answered,
         )
 
     def _without_models(self, ask: Ask, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:

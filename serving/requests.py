@@ -24,6 +24,7 @@ class Ask:
     anonymous_id: str | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     limit: int = 5
+    explain: bool = False
 
 
 class RequestContext(BaseModel):
@@ -51,11 +52,12 @@ class PersonalizationRequest(BaseModel):
     anonymous_id: Id | None = None
     context: RequestContext | None = None
     limit: int = Field(5, ge=1, le=50)
+    explain: bool = False
 
     def ask(self) -> Ask:
         """As the ladder takes it."""
         context = self.context.model_dump(exclude_none=True) if self.context else {}
-        return Ask(self.user_id, self.anonymous_id, context, self.limit)
+        return Ask(self.user_id, self.anonymous_id, context, self.limit, self.explain)
 
 
 class RefusalError(FirstmileError):
