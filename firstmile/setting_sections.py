@@ -112,6 +112,7 @@ class ServingSettings(Section):
     lag_budget_ms: float = Field(60_000.0, gt=0, description="pipeline lag past which activity is not trusted")
     model_poll_s: float = Field(5.0, gt=0)
     model_wait_s: float = Field(10.0, ge=0, description="how long a start waits for MLflow's first word")
+    content_poll_s: float = Field(5.0, gt=0, description="between two readings of the content statistics")
     workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
     threads: int = Field(4, ge=1, description="per worker and stage: store reads, scoring")
     max_body_bytes: int = Field(16_384, ge=256)

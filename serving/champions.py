@@ -9,14 +9,16 @@ from typing import Any, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHAMPION, MODELS
+from firstmile.names import CHAMPION, MODELS, RANKER
 from firstmile.settings import Settings
 from serving.golden import GOLDEN, check_golden
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel, check
+from serving.ranker_check import SERVICE, check_ranker
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
+SERVED = (*MODELS, RANKER)
 
 
 class Champions(Protocol):
@@ -120,7 +122,7 @@ class ModelWatch:
 
     def start(self) -> None:
         """Load the copies of last time, then follow the aliases in the background."""
-        for name in MODELS:
+        for name in SERVED:
             try:
                 last = self._copies.last(name)
                 if last is not None:
@@ -136,7 +138,7 @@ class ModelWatch:
 
     def look(self, champions: Champions) -> None:
         """One look at every alias; takes what is new and sound. Raises DependencyError when MLflow is away."""
-        for name in MODELS:
+        for name in SERVED:
             try:
                 champion = champions.champion(name)
             except DataError:  # an empty MLflow is no order to forget what works
@@ -148,8 +150,9 @@ class ModelWatch:
 
     def _take(self, champions: Champions, champion: Champion) -> None:
         try:
-            if champion.features_of not in ("", service_name(champion.name)):
-                raise DataError(f"it reads {champion.features_of}, this code gives {service_name(champion.name)}")
+            given = SERVICE if champion.name == RANKER else service_name(champion.name)
+            if champion.features_of not in ("", given):
+                raise DataError(f"it reads {champion.features_of}, this code gives {given}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
             model = _checked(load(champion, place), place)
         except DataError as error:
@@ -219,6 +222,9 @@ def _cause(error: Exception) -> str:
 
 
 def _checked(model: ScoringModel, place: Path) -> ScoringModel:
-    check(model, model_features(model.name))
-    check_golden(model, place)
+    if model.name == RANKER:
+        check_ranker(model, place)
+    else:
+        check(model, model_features(model.name))
+        check_golden(model, place)
     return model

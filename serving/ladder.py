@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from firstmile.clock import Clock
-from firstmile.names import MODELS, OPTIONAL
+from firstmile.names import MODELS, OPTIONAL, RANKER
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision
 from serving.cache import LastGood
@@ -26,8 +26,9 @@ from serving.experiments import assign
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
-from serving.models import Scores, ScoringModel, score, vector
+from serving.models import Scores, ScoringModel, vector
 from serving.policy import Answer, Policy
+from serving.ranker import Orders, Standings
 from serving.requests import Ask
 from serving.stage import Stage, StageError
 
@@ -78,6 +79,7 @@ class Ladder:
         reader: Reader,
         models: Callable[[], Mapping[str, ScoringModel]],
         clock: Clock,
+        standings: Standings = dict,
     ) -> None:
         self._settings = settings
         self._policy = policy
@@ -86,6 +88,7 @@ class Ladder:
         self._clock = clock
         self._reading = Stage("features", n_threads=settings.threads)
         self._scoring = Stage("models", n_threads=settings.threads)
+        self._orders = Orders(policy, standings)
         self._explainer = Explainer()
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
 
@@ -95,6 +98,8 @@ class Ladder:
         decided_us = self._clock.now_us()
         try:
             facts, basis = await self._assess(ask, decided_us, timer)
+            if basis.reasons == ("cold_start",):
+                facts = replace(facts, order=self._orders.popular(facts))
             before_ms = timer.elapsed_ms()
             answer = self._policy.answer(facts, limit=ask.limit)
             timer.stage_ms["policy"] = timer.elapsed_ms() - before_ms
@@ -154,26 +159,32 @@ class Ladder:
         self, ask: Ask, reading: Reading, *, facts: Facts, basis: Basis, timer: Timer
     ) -> tuple[Facts, Basis]:
         started_ms = timer.elapsed_ms()
-        asked, reasons = fitting(self._models(), facts, reading.missing_views())
+        models = self._models()
+        asked, reasons = fitting(models, facts, reading.missing_views())
+        ranker, why_not = self._orders.ranker(models, facts) if asked else (None, [])
         scores, problem = Scores(), "late"
         if asked:
             try:
                 await self._scoring.run(
-                    lambda: score(asked, facts.features, scores),
+                    lambda: self._orders.ask(asked, ranker, facts, scores),
                     timeout_s=timer.left_s(self._settings.model_timeout_ms),
                 )
             except StageError as error:
                 problem = error.problem
         timer.stage_ms["models"] = timer.elapsed_ms() - started_ms
         # A late thread may still be writing: what counts is what it had finished by now.
-        answered = [m for m in asked if m.name in tuple(scores.answered)]
-        failed = tuple(scores.failed)
-        reasons += [f"model_{'failed' if m.name in failed else problem}:{m.name}" for m in asked if m not in answered]
+        done, failed, order = tuple(scores.answered), tuple(scores.failed), scores.order
+        answered = [m for m in asked if m.name in done]
+        missing = [m.name for m in (*asked, *([ranker] if ranker else [])) if m.name not in done]
+        reasons += [*why_not, *(f"model_{'failed' if name in failed else problem}:{name}" for name in missing)]
         if not answered:
             return self._without_models(ask, facts, replace(basis, reasons=tuple(reasons)))
         names = {m.name for m in answered}
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in answered}
+        if ranker is not None and RANKER in done:
+            versions[RANKER] = ranker.version
+            facts = replace(facts, order=order)
         facts = replace(facts, scores=predictions)
         kept = replace(facts, features={n: v for n, v in facts.features.items() if is_used(self._policy, n)})
         self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
@@ -198,7 +209,7 @@ class Ladder:
         elif basis.reasons == (REASONS["behind"],):
             facts = replace(last.facts, request=ask.context, seen=facts.seen)
         else:
-            facts = replace(facts, scores=last.facts.scores)
+            facts = replace(facts, scores=last.facts.scores, order=last.facts.order)
         return facts, replace(basis, rung="cached", predictions=last.facts.scores, models=last.models)
 
     def _decision(self, ask: Ask, basis: Basis, answer: Answer, *, decided_us: int, timer: Timer) -> Decision:
@@ -234,7 +245,7 @@ def fitting(
             reasons.append(f"{min(lacking)}_missing:{name}")
         else:
             asked.append(model)
-    if not models:
+    if not set(MODELS) & models.keys():
         reasons = ["no_model"]
     elif not asked and all(reason.startswith("cold_start") for reason in reasons):
         reasons = ["cold_start"]

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from feature_repo.activity import FEATURE_NAMES, windows
 from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from feature_repo.lag import EndOffsets
+from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
@@ -19,6 +20,7 @@ from firstmile.settings import Settings
 from serving.api import Desk
 from serving.catalogue import load_catalogue
 from serving.champions import ModelWatch, mlflow_watch
+from serving.content_counts import ContentCounts
 from serving.decisions import DecisionLog, kafka_log
 from serving.facts import Facts
 from serving.features import read_user
@@ -39,6 +41,7 @@ class Process:
     desk: Desk
     watch: ModelWatch
     ends: EndOffsets
+    counts: ContentCounts
     decisions: DecisionLog
 
     def is_ready(self) -> bool:
@@ -48,6 +51,7 @@ class Process:
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
         self.watch.stop()
+        self.counts.stop()
         self.desk.ladder.close()
         self.decisions.stop()
         self.ends.stop()
@@ -89,14 +93,24 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
-    ladder = Ladder(serving, policy, reader=reader, models=lambda: watch.current, clock=clock)
+    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+    counts = ContentCounts(client, policy.catalogue, clock=clock, poll_s=serving.content_poll_s)
+    counts.start()
+    ladder = Ladder(
+        serving,
+        policy,
+        reader=reader,
+        models=lambda: watch.current,
+        clock=clock,
+        standings=lambda: counts.current,
+    )
     decisions = kafka_log(settings, metrics)
     decisions.start()
     limit = RateLimit(per_s=serving.user_requests_per_s, burst=2 * serving.user_requests_per_s)
-    if len(watch.current) < len(MODELS):
+    if not set(MODELS) <= watch.current.keys():
         watch.first_look.wait(serving.model_wait_s)
     warm_up(reader, policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions)
+    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, counts, decisions)

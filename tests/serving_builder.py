@@ -20,6 +20,7 @@ from serving.catalogue import Catalogue, load_catalogue
 from serving.ladder import Ladder
 from serving.models import ScoringModel, prepare
 from serving.policy import Policy
+from serving.ranker import Standings
 from serving.rules import known_fields, load_rules
 
 NOW_US = 1_790_000_000_000_000
@@ -133,6 +134,7 @@ def ladder(
     in_use: Callable[[], Mapping[str, ScoringModel]] | Mapping[str, ScoringModel] | None = None,
     *,
     clock: FixedClock | None = None,
+    standings: Standings = dict,
     **settings: Any,
 ) -> Ladder:
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
@@ -144,4 +146,5 @@ def ladder(
         reader=reader,
         models=given if callable(given) else lambda: given,
         clock=clock or FixedClock(NOW_US),
+        standings=standings,
     )

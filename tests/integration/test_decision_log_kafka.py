@@ -52,7 +52,7 @@ class Writer:
             env={**os.environ, **as_environment(settings), "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent(),
         )
         self.logged: list[tuple[float, str]] = []
         self._thread = threading.Thread(target=self._read, daemon=True)

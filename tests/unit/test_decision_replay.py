@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, Rows, booster, catalogue, ladder, model, models, policy
 
-from firstmile.names import FORMATS
+from firstmile.names import FORMATS, MODELS
 from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.evidence import evidence
@@ -47,7 +47,7 @@ def decide(on: Any, page: str = "/home", limit: int = 5) -> Decision:
 
 def again(record: dict[str, Any], in_use: dict[str, ScoringModel], by: Policy | None = None) -> dict[str, Any]:
     is_scored = bool(record["features"])
-    asked = [in_use[name] for name in record["models"]] if is_scored else []
+    asked = [in_use[name] for name in record["models"] if name in MODELS] if is_scored else []
     predictions = repredicted(asked, record) if is_scored else record["predictions"]
     return differences(record, answered_again(record, by or policy(), predictions), predictions)
 
