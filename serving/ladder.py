@@ -174,18 +174,15 @@ class Ladder:
         timer.stage_ms["models"] = timer.elapsed_ms() - started_ms
         # A late thread may still be writing: what counts is what it had finished by now.
         done, failed, order = tuple(scores.answered), tuple(scores.failed), scores.order
-        answered = [m for m in asked if m.name in done]
-        missing = [m.name for m in (*asked, *([ranker] if ranker else [])) if m.name not in done]
+        answered, wanted = [m for m in asked if m.name in done], [*asked, *([ranker] if ranker else [])]
+        missing = [m.name for m in wanted if m.name not in done]
         reasons += [*why_not, *(f"model_{'failed' if name in failed else problem}:{name}" for name in missing)]
         if not answered:
             return self._without_models(ask, facts, replace(basis, reasons=tuple(reasons)))
         names = {m.name for m in answered}
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
-        versions = {m.name: m.version for m in answered}
-        if ranker is not None and RANKER in done:
-            versions[RANKER] = ranker.version
-            facts = replace(facts, order=order)
-        facts = replace(facts, scores=predictions)
+        versions = {m.name: m.version for m in wanted if m.name in done}
+        facts = replace(facts, scores=predictions, order=order if RANKER in done else None)
         kept = replace(facts, features={n: v for n, v in facts.features.items() if is_used(self._policy, n)})
         self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
         return facts, replace(

@@ -64,7 +64,7 @@ def windows(ends: Mapping[int, Span]) -> Iterator[dict[int, Span]]:
 
 def _ends(client: Consumer, partition: int, settings: Settings) -> Span:
     where = TopicPartition(DECISIONS, partition)
-    return tuple(client.get_watermark_offsets(where, timeout=settings.kafka.timeout_s))  # type: ignore[return-value]
+    return tuple(client.get_watermark_offsets(where, timeout=settings.kafka.timeout_s))
 
 
 def _values(client: Consumer, spans: Mapping[int, Span], settings: Settings) -> Iterator[bytes]:

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from confluent_kafka import KafkaException
 from conftest import settings_on_free_ports
 from kafka_reading import end_offsets, records_since
 
+from firstmile.errors import DependencyError
 from firstmile.local.process import die_with_parent
 from firstmile.local.stack import Stack
 from firstmile.names import DECISIONS
-from firstmile.settings import Settings, as_environment
+from firstmile.settings import Part, Settings, as_environment
 from pipelines.topics import ensure_topics
 from serving.decisions import kafka_log
 from serving.metrics import Metrics
@@ -77,57 +80,51 @@ def until(condition: Callable[[], bool], what: str, deadline_s: float = 60) -> N
         threading.Event().wait(0.05)
 
 
+def kill(stack: Stack, part: Part) -> None:
+    (state,) = stack.status([part])
+    assert state.pid
+    victim = psutil.Process(state.pid)
+    victim.kill()
+    assert not psutil.wait_procs([victim], timeout=20)[1]
+
+
 def read(settings: Settings, since: dict[tuple[str, int], int]) -> list[dict[str, Any]]:
-    return [record for _, _, record in records_since(settings, since)]
-
-
-def test_killed_kafka_and_killed_worker_cost_at_most_the_last_second(stack: Stack) -> None:
-    settings = stack.settings
-    since = end_offsets(settings, (DECISIONS,))
-    writer = Writer(settings)
+    """What is there; nothing while Kafka finds itself again."""
     try:
-        until(lambda: len(writer.logged) > 20 and len(read(settings, since)) > 0, "decisions in Kafka")
-        stack.down(["kafka"])
-        n_before = len(writer.logged)
-        until(lambda: len(writer.logged) > n_before + 150, "decisions during the outage")
-        killed_s = time.monotonic()
-    finally:
-        writer.kill()
-    stack.up(["kafka"])
-    after = kafka_log(settings, Metrics())
-    after.start()
-    safe = {request_id for at_s, request_id in writer.logged if at_s < killed_s - KEPT_BEFORE_S}
-    assert len(safe) > n_before + 50
-    found: list[dict[str, Any]] = []
-
-    def arrived() -> bool:
-        found[:] = read(settings, since)
-        return safe <= {r["request_id"] for r in found}
-
-    try:
-        until(arrived, "everything older than a second")
-    finally:
-        after.stop()
-    numbers = sorted({r["sequence"] for r in found})
-    assert numbers == list(range(len(numbers)))  # no gap: what is missing came last
-    assert {r["worker"] for r in found} != {after.worker}
-    assert not any(settings.home.joinpath("decisions").rglob("*.jsonl"))
+        return [record for _, _, record in records_since(settings, since)]
+    except (KafkaException, DependencyError):
+        return []
 
 
-def test_kafka_back_gets_what_waited_and_the_disk_is_empty_again(stack: Stack) -> None:
+def test_killed_kafka_costs_nothing_and_a_killed_worker_at_most_its_last_second(stack: Stack) -> None:
     settings = stack.settings
     since = end_offsets(settings, (DECISIONS,))
     spooled = settings.home / "decisions"
-    writer = Writer(settings)
+    killed, living = Writer(settings), Writer(settings)
+    after = kafka_log(settings, Metrics())
     try:
-        until(lambda: len(writer.logged) > 5, "decisions")
-        stack.down(["kafka"])
-        until(lambda: any(f.stat().st_size > 50_000 for f in spooled.rglob("*.jsonl")), "a spool of some size")
+        until(lambda: len(killed.logged) > 20 and len(living.logged) > 20, "decisions of both")
+        until(lambda: len({r["worker"] for r in read(settings, since)}) == 2, "decisions of both in Kafka")
+        kill(stack, "kafka")
+        n_before, n_other = len(killed.logged), len(living.logged)
+        until(lambda: len(killed.logged) > n_before + 100 and len(living.logged) > n_other + 100, "more, in the outage")
+        killed_s = time.monotonic()
+        killed.kill()
+        assert len(list(spooled.rglob("*.jsonl"))) >= 2
         stack.up(["kafka"])
-        back = len(writer.logged)
-        until(lambda: not any(spooled.rglob("*.jsonl")), "the spool's end")
-        until(lambda: len(writer.logged) > back + 5, "decisions after it")
-        wanted = {request_id for _, request_id in writer.logged}
-        until(lambda: wanted <= {r["request_id"] for r in read(settings, since)}, "all of them")
+        after.start()
+        safe = {request_id for at_s, request_id in killed.logged if at_s < killed_s - KEPT_BEFORE_S}
+        assert len(safe) > n_before + 20
+        until(lambda: safe <= {r["request_id"] for r in read(settings, since)}, "all older than a second of the killed")
+        safe = {request_id for _, request_id in living.logged}
+        until(lambda: safe <= {r["request_id"] for r in read(settings, since)}, "all of the living one")
+        until(lambda: not any(spooled.rglob("*.jsonl")), "the spools' end")
     finally:
-        writer.kill()
+        after.stop()
+        killed.kill()
+        living.kill()
+    numbers: dict[str, set[int]] = {}
+    for record in read(settings, since):
+        numbers.setdefault(record["worker"], set()).add(record["sequence"])
+    assert len(numbers) == 2
+    assert all(found == set(range(len(found))) for found in numbers.values())  # no gap: what is missing came last
