@@ -99,7 +99,7 @@ class Outbox:
         if self._sink is not None:
             self._sink.flush(timeout_s)
         self._write(overdue_s=float("inf"))
-        self._drop("stopped", len(self._unwritten))
+        self._drop("stopped", len(self._unwritten) + sum(not flight.is_on_disk for flight in self._flying.values()))
         self._spool.close()
 
     def _flows(self, now_s: float) -> bool:

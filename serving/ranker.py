@@ -21,8 +21,9 @@ from serving.order import POPULAR, RANKED, Order
 from serving.policy import Policy
 from serving.ranking import lacking
 
-NO_STATISTICS: Final = f"cold_start:{RANKER}"
-"""Nothing is known yet of what happened with the shelf's content: the ranker was never taught such a shelf."""
+TOO_EARLY: Final = f"cold_start:{RANKER}"
+"""Nothing is known yet of what happened with the shelf's content, or too little of the user: the ranker was never
+taught such a shelf, nor such a user."""
 
 Standings = Callable[[], Mapping[str, Standing]]
 
@@ -37,9 +38,11 @@ class Orders:
     def ranker(self, models: Mapping[str, ScoringModel], facts: Facts) -> tuple[ScoringModel | None, list[str]]:
         """The ranker, if it can be asked about this user, and why it cannot; without a champion neither."""
         model = models.get(RANKER)
-        if model is not None and self._standing(facts) is None:
-            return None, [NO_STATISTICS]
-        return model, []
+        if model is None:
+            return None, []
+        age_days = facts.features.get("onboarding_age_days")
+        is_young = age_days is None or age_days < model.min_onboarding_days
+        return (None, [TOO_EARLY]) if is_young or self._standing(facts) is None else (model, [])
 
     def ask(self, models: Sequence[ScoringModel], ranker: ScoringModel | None, facts: Facts, into: Scores) -> Scores:
         """Ask every model, and the ranker last: nobody else waits for it."""

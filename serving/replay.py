@@ -62,7 +62,7 @@ def replay(settings: Settings, request_id: str) -> dict[str, Any]:
         "decided_at": record["decided_at"],
         "rung": record["rung"],
         "arm": record["arm"],
-        "models": {name: {"version": v, "from": places.get(name)} for name, v in record["models"].items()},
+        "models": {name: {"version": v, "from": places.get(name, "record")} for name, v in record["models"].items()},
         "versions": {name: {"was": was, "now": policy.versions.get(name)} for name, was in record["versions"].items()},
     }
 

@@ -1,4 +1,4 @@
-"""Content statistics in serving's memory, out of a real Redis: read when changed, forgotten when gone, kept when away."""
+"""Content statistics in serving's memory, of a real Redis: read when changed, forgotten when gone, kept when away."""
 
 import threading
 import time

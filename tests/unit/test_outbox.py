@@ -187,3 +187,13 @@ def test_closed_it_has_sent_or_written_everything(tmp_path: Path, is_away: bool)
     after = way(tmp_path, worker="second")
     after.steps()
     assert sorted(on.taken + after.taken) == [0, 1]
+
+
+def test_closed_without_a_disk_what_is_lost_is_counted(tmp_path: Path) -> None:
+    on = way(tmp_path, ListSink(is_away=True))
+    dropped = Dropped(on.metrics, "stopped")
+    on.take(0, 1)
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    on.outbox.close(timeout_s=0.0)
+    assert dropped.since() == 2

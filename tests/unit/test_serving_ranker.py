@@ -126,6 +126,12 @@ def test_without_statistics_of_the_shelf_the_ranker_is_not_asked_and_that_is_sai
     assert RANKER not in answer["models"]
 
 
+def test_a_user_younger_than_the_ranker_was_taught_is_not_ranked() -> None:
+    young = {**models(), RANKER: ranker(min_onboarding_days=7.0)}
+    decision = decide(Row(), standings(), young)
+    assert (decision.basis.rung, decision.basis.reasons) == ("model", ("cold_start:content_ranker",))
+
+
 def test_without_a_ranker_everything_is_as_before() -> None:
     before, after = decide(Row(), {}, models()), decide(Row(), standings(), models())
     assert before.answer == after.answer
