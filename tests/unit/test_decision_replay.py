@@ -8,13 +8,16 @@ from typing import Any
 import fastavro
 import numpy as np
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, Rows, booster, catalogue, ladder, model, models, policy
 
+from firstmile.errors import UsageError
 from firstmile.names import FORMATS, MODELS
 from pipelines.topics import schema_text
 from serving.answers import Decision
+from serving.decide import run
 from serving.evidence import evidence
 from serving.facts import Facts
 from serving.models import ScoringModel
@@ -152,3 +155,8 @@ def test_places_beyond_a_shelf_that_has_shrunk_do_no_harm() -> None:
     beyond = {"order_items": [10**6], "order_scores": [0.5], "order_reason": "popular:new"}
     assert again({**record, "seen": [*record["seen"], 10**6]}, models()) == {}
     assert "ranking" not in again({**record, **beyond}, models())
+
+
+def test_deciding_for_nobody_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="REQUEST_ID"):
+        run()
