@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import redis
 
+from feature_repo.content_earlier import Openings, unpack_openings
 from feature_repo.content_segments import Counts, unpack_segments
-from feature_repo.fields import BY_SEGMENT, CONTENT, CONTENT_COUNTS
-from feature_repo.online_store import content_key, feature_field, plain_value, time_field, time_of
+from feature_repo.fields import BY_SEGMENT, CONTENT, CONTENT_COUNTS, OPENINGS
+from feature_repo.online_store import content_key, feature_field, plain_value, read_fields, time_field, time_of
 
-_READ = [time_field(CONTENT), feature_field(CONTENT, BY_SEGMENT)]
+_READ = [time_field(CONTENT), feature_field(CONTENT, BY_SEGMENT), feature_field(CONTENT, OPENINGS)]
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class ContentStats:
         Greatest received_at counted, or more: the view's time in the store.
     by_segment
         Counts by name (CONTENT_COUNTS) by segment, `<skill level>/<stage>` as it was at the event.
+    openings
+        Of the last days, for `content_earlier.opened_earlier`.
     """
 
     content_id: str
     known_us: int
     by_segment: Mapping[str, Counts]
+    openings: Openings | None = None
 
     def total(self) -> dict[str, int]:
         """Counts over all segments."""
@@ -41,7 +45,18 @@ def read_content(client: "redis.Redis", content_ids: Sequence[str]) -> dict[str,
             pipe.hmget(content_key(content_id), _READ)  # type: ignore[arg-type]
         replies = pipe.execute()
     return {
-        content_id: ContentStats(content_id, time_of(known), unpack_segments(plain_value(packed)))
-        for content_id, (known, packed) in zip(content_ids, replies, strict=True)
+        content_id: ContentStats(
+            content_id, time_of(known), unpack_segments(plain_value(packed)), unpack_openings(plain_value(openings))
+        )
+        for content_id, (known, packed, openings) in zip(content_ids, replies, strict=True)
         if known
     }
+
+
+def known_times(client: "redis.Redis", content_ids: Sequence[str]) -> dict[str, int]:
+    """`known_us` of the items that have statistics: by it a reader tells which have changed since it last read.
+
+    Raises redis.RedisError when the store does not answer in time.
+    """
+    replies = read_fields(client, [content_key(c) for c in content_ids], [time_field(CONTENT)])
+    return {c: time_of(known) for c, (known,) in zip(content_ids, replies, strict=True) if known}

@@ -22,6 +22,8 @@ CONTENT_COUNTS = (
 """Totals over all segments. The order is that of the lists in `by_segment`: append only."""
 BY_SEGMENT = "by_segment"
 """JSON: `{"unknown/active": [n_shown, n_opened, …], …}`."""
+OPENINGS = "openings"
+"""JSON: `[[known_us, n_opened], …]` of the last days; only in an item's last row. See content_earlier."""
 
 PROFILE_STRINGS = ("product", "cohort", "plan", "role")
 PROFILE_NUMBERS = ("prior_attempts", "studied_credits")

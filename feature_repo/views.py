@@ -21,6 +21,7 @@ from feature_repo.fields import (
     CONTEXT,
     CONTEXT_STRINGS,
     CONTEXT_TIME,
+    OPENINGS,
     PROFILE,
     PROFILE_NUMBERS,
     PROFILE_STRINGS,
@@ -82,5 +83,7 @@ def build_views(settings: Settings) -> Views:
         description="Counts, sessions and ages at the instant asked about",
     )
     counts = [Field(name=n, dtype=Int64) for n in CONTENT_COUNTS]
-    statistics = view(CONTENT, [*counts, Field(name=BY_SEGMENT, dtype=String)], of=content)
+    statistics = view(
+        CONTENT, [*counts, Field(name=BY_SEGMENT, dtype=String), Field(name=OPENINGS, dtype=String)], of=content
+    )
     return Views(activity, profile, context, audit, windows, statistics)

@@ -65,7 +65,7 @@ CLASSES: Final = {"skill_level": SKILL_LEVELS, "preference": LEARNED_FORMATS}
 """Models with a probability per class, in the booster's order; the others give one, of yes."""
 RANKER: Final = "content_ranker"
 TRAINED: Final = (*MODELS, RANKER)
-"""What `firstmile train` makes; the ranker answers to many vectors at once, and serving does not ask it yet."""
+"""What `firstmile train` makes; the ranker answers to many vectors at once, and an answer is whole without it."""
 ONLINE_MODEL: Final = "content_open"  # learned from the log by `firstmile learn`; no task, no gate yet
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"

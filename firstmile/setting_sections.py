@@ -120,6 +120,7 @@ class ServingSettings(Section):
     content: Path = Field(ROOT / "serving" / "content.yaml", description="the catalogue; taken up when it changes")
     experiments: Path = Field(ROOT / "serving" / "experiments.yaml", description="arms; taken up when it changes")
     policy_poll_s: float = Field(1.0, gt=0, description="between two looks at these files")
+    content_poll_s: float = Field(5.0, gt=0, description="between two readings of the content statistics")
     workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
     threads: int = Field(4, ge=1, description="per worker and stage: store reads, scoring")
     max_body_bytes: int = Field(16_384, ge=256)
@@ -131,7 +132,8 @@ class ServingSettings(Section):
     address_requests_per_s: float = Field(100.0, ge=0, description="per address, of publishable keys; 0: no limit")
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
     cache_max_age_s: float = Field(600.0, ge=0)
-    log_queue: int = Field(10_000, ge=1, description="decisions waiting for Kafka, per worker; more: dropped, counted")
+    log_queue: int = Field(10_000, ge=1, description="decisions waiting in memory, per worker; more: dropped, counted")
+    log_spool_mb: int = Field(256, ge=1, description="decisions waiting for Kafka on disk, per worker, 5 kB each")
 
     @field_validator("rules", "content", "experiments")
     @classmethod

@@ -2,6 +2,7 @@
 
 import logging
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ import redis
 from feast import FeatureStore
 from feast.errors import FeatureViewNotFoundException
 
+from feature_repo.content_earlier import unpack_openings
 from feature_repo.content_segments import unpack_segments
-from feature_repo.content_stats import read_content
-from feature_repo.fields import BY_SEGMENT, CONTENT
+from feature_repo.content_stats import ContentStats, read_content
+from feature_repo.fields import BY_SEGMENT, CONTENT, OPENINGS
 from feature_repo.online_store import connect
 from feature_repo.store import apply, feature_store
 from firstmile.settings import Settings
@@ -52,15 +54,15 @@ class ContentPublisher:
     def _store(self) -> FeatureStore:
         store = feature_store(self._settings)
         try:
-            store.get_feature_view(CONTENT)
+            known = {feature.name for feature in store.get_feature_view(CONTENT).features}
         except FeatureViewNotFoundException:
             return apply(self._settings)
-        return store
+        return store if OPENINGS in known else apply(self._settings)
 
     def _write(self, rows: pd.DataFrame) -> int:
         stored = read_content(self._client, rows["content_id"].tolist())
-        pairs = zip(rows["content_id"], rows[BY_SEGMENT], strict=True)
-        is_new = [c not in stored or stored[c].by_segment != unpack_segments(text) for c, text in pairs]
+        columns = zip(rows["content_id"], rows[BY_SEGMENT], rows[OPENINGS], strict=True)
+        is_new = [c not in stored or _said(stored[c]) != _parsed(*texts) for c, *texts in columns]
         fresh = rows[np.array(is_new, bool)]
         if fresh.empty:
             return 0
@@ -70,3 +72,11 @@ class ContentPublisher:
         times = pd.to_datetime(np.maximum(known_us, floor_us), unit="us", utc=True)
         self._store.write_to_online_store(CONTENT, fresh[HISTORY.names].assign(event_timestamp=times))
         return len(fresh)
+
+
+def _said(stored: ContentStats) -> tuple[Any, Any]:
+    return stored.by_segment, stored.openings
+
+
+def _parsed(by_segment: str, openings: str | None) -> tuple[Any, Any]:
+    return unpack_segments(by_segment), unpack_openings(openings)

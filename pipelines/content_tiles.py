@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,8 +19,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.content_earlier import pack_openings
 from feature_repo.content_segments import pack_segments
-from feature_repo.fields import BY_SEGMENT, CONTENT, CONTENT_COUNTS
+from feature_repo.fields import BY_SEGMENT, CONTENT, CONTENT_COUNTS, OPENINGS
 from firstmile.settings import Settings
 from pipelines.view_history import write_file
 
@@ -34,9 +36,11 @@ HISTORY: Final = pa.schema(
         ("event_timestamp", pa.timestamp("us", tz="UTC")),
         *_COUNTS,
         (BY_SEGMENT, pa.string()),
+        (OPENINGS, pa.string()),
     ]
 )
 NO_MONTH: Final = "0000-00"
+N_OPENED: Final = CONTENT_COUNTS.index("n_opened")
 
 
 class ContentTiles:
@@ -98,7 +102,7 @@ class ContentTiles:
             if month < first:
                 continue
             if ids is not None and path.exists():
-                others = pq.read_table(path).to_pandas()
+                others = _history(path).to_pandas()
                 part = pd.concat([others[~others["content_id"].isin(ids)], part])
             write_file(path, _table(part.sort_values(["content_id", "event_timestamp"]), HISTORY))
         for path in old:
@@ -113,7 +117,7 @@ class ContentTiles:
 
     def latest(self) -> pd.DataFrame:
         """The last row of each content item in the history."""
-        tables = [pq.read_table(path) for path in sorted(self.history.glob("*.parquet"))]
+        tables = [_history(path) for path in sorted(self.history.glob("*.parquet"))]
         rows: pd.DataFrame = pa.concat_tables([HISTORY.empty_table(), *tables]).to_pandas()
         return rows.sort_values("event_timestamp").drop_duplicates("content_id", keep="last")
 
@@ -122,6 +126,7 @@ def content_history(tiles: pd.DataFrame) -> pd.DataFrame:
     """Rows of `content_stats` and their day: per content and day with tiles, the totals up to and with that day.
 
     A row's time is the greatest received_at of its day's tiles, so it was known by then and no day runs into the next.
+    An item's last row, the one that goes online, has its openings of the last days; the others have "".
 
     tiles
         Columns of TILES; a key may stand there once per source. Pure.
@@ -131,6 +136,7 @@ def content_history(tiles: pd.DataFrame) -> pd.DataFrame:
     out: list[tuple[Any, ...]] = []
     for content_id, of_content in groupby(ordered, key=itemgetter(0)):
         by_segment: dict[str, list[int]] = {}
+        openings: list[tuple[int, int]] = []
         for day, of_day in groupby(of_content, key=itemgetter(1)):
             known_us = 0
             for _, _, segment, *counts, received_us in of_day:
@@ -138,8 +144,10 @@ def content_history(tiles: pd.DataFrame) -> pd.DataFrame:
                 by_segment[segment] = [a + b for a, b in zip(before, counts, strict=True)]
                 known_us = max(known_us, received_us)
             totals = [sum(column) for column in zip(*by_segment.values(), strict=True)]
-            out.append((content_id, known_us, *totals, pack_segments(by_segment), day))
-    frame = pd.DataFrame(out, columns=["content_id", "event_timestamp", *CONTENT_COUNTS, BY_SEGMENT, "day"])
+            openings.append((known_us, totals[N_OPENED]))
+            out.append((content_id, known_us, *totals, pack_segments(by_segment), "", day))
+        out[-1] = (*out[-1][:-2], pack_openings(openings), day)
+    frame = pd.DataFrame(out, columns=["content_id", "event_timestamp", *CONTENT_COUNTS, BY_SEGMENT, OPENINGS, "day"])
     times = pd.to_datetime(frame["event_timestamp"].astype(np.int64), unit="us", utc=True)
     return frame.assign(event_timestamp=times.astype("datetime64[us, UTC]"))
 
@@ -148,6 +156,11 @@ def _by_month(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     months = frame["day"].to_numpy(np.int64).astype("datetime64[D]").astype("datetime64[M]").astype(str)
     for month, part in frame.groupby(months, sort=True):
         yield str(month), part
+
+
+def _history(path: Path) -> pa.Table:
+    """A file of the history; a column that was not there when it was written is null."""
+    return pq.read_table(path, schema=HISTORY)
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -1,12 +1,14 @@
 """One answer in its two forms: the HTTP response of design.md, and the record of the decision log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from firstmile.clock import to_datetime
 from firstmile.names import RUNGS
+from firstmile.wire import Record
 from serving.experiments import Assignment
+from serving.explain import Explanation
 from serving.facts import Values
 from serving.models import ScoringModel
 from serving.policy import Answer
@@ -33,6 +35,8 @@ class Basis:
         Version by model.
     vector
         What the models read; empty when none was asked.
+    asked
+        The models that read it.
     shadow
         What is to be scored after the answer, if anything.
     """
@@ -44,12 +48,19 @@ class Basis:
     vector: Mapping[str, float | None] = field(default_factory=dict)
     row_version_us: int | None = None
     feature_lag_ms: float | None = None
+    asked: Sequence[ScoringModel] = ()
     shadow: Unscored | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer, whole; what its shadow said comes after it."""
+    """One answer, whole; what its shadow said comes after it.
+
+    grounds
+        What the policy looked at, as fields of the record: asked for when that is made. None: it looked at nothing.
+    explanation
+        None: nobody asked for one.
+    """
 
     request_id: str
     ask: Ask
@@ -61,6 +72,8 @@ class Decision:
     latency_ms: float
     shadow_predictions: Mapping[str, float] = field(default_factory=dict)
     shadow_models: Mapping[str, str] = field(default_factory=dict)
+    grounds: Callable[[], Record] | None = None
+    explanation: Explanation | None = None
 
     @property
     def is_fallback(self) -> bool:
@@ -100,11 +113,12 @@ class Decision:
             "models": dict(basis.models),
             "feature_lag_ms": None if basis.feature_lag_ms is None else round(basis.feature_lag_ms, 1),
             "latency_ms": round(self.latency_ms, 2),
+            **({} if self.explanation is None else {"explanation": self.explanation.as_fields()}),
         }
 
     def record(self, *, worker: str, sequence: int) -> dict[str, Any]:
         """The record of personalization.decisions."""
-        segment = self.answer.segment
+        segment, items = self.answer.segment, self.answer.items
         return {
             "request_id": self.request_id,
             "user_id": self.ask.user_id,
@@ -125,9 +139,13 @@ class Decision:
             "features": dict(self.basis.vector),
             "models": dict(self.basis.models),
             "flow": self.answer.flow,
-            "ranking": [item.content.content_id for item in self.answer.items],
+            "ranking": [item.content.content_id for item in items],
+            "item_scores": [item.score for item in items],
+            "item_reasons": [item.reason for item in items],
+            "limit": self.ask.limit,
             "row_version_us": self.basis.row_version_us,
             "feature_lag_ms": self.basis.feature_lag_ms,
             "stage_ms": dict(self.stage_ms),
             "latency_ms": self.latency_ms,
+            **({"request": dict(self.ask.context)} if self.grounds is None else self.grounds()),
         }

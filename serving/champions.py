@@ -12,16 +12,18 @@ from typing import Any, Final, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
+from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL, RANKER
 from firstmile.settings import Settings
 from serving.arms import ONLINE_LEARNER
 from serving.golden import GOLDEN, check_golden
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel, check
+from serving.ranker_check import SERVICE, check_ranker
 from serving.row_time import check_row_time
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
+SERVED: Final = (*MODELS, RANKER)
 MAX_ROW_MS: Final = 20.0
 READS_AS: Final = {ONLINE_MODEL: "activation"}
 """Models that read the vector of another one: `firstmile learn` learns from activation's."""
@@ -178,12 +180,12 @@ class ModelWatch:
     def _followed(self) -> list[tuple[str, str]]:
         """(alias, model) of what champions and the arms there are need."""
         kinds = self._kinds()
-        names = [*(MODELS if CHALLENGER in kinds else ()), *((ONLINE_MODEL,) if ONLINE_LEARNER in kinds else ())]
-        return [(CHAMPION, name) for name in MODELS] + [(CHALLENGER, name) for name in names]
+        names = [*(SERVED if CHALLENGER in kinds else ()), *((ONLINE_MODEL,) if ONLINE_LEARNER in kinds else ())]
+        return [(CHAMPION, name) for name in SERVED] + [(CHALLENGER, name) for name in names]
 
     def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
-            given = service_name(READS_AS.get(champion.name, champion.name))
+            given = SERVICE if champion.name == RANKER else service_name(READS_AS.get(champion.name, champion.name))
             if champion.features_of not in ("", given):
                 raise DataError(f"it reads {champion.features_of}, this code gives {given}")
             place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
@@ -276,8 +278,11 @@ def _cause(error: Exception) -> str:
 
 def _checked(champion: Champion, place: Path) -> ScoringModel:
     model = load(champion, place)
-    check(model, model_features(READS_AS.get(model.name, model.name)))
-    check_golden(model, place)
+    if model.name == RANKER:
+        check_ranker(model, place)
+    else:
+        check(model, model_features(READS_AS.get(model.name, model.name)))
+        check_golden(model, place)
     return model
 
 

@@ -1,4 +1,4 @@
-"""`firstmile decide USER`: one decision through the HTTP API."""
+"""`firstmile decide USER`: one decision through the HTTP API; `--replay REQUEST_ID`: one of the log, made again."""
 
 import urllib.error
 import urllib.request
@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from firstmile.cli import emit
-from firstmile.errors import DataError, DependencyError
+from firstmile.errors import DataError, DependencyError, UsageError
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import load_settings
 from serving.address import PREFIX, ROUTE, base_address
@@ -17,11 +17,19 @@ TIMEOUT_S = 5.0
 
 
 def run(
-    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")],
+    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")] = "",
     page: Annotated[str, typer.Option(help="the page that asks, for example /welcome")] = "",
     limit: Annotated[int, typer.Option(min=1, max=50, help="how many recommendations")] = 5,
+    replay: Annotated[str, typer.Option(help="request_id of a logged decision to make again")] = "",
 ) -> None:
-    """Ask the decision API for one user."""
+    """Ask the decision API for one user, or make a logged decision again."""
+    if replay:
+        from serving.replay import run as run_replay  # loads models, which who asks the API does not need
+
+        run_replay(replay)
+        return
+    if not user:
+        raise UsageError("whom to decide for? give a user_id, or --replay REQUEST_ID")
     context = {"page": page} if page else {}
     emit(ask(load_settings().serving, {"user_id": user, "context": context, "limit": limit}))
 

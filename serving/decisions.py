@@ -1,136 +1,45 @@
-"""The decision log: every answer to Kafka, off the hot path. What pages showed goes the same way (exposures.py).
+"""The decision log: every answer to Kafka, at least once, numbered, off the hot path. What pages showed goes the same
+way (exposures.py).
 
-`put` only queues. A background thread encodes and produces; while Kafka or the registry is away the queue fills, and
-what no longer fits is dropped, counted, and visible as a gap in the worker's sequence numbers.
+`put` only queues. A background thread makes the records and hands them to the outbox, which sends them and keeps on
+disk what Kafka does not take. What is lost all the same is counted, and a gap in the worker's sequence numbers.
 """
 
-import logging
 import os
 import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message
-from prometheus_client import Counter, Gauge
-
-from firstmile.broker import producer
-from firstmile.errors import DependencyError, WireError
 from firstmile.names import DECISIONS
 from firstmile.settings import Settings
-from firstmile.wire import RecordWriter, Registry
+from serving.kafka_sink import KafkaSink, Sink
+from serving.outbox import Loggable, LogMetrics, Outbox
+from serving.spool import Spool
 
-log = logging.getLogger(__name__)
-
-RETRY_S = 1.0
-POLL_S = 0.2
-DELIVERY_TIMEOUT_MS = 600_000
-"""How long Kafka may be away before decisions it has not taken are lost."""
-REGISTRY_TIMEOUT_S = 3.0
-
-
-class Loggable(Protocol):
-    """Something that goes into a log."""
-
-    def record(self, *, worker: str, sequence: int) -> Mapping[str, Any]:
-        """Its record, of whoever numbered it; `user_id` is the key."""
-        ...
-
-
-class LogMetrics(Protocol):
-    """What is counted of a log."""
-
-    log_sent: Counter
-    log_dropped: Counter
-    log_queue: Gauge
-
-
-class Sink(Protocol):
-    """Where records go: Kafka, or a list."""
-
-    def send(self, key: str, record: Mapping[str, Any]) -> None:
-        """Take one record. Raises DependencyError when this sink cannot go on, WireError when the record is unfit."""
-        ...
-
-    def poll(self) -> None:
-        """Notice what was delivered since."""
-        ...
-
-    def flush(self, timeout_s: float) -> int:
-        """Wait for what is on its way; how many were not delivered."""
-        ...
-
-
-class KafkaSink:
-    """Records to a topic, with the schema the registry has now."""
-
-    def __init__(
-        self, settings: Settings, metrics: LogMetrics, is_stopping: Callable[[], bool], topic: str = DECISIONS
-    ) -> None:
-        registry = Registry(settings.registry_url, timeout_s=REGISTRY_TIMEOUT_S)
-        self._topic = topic
-        self._writer = RecordWriter(registry, topic)
-        self._metrics = metrics
-        self._is_stopping = is_stopping
-        self._is_away = False
-        self._producer = producer(
-            settings,
-            **{
-                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
-                "queue.buffering.max.messages": settings.serving.log_queue,
-                "log_level": 2,  # a line per failed connect otherwise, ten a second while Kafka is away
-                "error_cb": self._troubled,
-                "delivery.report.only.error": False,
-            },
-        ).producer
-
-    def send(self, key: str, record: Mapping[str, Any]) -> None:
-        """Produce, waiting while the client's own queue is full."""
-        value = self._writer.encode(record)
-        while True:
-            try:
-                self._producer.produce(self._topic, value=value, key=key, on_delivery=self._delivered)
-                return
-            except BufferError:
-                if self._is_stopping():
-                    raise DependencyError("Kafka is away and the process is stopping") from None
-                self._producer.poll(POLL_S)
-            except KafkaException as error:
-                raise DependencyError(f"Kafka refuses decisions: {error.args[0].str()}") from error
-
-    def poll(self) -> None:
-        """Serve delivery reports."""
-        self._producer.poll(0)
-
-    def flush(self, timeout_s: float) -> int:
-        """Wait for acknowledgements."""
-        return int(self._producer.flush(timeout_s))
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self._is_away = False
-            self._metrics.log_sent.inc()
-        else:
-            self._metrics.log_dropped.labels("not_delivered").inc()
-
-    def _troubled(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._is_away:
-            self._is_away = True
-            log.warning("Kafka is away, decisions wait: %s", error.str())
+POLL_S: Final = 0.2
+STEP_S: Final = 0.05
+"""Between two looks at what arrived, while decisions come or the spool is sent."""
+BUSY_POLL_S: Final = 0.01
+FLUSH_S: Final = 2.0
 
 
 class DecisionLog:
-    """Numbers decisions (or exposures) and hands them on in the background.
+    """Numbers decisions and hands them on in the background.
 
     worker
         Who numbers: unique per process, also over restarts.
+    spool
+        Where they wait on disk, given the worker.
     """
 
-    def __init__(self, connect: Callable[[], Sink], *, max_waiting: int, metrics: LogMetrics) -> None:
+    def __init__(
+        self, connect: Callable[[], Sink], spool: Callable[[str], Spool], *, max_waiting: int, metrics: LogMetrics
+    ) -> None:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
-        self._connect = connect
+        self._outbox = Outbox(connect, spool(self.worker), max_waiting=max_waiting, metrics=metrics)
         self._metrics = metrics
         self._queue: queue.Queue[tuple[int, Loggable]] = queue.Queue(max_waiting)
         self._sequence = 0
@@ -141,11 +50,11 @@ class DecisionLog:
         """Begin to hand on."""
         self._thread.start()
 
-    def put(self, decision: Loggable) -> bool:
-        """Queue one decision, never waiting; False when it was dropped. From one thread."""
+    def put(self, one: Loggable) -> bool:
+        """Queue one, never waiting; False when it was dropped. From one thread."""
         sequence, self._sequence = self._sequence, self._sequence + 1
         try:
-            self._queue.put_nowait((sequence, decision))
+            self._queue.put_nowait((sequence, one))
         except queue.Full:
             self._metrics.log_dropped.labels("queue_full").inc()
             return False
@@ -157,55 +66,37 @@ class DecisionLog:
         return self._queue.qsize()
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
-        """Hand on what waits, as far as the time allows."""
+        """Hand on what waits; what Kafka does not take in this time stays on disk for the next worker."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def is_stopping(self) -> bool:
-        """Whether stop was asked for."""
-        return self._stop.is_set()
-
     def _run(self) -> None:
-        sink: Sink | None = None
-        waiting: tuple[int, Loggable] | None = None
-        is_away = False
-        while True:
-            self._metrics.log_queue.set(self._queue.qsize() + (waiting is not None))
+        outbox, now_s, stepped_s = self._outbox, time.monotonic(), 0.0
+        outbox.open()
+        while not (self._stop.is_set() and self._queue.empty()):
             try:
-                waiting = waiting or self._queue.get(timeout=POLL_S)
+                self._take(self._queue.get(timeout=BUSY_POLL_S if outbox.is_busy(now_s=now_s) else POLL_S))
             except queue.Empty:
-                if sink is not None:
-                    sink.poll()
-                if self._stop.is_set():
-                    break
-                continue
-            try:
-                sink = sink or self._connect()
-                sequence, decision = waiting
-                record = decision.record(worker=self.worker, sequence=sequence)
-                sink.send(record["user_id"], record)
-                waiting, is_away = None, False
-            except WireError as error:
-                waiting = None
-                self._metrics.log_dropped.labels("unfit").inc()
-                log.error("a decision is not logged: %s", error)
-            except DependencyError as error:
-                if not is_away:
-                    log.warning("decisions wait: %s", error)
-                sink, is_away = None, True
-                if self._stop.wait(RETRY_S):
-                    break
-        self._metrics.log_dropped.labels("stopped").inc(self._queue.qsize() + (waiting is not None))
-        if sink is not None:
-            sink.flush(2.0)
+                stepped_s = 0.0
+            now_s = time.monotonic()
+            if now_s - stepped_s >= STEP_S:
+                outbox.step(now_s=now_s)
+                self._metrics.log_queue.set(self._queue.qsize() + outbox.n_waiting)
+                stepped_s = now_s
+        outbox.close(timeout_s=FLUSH_S)
+
+    def _take(self, numbered: tuple[int, Loggable]) -> None:
+        sequence, one = numbered
+        self._outbox.take(one.record(worker=self.worker, sequence=sequence), now_s=time.monotonic())
 
 
 def kafka_log(settings: Settings, metrics: LogMetrics, topic: str = DECISIONS) -> DecisionLog:
-    """A log to a topic of the settings' Kafka; not started."""
-    decisions: DecisionLog = DecisionLog(
-        lambda: KafkaSink(settings, metrics, decisions.is_stopping, topic),
-        max_waiting=settings.serving.log_queue,
+    """A log to a topic of the settings' Kafka, with its spool under their home; not started."""
+    serving, folder = settings.serving, settings.home / topic.rpartition(".")[2]
+    return DecisionLog(
+        lambda: KafkaSink(settings, topic),
+        lambda worker: Spool(folder, worker, max_bytes=serving.log_spool_mb * 1_000_000),
+        max_waiting=serving.log_queue,
         metrics=metrics,
     )
-    return decisions

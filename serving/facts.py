@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.order import Order
+
 Values = Mapping[str, float | None]
 Seen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 """Which content hashes, shape (n,), the user has already opened."""
@@ -31,6 +33,8 @@ class Facts:
         Probabilities by model, or `model:class`; empty when no model was asked.
     seen
         What is done: never recommended again.
+    order
+        Of the user's shelf, None when nothing was learned or counted that says one.
     """
 
     features: Values = field(default_factory=dict)
@@ -39,6 +43,7 @@ class Facts:
     scores: Mapping[str, float] = field(default_factory=dict)
     request: Mapping[str, str] = field(default_factory=dict)
     seen: Seen = nothing_seen
+    order: Order | None = None
 
     def lasting(self) -> "Facts":
         """Only what is still true when the row is behind: totals (as lower bounds), ages, the profile."""

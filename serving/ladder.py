@@ -15,19 +15,23 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from firstmile.clock import Clock
-from firstmile.names import CHALLENGER, MODELS, OPTIONAL
+from firstmile.names import CHALLENGER, MODELS, OPTIONAL, RANKER
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision, Unscored
 from serving.arms import DEFAULT_FLOW, RULES, tasks_of
 from serving.cache import LastGood
+from serving.evidence import evidence
 from serving.experiments import Assignment
+from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
-from serving.models import Scores, ScoringModel, score, vector
+from serving.models import Scores, ScoringModel, vector
 from serving.playbook import Playbook
 from serving.policy import Answer, Policy
+from serving.ranker import Orders, Standings
 from serving.requests import Ask
 from serving.stage import Stage, StageError
 
@@ -74,6 +78,7 @@ class Case:
 
     ask: Ask
     policy: Policy
+    orders: Orders
     assignment: Assignment
     decided_us: int
     timer: Timer
@@ -86,6 +91,8 @@ class Ladder:
         Gives the rules and experiments in force.
     models
         Gives the models that answer in an arm of a kind.
+    standings
+        Gives how a catalogue's shelves stand now.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class Ladder:
         reader: Reader,
         models: Callable[[str], Mapping[str, ScoringModel]],
         clock: Clock,
+        standings: Standings = lambda catalogue: {},
     ) -> None:
         self._settings = settings
         self._playbook = playbook
@@ -104,6 +112,8 @@ class Ladder:
         self._clock = clock
         self._reading = Stage("features", n_threads=settings.threads)
         self._scoring = Stage("models", n_threads=settings.threads)
+        self._standings = standings
+        self._explainer = Explainer()
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
 
     async def decide(self, ask: Ask, *, started_s: float) -> Decision:
@@ -113,13 +123,17 @@ class Ladder:
             return self._default(case, ())
         try:
             facts, basis = await self._assess(case)
+            if basis.reasons == ("cold_start",):
+                facts = replace(facts, order=case.orders.popular(facts))
             before_ms = case.timer.elapsed_ms()
             answer = case.policy.answer(facts, limit=ask.limit)
             case.timer.stage_ms["policy"] = case.timer.elapsed_ms() - before_ms
         except Exception:  # a request's edge: whatever is wrong with us, the page gets something to show
             log.exception("a decision failed, answering with the default flow")
             return self._default(case, ("internal_error",))
-        return self._decision(case, basis, answer)
+        explanation = await self._explain(case, basis) if ask.explain else None
+        grounds = partial(evidence, case.policy, facts, basis.vector)
+        return replace(self._decision(case, basis, answer), grounds=grounds, explanation=explanation)
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
         """The default flow at once: more requests are in flight than can be answered in time."""
@@ -129,11 +143,20 @@ class Ladder:
         """Let the stages' threads go."""
         self._reading.close()
         self._scoring.close()
+        self._explainer.close()
+
+    async def _explain(self, case: Case, basis: Basis) -> Explanation:
+        timer = case.timer
+        started_ms, left_s = timer.elapsed_ms(), timer.left_s(self._settings.model_timeout_ms)
+        found = await self._explainer.explain(basis.asked, basis.vector, basis.predictions, timeout_s=left_s)
+        timer.stage_ms["explain"] = timer.elapsed_ms() - started_ms
+        return found
 
     def _case(self, ask: Ask, started_s: float) -> Case:
         playbook, decided_us = self._playbook(), self._clock.now_us()
         assignment = playbook.experiments.assign(ask.user_id, ask.context, now_us=decided_us)
-        return Case(ask, playbook.policy, assignment, decided_us, Timer(started_s, self._settings.budget_ms, {}))
+        orders, timer = Orders(playbook.policy, self._standings), Timer(started_s, self._settings.budget_ms, {})
+        return Case(ask, playbook.policy, orders, assignment, decided_us, timer)
 
     async def _assess(self, case: Case) -> tuple[Facts, Basis]:
         ask, timer = case.ask, case.timer
@@ -166,27 +189,30 @@ class Ladder:
     async def _score(self, case: Case, reading: Reading, *, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
         started_ms = case.timer.elapsed_ms()
         kind = case.assignment.kind
-        asked, reasons = fitting(self._models(kind), facts, reading.missing_views(), tasks=tasks_of(kind))
+        models = self._models(kind)
+        asked, reasons = fitting(models, facts, reading.missing_views(), tasks=tasks_of(kind))
+        ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
         scores, problem = Scores(), "late"
         if asked:
             try:
                 await self._scoring.run(
-                    lambda: score(asked, facts.features, scores),
+                    lambda: case.orders.ask(asked, ranker, facts, scores),
                     timeout_s=case.timer.left_s(self._settings.model_timeout_ms),
                 )
             except StageError as error:
                 problem = error.problem
         case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
         # A late thread may still be writing: what counts is what it had finished by now.
-        answered = [m for m in asked if m.name in tuple(scores.answered)]
-        failed = tuple(scores.failed)
-        reasons += [f"model_{'failed' if m.name in failed else problem}:{m.name}" for m in asked if m not in answered]
+        done, failed, order = tuple(scores.answered), tuple(scores.failed), scores.order
+        answered, wanted = [m for m in asked if m.name in done], [*asked, *([ranker] if ranker else [])]
+        missing = [m.name for m in wanted if m.name not in done]
+        reasons += [*why_not, *(f"model_{'failed' if name in failed else problem}:{name}" for name in missing)]
         if not answered:
             return self._without_models(case, facts, replace(basis, reasons=tuple(reasons)))
         names = {m.name for m in answered}
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
-        versions = {m.name: m.version for m in answered}
-        facts = replace(facts, scores=predictions)
+        versions = {m.name: m.version for m in wanted if m.name in done}
+        facts = replace(facts, scores=predictions, order=order if RANKER in done else None)
         kept = replace(facts, features={n: v for n, v in facts.features.items() if case.policy.looks_at(n)})
         remembered = Remembered(kept, versions, kind)
         self._last.put(case.ask.user_id, remembered, now_us=self._clock.now_us())
@@ -197,6 +223,7 @@ class Ladder:
             predictions=predictions,
             models=versions,
             vector=vector(answered, facts.features),
+            asked=answered,
         )
 
     def _shadow(self, kind: str, reading: Reading, facts: Facts) -> Unscored | None:
@@ -219,11 +246,13 @@ class Ladder:
         elif basis.reasons == (REASONS["behind"],):
             facts = replace(last.facts, request=case.ask.context, seen=facts.seen)
         else:
-            facts = replace(facts, scores=last.facts.scores)
+            facts = replace(facts, scores=last.facts.scores, order=last.facts.order)
         return facts, replace(basis, rung="cached", predictions=last.facts.scores, models=last.models)
 
     def _default(self, case: Case, reasons: tuple[str, ...]) -> Decision:
-        return self._decision(case, Basis("default", reasons), case.policy.default(limit=case.ask.limit))
+        decision = self._decision(case, Basis("default", reasons), case.policy.default(limit=case.ask.limit))
+        explanation = Explanation(reason=reasons[0] if reasons else "no_model") if case.ask.explain else None
+        return replace(decision, explanation=explanation)
 
     def _decision(self, case: Case, basis: Basis, answer: Answer) -> Decision:
         return Decision(
@@ -258,7 +287,7 @@ def fitting(
             reasons.append(f"{min(lacking)}_missing:{name}")
         else:
             asked.append(model)
-    if not models:
+    if not {*MODELS, *tasks} & models.keys():
         reasons = ["no_model"]
     elif not asked and all(reason.startswith("cold_start") for reason in reasons):
         reasons = ["cold_start"]

@@ -42,7 +42,10 @@ class Metrics:
         self.log_sent = Counter("firstmile_decision_log_sent", "Decisions Kafka has", registry=own)
         self.log_dropped = Counter("firstmile_decision_log_dropped", "Decisions not logged", ["why"], registry=own)
         self.log_queue = Gauge(
-            "firstmile_decision_log_queue", "Decisions that wait", multiprocess_mode="livesum", registry=own
+            "firstmile_decision_log_queue",
+            "Decisions that Kafka does not have yet",
+            multiprocess_mode="livesum",
+            registry=own,
         )
         self.models = Gauge(
             "firstmile_model_in_use",

@@ -105,12 +105,21 @@ class ModelCopies:
         pointer = self.folder / name / alias
         try:
             place = pointer.with_name(pointer.read_text().strip())
-            said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
-            return Champion(**{**said, "gated_without": tuple(said["gated_without"])}), place
+            return _said(place), place
         except FileNotFoundError:
             return None
         except (orjson.JSONDecodeError, TypeError, KeyError, OSError) as error:
             raise DataError(f"the copy of {name} under {pointer.parent} is damaged: {error}; delete it") from error
+
+    def version(self, name: str, version: str) -> tuple[Champion, Path] | None:
+        """The copy of a version; None without one, or with two: of which MLflow is not known."""
+        places = [p for p in (self.folder / name).glob(f"{version}-*") if (p / SAID).exists()]
+        return (_said(places[0]), places[0]) if len(places) == 1 else None
+
+
+def _said(place: Path) -> Champion:
+    said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
+    return Champion(**{**said, "gated_without": tuple(said["gated_without"])})
 
 
 def load(champion: Champion, place: Path) -> ScoringModel:

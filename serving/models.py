@@ -12,6 +12,7 @@ from firstmile.calibration import NONE, Calibration
 from firstmile.errors import DataError
 from firstmile.names import CLASSES
 from serving.facts import Values
+from serving.order import Order
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,16 @@ class ScoringModel:
 
 @dataclass
 class Scores:
-    """What the models said, filled model by model: whoever stops waiting still has what was finished."""
+    """What the models said, filled model by model: whoever stops waiting still has what was finished.
+
+    order
+        The ranker's, of the user's shelf.
+    """
 
     probabilities: dict[str, float] = field(default_factory=dict)
     answered: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    order: Order | None = None
 
 
 def prepare(booster: Booster) -> Booster:

@@ -13,12 +13,13 @@ from typing import Final
 from firstmile.clock import Clock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
-from serving.catalogue import load_catalogue
+from serving.catalogue import Catalogue, load_catalogue
 from serving.conditions import Fields
 from serving.experiments import Experiments, moved
 from serving.experiments_file import load_experiments
 from serving.policy import Policy
-from serving.rules import load_rules
+from serving.rules import RuleSet, load_rules
+from serving.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ class PlaybookFiles:
         self._waiting: set[str] = set()
         self._said: dict[str, str] = {}
         catalogue = load_catalogue(self._paths["content"])
-        policy = Policy(load_rules(fields, catalogue.content_ids(), self._paths["rules"]), catalogue)
-        self.current = Playbook(policy, load_experiments(self._paths["experiments"]))
+        rules = load_rules(fields, catalogue.content_ids(), self._paths["rules"])
+        self.current = Playbook(self._policy(rules, catalogue), load_experiments(self._paths["experiments"]))
         self._in_force(*FILES)
 
     def start(self) -> None:
@@ -106,8 +107,11 @@ class PlaybookFiles:
             for name in sorted(read):
                 self._refuse(name, error)
             return
-        self.current = replace(self.current, policy=Policy(rules, catalogue))
+        self.current = replace(self.current, policy=self._policy(rules, catalogue))
         self._in_force(*read)
+
+    def _policy(self, rules: RuleSet, catalogue: Catalogue) -> Policy:
+        return Policy(rules, catalogue, versions(catalogue, self._paths["rules"]))
 
     def _renew_experiments(self) -> None:
         try:

@@ -41,12 +41,20 @@ class Answer:
 
 
 class Policy:
-    """Rules and catalogue, with every rule's selection of every shelf worked out once."""
+    """Rules and catalogue, with every rule's selection of every shelf worked out once.
 
-    def __init__(self, rules: RuleSet, catalogue: Catalogue) -> None:
+    versions
+        Hash of the rules and of the content, for the decision log.
+    used
+        Names that conditions look at, by group.
+    """
+
+    def __init__(self, rules: RuleSet, catalogue: Catalogue, versions: Mapping[str, str] | None = None) -> None:
         self.rules = rules
         self.catalogue = catalogue
-        self._used = {name for group, name in rules.fields() if group == "features"}
+        self.versions = dict(versions or {})
+        fields = rules.fields()
+        self.used = {group: frozenset(n for g, n in fields if g == group) for group, _ in fields}
         self._selected = {
             (cohort, selector): selection(shelf, selector)
             for cohort, shelf in catalogue.shelves.items()
@@ -56,7 +64,7 @@ class Policy:
 
     def answer(self, facts: Facts, *, limit: int) -> Answer:
         """The answer to these facts with at most `limit` items."""
-        shelf = self.catalogue.shelf(facts.profile.get("cohort"))
+        shelf = self.shelf(facts)
         segment = self._segment(facts)
         view = facts.view(segment.as_fields())
         fired = [rule for rule in self.rules.rules if rule.when.holds(view)]
@@ -64,8 +72,12 @@ class Policy:
         preferences = preferred_formats(facts, shelf)
         taste = Taste(dict(preferences), segment.skill_level, flow)
         chosen = [(rule, {s: self._selected[shelf.cohort, s] for s in _selectors(rule)}) for rule in fired]
-        items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit)
+        items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit, order=facts.order)
         return Answer(segment, preferences, flow, items)
+
+    def shelf(self, facts: Facts) -> Shelf:
+        """What can be shown to this user."""
+        return self.catalogue.shelf(facts.profile.get("cohort"))
 
     def default(self, *, limit: int) -> Answer:
         """The answer that needs nothing: the general catalogue in its own order."""
@@ -76,7 +88,7 @@ class Policy:
 
     def looks_at(self, feature: str) -> bool:
         """Whether an answer may depend on this feature other than through models."""
-        return feature in self._used or feature.startswith("opens_")
+        return feature in self.used.get("features", frozenset()) or feature.startswith("opens_")
 
     def _segment(self, facts: Facts) -> Segment:
         view = facts.view({})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import Content, Floats, Ints, Shelf
 from serving.facts import Seen
+from serving.order import Order
 from serving.rules import Rule, Selector
 
 Mask = NDArray[np.bool_]
@@ -37,7 +38,11 @@ class Taste:
 
 @dataclass(frozen=True)
 class Item:
-    """One recommendation: score in [0, 1] and its reason, `rule:<name>`, `preference:<format>` or `flow:<flow>`."""
+    """One recommendation: score in [0, 1] and its reason.
+
+    `rule:<name>`, `preference:<format>`, `flow:<flow>`, or the reason of an Order; `rule:<name>+popular:new` where a
+    rule put some items first and the order chose among them.
+    """
 
     content: Content
     score: float
@@ -70,30 +75,42 @@ def fit(shelf: Shelf, taste: Taste) -> Floats:
     return np.asarray(liked * liking + level * level_fit + early * (1.0 - shelf.order), np.float64)
 
 
-def rank(shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int) -> tuple[Item, ...]:
+def rank(
+    shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int, order: Order | None = None
+) -> tuple[Item, ...]:
     """The first `limit` items.
 
     What is done is never among them, nor what lacks a prerequisite. Required items come first and cannot be excluded;
-    then what rules prioritise, in the order of the rules; then the rest; pinned ones at their place. Ties go to the
-    earlier item of the catalogue.
+    then what rules prioritise, in the order of the rules; then the rest; pinned ones at their place. Where no rule says
+    more, the items of `order` come first, in its order; then by fit. Ties go to the earlier item of the catalogue.
     """
     required, prioritised, excluded = (_by_rule(shelf, chosen, a) for a in ("require", "prioritise", "exclude"))
-    available = ~seen(shelf.hashes) & ((excluded < 0) | (required >= 0))
-    for at, needed in shelf.needs:
-        available[at] &= bool(seen(needed).all())
-    tier, score = _tiers(required, prioritised, fit(shelf, taste))
+    available = ~seen(shelf.hashes) & ~lacking(shelf, seen) & ((excluded < 0) | (required >= 0))
+    fits = fit(shelf, taste)
+    tier, score = _tiers(required, prioritised, fits if order is None else order.over(fits))
     turn = _turns(shelf, score, available) if taste.flow == "balanced" else np.zeros(len(score), np.int64)
-    order = np.lexsort((np.arange(len(score)), -score, turn, tier))
-    order = order[available[order]]
-    places = _pinned(order[required[order] < 0], chosen)
+    line = np.lexsort((np.arange(len(score)), -score, turn, tier))
+    line = line[available[line]]
+    places = _pinned(line[required[line] < 0], chosen)
     rules = [rule.name for rule, _ in chosen]
     causes = np.where(required >= 0, required, prioritised)
+    brought = {} if order is None else {int(at): order.reason for at in order.items[required[order.items] < 0]}
     items = []
-    for at in _with_pins(order, places, n_required=int((required[order] >= 0).sum()), limit=limit):
+    for at in _with_pins(line, places, n_required=int((required[line] >= 0).sum()), limit=limit):
         cause = places[at][1] if at in places else causes[at]
-        reason = f"rule:{rules[cause]}" if cause >= 0 else _taste(shelf.items[at], taste)
+        reasons = [f"rule:{rules[cause]}"] if cause >= 0 else []
+        reasons += [brought[at]] if at in brought and at not in places else []
+        reason = "+".join(reasons) or _taste(shelf.items[at], taste)
         items.append(Item(shelf.items[at], round(float(score[at]), 4), reason))
     return tuple(items)
+
+
+def lacking(shelf: Shelf, seen: Seen) -> Mask:
+    """Which items lack a prerequisite, shape (n_items,)."""
+    found = np.zeros(len(shelf.items), bool)
+    for at, needed in shelf.needs:
+        found[at] = not seen(needed).all()
+    return found
 
 
 def _tiers(required: Ints, prioritised: Ints, fits: Floats) -> tuple[Ints, Floats]:

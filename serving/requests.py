@@ -36,6 +36,7 @@ class Ask:
     anonymous_id: str | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     limit: int = 5
+    explain: bool = False
 
 
 class RequestContext(BaseModel):
@@ -86,11 +87,12 @@ class PersonalizationRequest(Identified):
 
     context: RequestContext | None = None
     limit: int = Field(5, ge=1, le=50, description="how many recommendations at most")
+    explain: bool = Field(False, description="say what moved the scores most")
 
     def ask(self) -> Ask:
         """As the ladder takes it."""
         context = self.context.model_dump(exclude_none=True) if self.context else {}
-        return Ask(self.subject, self.anonymous_id, context, self.limit)
+        return Ask(self.subject, self.anonymous_id, context, self.limit, self.explain)
 
 
 class ExposureRequest(Identified):

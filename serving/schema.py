@@ -52,6 +52,22 @@ class ExperimentArm(_Part):
     arm: str
 
 
+class ExplainedMove(_Part):
+    """One feature's part in a score."""
+
+    feature: str
+    value: float | None
+    contribution: float = Field(description="by how much it moved the score's log-odds, before calibration")
+    direction: str = Field(json_schema_extra={"enum": ["up", "down"]})
+
+
+class ExplanationPart(_Part):
+    """What moved the scores most."""
+
+    moved: dict[str, list[ExplainedMove]] = Field(description="by `model` or `model:class`, the strongest first")
+    reason: str = Field("", description="why nothing is explained; only then given")
+
+
 class ExposureTaken(_Part):
     """It will be counted."""
 
@@ -76,6 +92,7 @@ class PersonalizationAnswer(_Part):
     models: dict[str, str] = Field(description="versions of the models that answered")
     feature_lag_ms: float | None = Field(description="how far this user's features are behind; null: not known")
     latency_ms: float
+    explanation: ExplanationPart | None = Field(None, description="only if `explain` was asked for")
 
 
 class ErrorDetail(_Part):

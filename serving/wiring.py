@@ -8,9 +8,9 @@ import numpy as np
 import redis
 from confluent_kafka.admin import AdminClient
 
-from feature_repo.activity import FEATURE_NAMES, windows
-from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
+from feature_repo.activity import windows
 from feature_repo.lag import EndOffsets
+from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
@@ -18,6 +18,7 @@ from firstmile.names import MODELS, OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
 from serving.champions import ModelWatch, mlflow_watch
+from serving.content_counts import ContentCounts
 from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
 from serving.exposures import Exposures
@@ -29,7 +30,7 @@ from serving.ladder import Ladder
 from serving.metrics import Metrics
 from serving.playbook import PlaybookFiles
 from serving.policy import Policy
-from serving.rules import known_fields
+from serving.policy_fields import FIELDS
 from serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Process:
     playbook: PlaybookFiles
     watch: ModelWatch
     ends: EndOffsets
+    counts: ContentCounts
     logs: tuple[DecisionLog, ...]
     keys: KeyWatch
 
@@ -55,6 +57,7 @@ class Process:
         self.playbook.stop()
         self.watch.stop()
         self.keys.stop()
+        self.counts.stop()
         self.desk.ladder.close()
         self.desk.shadow.close()
         for one in self.logs:
@@ -89,8 +92,7 @@ def start_process(settings: Settings) -> Process:
     """
     serving = settings.serving
     metrics, clock = Metrics(), SystemClock()
-    fields = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
-    playbook = PlaybookFiles(serving, fields, clock, on_file=metrics.policy_file)
+    playbook = PlaybookFiles(serving, FIELDS, clock, on_file=metrics.policy_file)
     playbook.start()
     keys = KeyWatch(settings)
     keys.start()
@@ -108,12 +110,24 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
-    ladder = Ladder(serving, lambda: playbook.current, reader=reader, models=watch.models, clock=clock)
+    client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
+    counts = ContentCounts(
+        client, lambda: playbook.current.policy.catalogue, clock=clock, poll_s=serving.content_poll_s
+    )
+    counts.start()
+    ladder = Ladder(
+        serving,
+        lambda: playbook.current,
+        reader=reader,
+        models=watch.models,
+        clock=clock,
+        standings=counts.standings,
+    )
     decisions, shown = kafka_log(settings, metrics), kafka_log(settings, metrics.shown, OUTCOMES)
     decisions.start()
     shown.start()
     guard = Guard(serving, lambda: keys.current)
-    if len(watch.current) < len(MODELS):
+    if not set(MODELS) <= watch.current.keys():
         watch.first_look.wait(serving.model_wait_s)
     warm_up(reader, playbook.current.policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.
@@ -121,4 +135,4 @@ def start_process(settings: Settings) -> Process:
     gc.freeze()
     exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
     desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow)
-    return Process(desk, playbook, watch, ends, (decisions, shown), keys)
+    return Process(desk, playbook, watch, ends, counts, (decisions, shown), keys)

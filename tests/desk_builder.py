@@ -1,13 +1,14 @@
 """A desk of the decision API in this process: real ladder, guard and logs that hand nothing on."""
 
+from pathlib import Path
 from typing import Any
 
+from decision_sinks import log_to
 from serving_builder import NOW_US, Row, Rows, ladder
 
 from firstmile.clock import FixedClock
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk
-from serving.decisions import DecisionLog
 from serving.experiments import Assignment
 from serving.exposures import Exposures
 from serving.guard import Guard
@@ -15,6 +16,9 @@ from serving.key_watch import ring_of
 from serving.keys import KeyRing
 from serving.metrics import Metrics
 from serving.shadow import Shadow
+
+NOWHERE = Path("nowhere")
+"""Of spools that are never opened."""
 
 
 def no_kafka() -> Any:
@@ -36,8 +40,8 @@ def make_desk(
 ) -> Desk:
     """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait."""
     serving, metrics = settings or ServingSettings(user_requests_per_s=0), Metrics()
-    log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
-    shown = DecisionLog(no_kafka, max_waiting=max_shown, metrics=metrics.shown)
+    log = log_to(no_kafka, NOWHERE, metrics, max_waiting=10_000)
+    shown = log_to(no_kafka, NOWHERE, metrics.shown, max_waiting=max_shown)
     return Desk(
         serving,
         ladder(reader or Rows({"u1": Row()}), models),

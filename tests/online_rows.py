@@ -14,7 +14,7 @@ from feature_repo.distinct import content_hash
 from feature_repo.fields import ACTIVITY, PROFILE
 from feature_repo.online_store import UserWrite, compare_and_set, feature_field, time_bytes, time_field, user_key
 from feature_repo.progress import Progress
-from feature_repo.row import empty_rows, pack_rows
+from feature_repo.row import Rows, empty_rows, pack_rows
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.names import EVENT_TOPICS, FAMILIES, FORMATS
 
@@ -29,9 +29,7 @@ def write_user(
     age_days: float = 6.0,
 ) -> None:
     """A user who began `age_days` ago and opened these (content_id, format), the last one just now."""
-    rows, _ = fold(
-        empty_rows(1), _events(user_id, opens, now_us=now_us, began_us=now_us - int(age_days * MICROS_PER_DAY))
-    )
+    rows = _rows(user_id, opens, now_us=now_us, age_days=age_days)
     fields = {
         feature_field(ACTIVITY, "activity"): ValueProto(bytes_val=pack_rows(rows)[0]).SerializeToString(),
         feature_field(ACTIVITY, "applied"): ValueProto(bytes_val=pack_applied(rows.applied)[0]).SerializeToString(),
@@ -43,6 +41,16 @@ def write_user(
     version_us = client.hget(user_key(user_id), "_v")
     write = UserWrite(user_key(user_id), int(version_us or 0), int(rows.version_us[0]) + 1, fields)  # type: ignore[arg-type]
     assert compare_and_set(client, [write]) == [True]
+
+
+def packed_user(user_id: str, *, now_us: int, opens: Sequence[tuple[str, str]] = (), age_days: float = 6.0) -> bytes:
+    """The packed row of such a user."""
+    return pack_rows(_rows(user_id, opens, now_us=now_us, age_days=age_days))[0]
+
+
+def _rows(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, age_days: float) -> Rows:
+    began_us = now_us - int(age_days * MICROS_PER_DAY)
+    return fold(empty_rows(1), _events(user_id, opens, now_us=now_us, began_us=began_us))[0]
 
 
 def _events(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, began_us: int) -> Events:

@@ -10,9 +10,8 @@ import numpy as np
 import xgboost as xgb
 
 from feature_repo import distinct
-from feature_repo.activity import FEATURE_NAMES
+from feature_repo.content_standing import Standing
 from feature_repo.distinct import Distinct, content_hash
-from feature_repo.fields import CONTEXT_STRINGS, PROFILE_NUMBERS, PROFILE_STRINGS
 from firstmile.clock import FixedClock
 from firstmile.names import CHALLENGER, CLASSES, MODELS
 from firstmile.setting_sections import ServingSettings
@@ -26,10 +25,10 @@ from serving.ladder import Ladder
 from serving.models import ScoringModel, prepare
 from serving.playbook import Playbook
 from serving.policy import Policy
-from serving.rules import known_fields, load_rules
+from serving.policy_fields import FIELDS
+from serving.rules import load_rules
 
 NOW_US = 1_790_000_000_000_000
-FIELDS = known_fields((*FEATURE_NAMES, *PROFILE_NUMBERS), PROFILE_STRINGS, CONTEXT_STRINGS)
 LEARNER = {
     "clicks_total_count": 40.0,
     "days_since_last_event": 0.5,
@@ -148,6 +147,7 @@ def ladder(
     clock: FixedClock | None = None,
     drawn_from: Callable[[], Experiments] | Experiments | None = None,
     challengers: Mapping[str, ScoringModel] | None = None,
+    standings: Callable[[], Mapping[str, Standing]] = dict,
     **settings: Any,
 ) -> Ladder:
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
@@ -163,4 +163,5 @@ def ladder(
             **((challengers or {}) if kind == CHALLENGER else {}),
         },
         clock=clock or FixedClock(NOW_US),
+        standings=lambda catalogue: standings(),
     )

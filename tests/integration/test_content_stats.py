@@ -264,6 +264,8 @@ def test_history_is_point_in_time_and_materializes(settings: Settings, session: 
     store.materialize(to_datetime(T0_US - 1), to_datetime(T0_US + 2 * MICROS_PER_DAY), feature_views=[CONTENT])
     read = feature_store(settings).get_online_features(names, [{"content_id": content}]).to_dict()
     assert (read["n_opened"], read["n_shown"], read["opened_weight"]) == ([2], [1], [4])
+    (stats,) = read_content(connect(settings.redis_url, timeout_s=5), [content]).values()
+    assert stats.openings == [(T0_US + 5, 1), (T0_US + MICROS_PER_DAY, 2)]
 
 
 @pytest.mark.slow

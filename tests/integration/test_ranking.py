@@ -16,20 +16,31 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from mlflow.tracking import MlflowClient
 from test_training import DATA, first_learners
 
 from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES, USER_FEATURES
 from feature_repo.distinct import EXACT
 from feature_repo.fields import CONTENT_COUNTS
+from feature_repo.online_store import connect as redis_client
+from feature_repo.online_store import content_key, time_bytes
+from feature_repo.reader import _FIELDS, decode
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
+from firstmile.clock import FixedClock
 from firstmile.errors import GateError
 from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
 from firstmile.oulad import OuladTables, day_end_us
 from firstmile.settings import Settings
 from pipelines.backfill import backfill_oulad
 from pipelines.backfill_content import backfill_content
+from pipelines.content_online import ContentPublisher
+from pipelines.content_tiles import ContentTiles
+from serving.catalogue import load_catalogue
+from serving.content_counts import ContentCounts
+from serving.features import Reading
+from serving.ranker import vectors
 from training.again import made_of
 from training.dataset import retrieve
 from training.judge import judge_version
@@ -40,7 +51,8 @@ from training.ranker_evaluate import evaluate_ranker, has_champion
 from training.ranker_examine import day_figures
 from training.ranker_train import train_ranker
 from training.ranking_labels import read_pages
-from training.ranking_reads import statistics
+from training.ranking_offer import offered
+from training.ranking_reads import packed_rows, statistics
 from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
 from training.slices import audit_of
 from training.tracking import connect, experiment_id, versions
@@ -138,6 +150,38 @@ def test_content_statistics_are_the_last_row_known_by_the_instant(ranked: Ranked
         said = found.loc[(content_id, now_us), list(CONTENT_COUNTS)]
         assert said.isna().all() if rows.empty else said.tolist() == rows.iloc[-1][list(CONTENT_COUNTS)].tolist()
     assert n_known > 10
+
+
+def test_serving_gives_the_ranker_online_what_training_gave_it_at_the_same_instant(ranked: Ranked) -> None:
+    settings, start = ranked.settings, STARTS[1]
+    now_us, pages = day_end_us(start, LAST_DAY), read_pages(DATA, STARTS)
+    groups = ranked.data.groups
+    users = groups.loc[groups["presentation"] == start, "user_id"].drop_duplicates().tolist()[::5]
+    entities = pd.DataFrame({"user_id": users, "now_us": now_us})
+    entities["event_timestamp"] = pd.to_datetime(entities["now_us"], unit="us", utc=True)
+    store = feature_store(settings)
+    packed = packed_rows(store, entities).droplevel("now_us")
+    expected = offered(packed.tolist(), pages[start], statistics(store, pages, [(start, now_us)]), now_us)
+
+    catalogue, client = load_catalogue(), redis_client(settings.redis_url, timeout_s=5)
+    rows = ContentTiles(settings).latest()
+    counts = ContentCounts(client, lambda: catalogue, clock=FixedClock(now_us), poll_s=1)
+    try:
+        assert ContentPublisher(settings).publish(rows) == len(rows)  # as the archive does
+        counts.look()
+    finally:
+        client.delete(*(content_key(content_id) for content_id in rows["content_id"]))
+    shelf, n_recent = catalogue.shelf(start), 0
+    for at, (user_id, row) in enumerate(packed.items()):
+        stored = [ValueProto(bytes_val=row).SerializeToString(), time_bytes(now_us), *[None] * len(_FIELDS)]
+        reading = Reading(decode(str(user_id), stored[: len(_FIELDS)], now_us), 0.0)
+        item, x = vectors(shelf, counts.current[start], reading.facts({}))
+        own = expected.user == at
+        assert item.tolist() == expected.item[own].tolist()
+        np.testing.assert_array_equal(x, expected.x[own])
+        n_recent += np.count_nonzero(x[:, RANKER_FEATURES.index("popularity_1d")] > 0)
+    assert len(users) > 20
+    assert n_recent > 100
 
 
 def test_the_champion_is_evaluated_as_its_scores_say_and_without_one_nothing_is(ranked: Ranked) -> None:

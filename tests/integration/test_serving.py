@@ -32,6 +32,7 @@ from firstmile.local.stack import Stack
 from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, as_environment
+from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE, base_address
 from serving.experiments_file import EXPERIMENTS
@@ -256,9 +257,44 @@ def test_every_decision_is_in_kafka_numbered_and_with_its_vector(api: Api, world
     assert (record["user_id"], record["rung"], record["arm"]) == (USER, "model", "champion")
     assert set(record["features"]) == set(model_features("activation"))
     assert record["features"]["content_open_total_count"] == 6
+    assert len(serialized(record, world.settings)) < 4_096
     assert record["ranking"] == [item["content_id"] for item in answer["recommended_content"]]
     assert record["predictions"]["activation"] == pytest.approx(answer["activation_probability"], abs=1e-4)
     assert abs(to_us(record["decided_at"]) - SystemClock().now_us()) < 120_000_000
+
+
+def test_a_logged_decision_is_made_again_with_the_models_of_this_machine_or_of_mlflow(
+    api: Api, world: World, tmp_path: Path
+) -> None:
+    since = end_offsets(world.settings, (DECISIONS,))
+    answer = api.post(context={"page": "/welcome"}, limit=7)
+    until(lambda: len(records_since(world.settings, since)) == 1, "the decision in Kafka")
+    elsewhere = world.settings.model_copy(update={"home": tmp_path / "home"})
+    for settings, source in ((world.settings, "copy"), (elsewhere, "mlflow")):
+        done = replayed(settings, answer["request_id"])
+        found = orjson.loads(done.stdout)
+        assert (done.returncode, found["same"], found["differs"]) == (0, True, {}), done.stderr
+        assert {m["from"] for m in found["models"].values()} == {source}
+        assert found["versions"]["rules"]["was"] == found["versions"]["rules"]["now"]
+    done = replayed(world.settings, "nobody")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"has the request_id nobody" in done.stderr
+
+
+def replayed(settings: Settings, request_id: str) -> "subprocess.CompletedProcess[bytes]":
+    command = [str(BIN / "firstmile"), "decide", "--replay", request_id]
+    return subprocess.run(command, env={**os.environ, **as_environment(settings)}, capture_output=True, timeout=60)
+
+
+def test_explanation_is_given_to_who_asks(api: Api) -> None:
+    found = api.post(explain=True)["explanation"]
+    assert set(found) == {"moved"}
+    names = set(model_features("activation"))
+    assert {m["feature"] for moved in found["moved"].values() for m in moved} <= names
+
+
+def serialized(record: dict[str, Any], settings: Settings) -> bytes:
+    return RecordWriter(Registry(settings.registry_url), DECISIONS).encode(record)
 
 
 def test_moved_champion_answers_within_seconds_and_no_request_fails(api: Api, world: World) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 import redis
+from decision_sinks import ListSink, log_to
 from desk_builder import make_desk
 from serving_builder import Broken, Row, Rows, model
 from starlette.applications import Starlette
@@ -154,20 +156,9 @@ def test_answer_of_every_rung_has_the_documented_form() -> None:
         PersonalizationAnswer.model_validate_json(send(app).content)
 
 
-class Unfit:
-    """A log's sink that takes nothing."""
-
-    def send(self, key: str, record: Any) -> None:
-        raise WireError(f"a record for {len(record)} fields does not fit its schema")
-
-    def poll(self) -> None:
-        pass
-
-    def flush(self, timeout_s: float) -> int:
-        return 0
-
-
-def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     caplog.set_level(logging.DEBUG)
     good = {"user_id": ODD, "anonymous_id": ODD, "context": {"page": ODD, "locale": ODD}}
     statuses = [
@@ -192,7 +183,7 @@ def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(caplog: pytest.L
     app = edge(Rows({ODD: Row()}), failing)
     statuses.append(send(app, good).status_code)
     assert {401, 403, 400, 413, 415, 404, 429, 200} == set(statuses)
-    hand_on(app.state.desk.decisions, app.state.desk.metrics)
+    hand_on(app.state.desk.decisions, app.state.desk.metrics, tmp_path)
     assert "features failed" in caplog.text
     assert "a decision is not logged" in caplog.text
     said = "\n".join(r.getMessage() + (r.exc_text or "") for r in caplog.records if r.name != "httpx")  # our own client
@@ -200,9 +191,9 @@ def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(caplog: pytest.L
         assert trace not in said
 
 
-def hand_on(waiting: DecisionLog, metrics: Metrics) -> None:
+def hand_on(waiting: DecisionLog, metrics: Metrics, tmp_path: Path) -> None:
     """What waits, through a log whose sink refuses it."""
-    log = DecisionLog(Unfit, max_waiting=10, metrics=metrics)
+    log = log_to(lambda: ListSink(trouble=[WireError("it does not fit its schema")]), tmp_path, metrics)
     _, decision = waiting._queue.get_nowait()
     assert isinstance(decision, Decision)
     log.put(decision)

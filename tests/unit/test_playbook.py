@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving_builder import FIELDS, NOW_US
+from serving_builder import NOW_US
 
 from firstmile.clock import FixedClock
 from firstmile.errors import DataError
@@ -15,6 +15,7 @@ from firstmile.setting_sections import ServingSettings
 from serving.catalogue import GENERAL
 from serving.facts import Facts
 from serving.playbook import FILES, PlaybookFiles
+from serving.policy_fields import FIELDS
 from serving.rules import RULES
 
 CONTENT = "items:\n  - {content_id: accept-terms, title: T, format: document}\n"

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from serving_builder import FIELDS, catalogue
+from serving_builder import catalogue
 
 from firstmile.documents import Document
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from serving.catalogue import CONTENT, GENERAL, load_catalogue
 from serving.conditions import Compiler
+from serving.policy_fields import FIELDS
 from serving.rules import RuleSet, load_rules
 
 HEAD = """\

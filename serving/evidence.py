@@ -1,0 +1,78 @@
+"""What the policy looked at for one answer: into the decision log, and back out of it for a replay.
+
+Only what rules and ranking can have used: the fields that conditions name, opens by format, the page's context, which
+items of the user's shelf were done, the order the shelf came in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstmile.wire import Record
+from serving.facts import Facts, Seen
+from serving.order import Order
+from serving.policy import Policy
+
+COHORT = "cohort"
+"""The field of the profile that chooses the shelf."""
+
+
+def evidence(policy: Policy, facts: Facts, vector: Mapping[str, float | None]) -> Record:
+    """The fields of the decision's record that say what was known.
+
+    vector
+        What the record holds already: a feature in it is not said twice.
+    """
+    order = facts.order
+    return {
+        "request": dict(facts.request),
+        "profile": _used(policy, "profile", facts.profile, COHORT),
+        "context": _used(policy, "context", facts.context),
+        "facts": {
+            name: float(value)
+            for name, value in facts.features.items()
+            if value is not None and name not in vector and policy.looks_at(name)
+        },
+        "seen": np.flatnonzero(facts.seen(policy.shelf(facts).hashes)).tolist(),
+        "order_items": [] if order is None else order.items.tolist(),
+        "order_scores": [] if order is None else order.scores.tolist(),
+        "order_reason": "" if order is None else order.reason,
+        "versions": policy.versions,
+    }
+
+
+def facts_of(record: Record, policy: Policy, scores: Mapping[str, float]) -> Facts:
+    """The facts of a record again, with these scores; by this policy's shelves.
+
+    Items of a shelf are known by their places: where the record's content is of another version, they are other items.
+    """
+    found = Facts(
+        features={**record["facts"], **record["features"]},
+        profile=record["profile"],
+        context=record["context"],
+        scores=scores,
+        request=record["request"],
+    )
+    hashes = policy.shelf(found).hashes
+    done = hashes[[at for at in record["seen"] if at < len(hashes)]]
+    return replace(found, seen=_among(done), order=_order(record, len(hashes)))
+
+
+def _used(policy: Policy, group: str, fields: Mapping[str, Any], *also: str) -> dict[str, str]:
+    names = policy.used.get(group, frozenset()) | set(also)
+    return {name: text for name, text in fields.items() if name in names}
+
+
+def _order(record: Record, n_items: int) -> Order | None:
+    if not record["order_reason"]:
+        return None
+    items = np.array(record["order_items"], np.int64)
+    is_there = items < n_items
+    return Order(items[is_there], np.array(record["order_scores"], np.float32)[is_there], record["order_reason"])
+
+
+def _among(done: NDArray[np.int64]) -> Seen:
+    return lambda hashes: np.isin(hashes, done)
