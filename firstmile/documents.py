@@ -87,7 +87,7 @@ class _Walk:
         found: dict[Hashable, Any] = {}
         for key_node, child in node.value:
             key = self._scalar(key_node)
-            if not isinstance(key, Hashable):
+            if isinstance(key, list | dict | set):
                 raise yaml.MarkedYAMLError(problem="a key is a text or a number", problem_mark=key_node.start_mark)
             if key in found:
                 raise yaml.MarkedYAMLError(problem=f"{key!r} is said twice", problem_mark=key_node.start_mark)
