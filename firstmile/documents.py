@@ -50,7 +50,13 @@ def read_document(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    loader = yaml.SafeLoader(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DataError(f"{path}, line {line}: {error.reason}; take the character out") from error
     try:
         node = loader.get_single_node()
         walk = _Walk(loader, {(): 1})
@@ -58,6 +64,8 @@ def read_document(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DataError(f"{path}, line {line}: {error.problem}") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply, or in itself by an alias") from error
     finally:
         loader.dispose()
     return Document(path, data, walk.lines)
@@ -75,12 +83,20 @@ class _Walk:
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*place, i)) for i, child in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
-            return self.loader.construct_object(node)
+            return self._scalar(node)
         found: dict[Hashable, Any] = {}
         for key_node, child in node.value:
-            key = self.loader.construct_object(key_node)
+            key = self._scalar(key_node)
+            if isinstance(key, list | dict | set):
+                raise yaml.MarkedYAMLError(problem="a key is a text or a number", problem_mark=key_node.start_mark)
             if key in found:
                 raise yaml.MarkedYAMLError(problem=f"{key!r} is said twice", problem_mark=key_node.start_mark)
             self.lines[(*place, key)] = key_node.start_mark.line + 1
             found[key] = self.value(child, (*place, key))
         return found
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self.loader.construct_object(node)
+        except ValueError as error:  # looks like a date, a number, …, and is none
+            raise yaml.MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from error

@@ -135,6 +135,28 @@ def test_mistake_in_an_arm_is_refused_with_file_and_line(tmp_path: Path, arms: l
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"\xff\xfe\x00", "is not UTF-8 at byte 0"),
+        (b"experiments:\n\n\x00", "line 3: special characters are not allowed"),
+        (b"experiments: &a [*a]", "in itself by an alias"),
+        (b"experiments: " + b"[" * 1_000, "nested too deeply"),
+        (b"experiments:\n  ? [a]\n  : b", "line 2: a key is a text or a number"),
+        (b"experiments:\n- name: 2026-13-01", "line 2: '2026-13-01': month must be in 1..12"),
+        (b"experiments: [", "line 1: expected the node content"),
+        (b"", "line 1"),
+    ],
+)
+def test_what_is_no_yaml_of_ours_is_refused_all_the_same(tmp_path: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "experiments.yaml"
+    path.write_bytes(text)
+    with pytest.raises(DataError) as refused:
+        load_experiments(path)
+    assert str(path) in str(refused.value)
+    assert said in str(refused.value)
+
+
 @pytest.mark.parametrize("attribute", AUDIT_ATTRIBUTES)
 @pytest.mark.parametrize("group", ["request", "profile", "user_audit"])
 def test_audit_attribute_is_refused(tmp_path: Path, group: str, attribute: str) -> None:
