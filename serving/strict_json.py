@@ -17,7 +17,7 @@ class JsonError(DataError):
 def read_json(body: bytes) -> Any:
     """What the bytes say.
 
-    Raises JsonError also for a key that stands twice, text that is no Unicode, NaN, and numbers or nesting past what can
+    Raises JsonError also for a key that stands twice, text that is no Unicode, NaN, and numbers or nesting too great to
     be read.
 
     >>> read_json(b'{"limit": 5.0}')
