@@ -1,5 +1,6 @@
 """Who may ask, for whom, and how often: what stands between a request and the ladder."""
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class Guard:
                 hint="take it back, and let pages use a publishable key: `firstmile keys new --scope publishable`",
             )
         if key.scope == "publishable":  # everybody has it: one address must not use up what all share
-            address = request.client.host if request.client else ""
+            address = network(request.client.host) if request.client else ""
             _within(self._addresses, address, "this address", now_s=now_s)
         _within(self._by_key, key.id, f"key {key.id!r}", now_s=now_s)
         return key
@@ -78,6 +79,21 @@ class Guard:
                 f"user_hash {wrong}",
                 hint="your server makes it: hex HMAC-SHA256(identity secret, user_id); see `firstmile keys hash USER`",
             )
+
+
+def network(host: str) -> str:
+    """What one client has of addresses: one of IPv4, 2**64 of IPv6. Anything else is itself: a proxy's word.
+
+    >>> network("10.0.0.1"), network("::ffff:10.0.0.1"), network("2001:db8::aa:1")
+    ('10.0.0.1', '10.0.0.1', '2001:db8::/64')
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def _limit(per_s: float) -> RateLimit:

@@ -1,16 +1,15 @@
 """The request of the decision API, and every way of refusing one."""
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Never, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.responses import Response
 
 from firstmile.errors import FirstmileError
+from serving.strict_json import JsonError, read_json
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -18,7 +17,6 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 
 EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'
 EXPOSURE_EXAMPLE = '{"request_id": "0123456789abcdef0123456789abcdef", "user_id": "u17"}'
-MAX_DIGITS = 20
 MAX_ECHO = 100
 """Of what somebody sent, in a message to him."""
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -139,7 +137,9 @@ def parse_exposure(body: bytes) -> ExposureRequest:
 
 def _parsed(kind: type[Wanted], body: bytes, example: str) -> Wanted:
     try:
-        wanted = kind.model_validate(read_json(body, example))
+        wanted = kind.model_validate(read_json(body))
+    except JsonError as error:
+        raise _invalid(f"body: {error}", example) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:MAX_ECHO] or "body"
@@ -147,61 +147,6 @@ def _parsed(kind: type[Wanted], body: bytes, example: str) -> Wanted:
     if not wanted.subject:
         raise _invalid("user_id: is missing, and so is anonymous_id; one of them must be given", example)
     return wanted
-
-
-def read_json(body: bytes, example: str = EXAMPLE) -> Any:
-    """What the bytes say, by the letter of RFC 8259.
-
-    Raises RefusalError (400) also where other readers choose something: for a key that stands there twice, text that is
-    no Unicode, NaN, and numbers or nesting past what can be read.
-
-    >>> read_json(b'{"limit": 5.0}')
-    {'limit': 5}
-    """
-    try:
-        found = _decode(body.decode())
-        if b"\\u" in body:  # only an escape can smuggle in half a pair
-            json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise _invalid("body: it is not UTF-8, or has half a surrogate pair", example) from None
-    except RecursionError:
-        raise _invalid("body: it is nested too deeply", example) from None
-    except ValueError as error:
-        raise _invalid(f"body: it is not JSON: {error}", example) from None
-    return found
-
-
-_decode = json.JSONDecoder(
-    object_pairs_hook=lambda pairs: _once(pairs),
-    parse_float=lambda text: _number(text),
-    parse_int=lambda text: _integer(text),
-    parse_constant=lambda text: _no_number(text),
-).decode
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _number(text: str) -> int | float:
-    """JSON knows one kind of number: 5.0 is 5."""
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError("a number is too great")
-    return int(value) if value.is_integer() else value
-
-
-def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
-    return int(text)
-
-
-def _no_number(text: str) -> Never:
-    raise ValueError(f"{text} is no number")
 
 
 def _invalid(message: str, example: str) -> RefusalError:

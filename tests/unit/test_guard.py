@@ -86,6 +86,14 @@ def test_one_address_does_not_use_up_a_publishable_key_for_the_others() -> None:
     assert not is_refused(by, "pub", address="10.0.0.1")
 
 
+def test_addresses_of_one_network_count_as_one() -> None:
+    by = guard(address_requests_per_s=1)
+    assert [is_refused(by, "pub", address=f"2001:db8::{n:x}") for n in range(4)] == [False, False, True, True]
+    assert not is_refused(by, "pub", address="2001:db8:0:1::1")
+    assert not is_refused(by, "pub", address="::ffff:10.0.0.1")
+    assert not is_refused(by, "pub", address="a proxy's word")
+
+
 def test_key_has_a_limit_of_its_own() -> None:
     by = guard(address_requests_per_s=1, key_requests_per_s=2)
     assert [is_refused(by, "sec") for _ in range(6)] == [False] * 4 + [True] * 2
