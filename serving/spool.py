@@ -92,6 +92,7 @@ class Spool:
         lines = memoryview(b"".join(orjson.dumps(record) + b"\n" for record in records))
         if self._file is None:
             self._file = FileIO(self._path(), "w")
+            _keep_name(self.folder)
         end = self._file.tell()
         try:
             left = lines
@@ -186,6 +187,15 @@ def read_segment(segment: Segment) -> list[Record]:
     if n_damaged:
         log.warning("%s: %s lines are no decisions, left out", segment.path, n_damaged)
     return found
+
+
+def _keep_name(folder: Path) -> None:
+    """A new file's name is on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import xgboost as xgb
 from serving_builder import booster
 
 from feature_repo.services import model_features, service_name
-from firstmile.names import CHAMPION, CLASSES
+from firstmile.names import CHAMPION, CLASSES, RANKER
+from serving.ranker_check import SERVICE
 
 
 @dataclass
@@ -47,7 +48,8 @@ class Lab:
         """The version of a logged booster, now champion."""
         mlflow.set_tracking_uri(self.uri)
         with mlflow.start_run() as run:
-            mlflow.set_tags({"feature_service": service_name(name), "min_onboarding_days": "0", **tags})
+            service = SERVICE if name == RANKER else service_name(name)
+            mlflow.set_tags({"feature_service": service, "min_onboarding_days": "0", **tags})
             pq.write_table(pa.table(golden), self.folder / "training_set.parquet")
             mlflow.log_artifact(str(self.folder / "training_set.parquet"))
             info = mlflow.xgboost.log_model(made, name="model", pip_requirements=["xgboost"], model_format="ubj")

@@ -27,6 +27,7 @@ from online_rows import write_progress, write_user
 from feature_repo.online_store import connect
 from feature_repo.services import model_features
 from firstmile.clock import SystemClock, to_us
+from firstmile.errors import DataError
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
@@ -40,6 +41,7 @@ from serving.issue_keys import make_key
 from serving.key_watch import keys_file
 from serving.keys import user_hash
 from serving.openapi import OPENAPI_ROUTE, openapi
+from serving.replay import replay
 
 USER = "AAA_2014J-1"
 BIN = Path(sys.executable).parent
@@ -269,21 +271,19 @@ def test_a_logged_decision_is_made_again_with_the_models_of_this_machine_or_of_m
     since = end_offsets(world.settings, (DECISIONS,))
     answer = api.post(context={"page": "/welcome"}, limit=7)
     until(lambda: len(records_since(world.settings, since)) == 1, "the decision in Kafka")
-    elsewhere = world.settings.model_copy(update={"home": tmp_path / "home"})
-    for settings, source in ((world.settings, "copy"), (elsewhere, "mlflow")):
-        done = replayed(settings, answer["request_id"])
-        found = orjson.loads(done.stdout)
-        assert (done.returncode, found["same"], found["differs"]) == (0, True, {}), done.stderr
+    command = [str(BIN / "firstmile"), "decide", "--replay", answer["request_id"]]
+    done = subprocess.run(
+        command, env={**os.environ, **as_environment(world.settings)}, capture_output=True, timeout=60
+    )
+    here = orjson.loads(done.stdout)
+    assert (done.returncode, here["same"], here["differs"]) == (0, True, {}), done.stderr
+    assert here["versions"]["rules"]["was"] == here["versions"]["rules"]["now"]
+    there = replay(world.settings.model_copy(update={"home": tmp_path / "home"}), answer["request_id"])
+    assert (there["same"], there["differs"]) == (True, {})
+    for found, source in ((here, "copy"), (there, "mlflow")):
         assert {m["from"] for m in found["models"].values()} == {source}
-        assert found["versions"]["rules"]["was"] == found["versions"]["rules"]["now"]
-    done = replayed(world.settings, "nobody")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert b"has the request_id nobody" in done.stderr
-
-
-def replayed(settings: Settings, request_id: str) -> "subprocess.CompletedProcess[bytes]":
-    command = [str(BIN / "firstmile"), "decide", "--replay", request_id]
-    return subprocess.run(command, env={**os.environ, **as_environment(settings)}, capture_output=True, timeout=60)
+    with pytest.raises(DataError, match="has the request_id nobody"):
+        replay(world.settings, "nobody")
 
 
 def test_explanation_is_given_to_who_asks(api: Api) -> None:

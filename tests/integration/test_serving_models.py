@@ -10,12 +10,14 @@ import mlflow
 import mlflow.xgboost
 import numpy as np
 import pytest
+import xgboost as xgb
 from model_lab import Lab
 from serving_builder import booster
 
+from feature_repo.content_features import RANKER_FEATURES
 from feature_repo.services import model_features
 from firstmile.errors import DependencyError
-from firstmile.names import MODELS
+from firstmile.names import MODELS, RANKER
 from serving.champions import Champions, MlflowChampions, ModelWatch
 from serving.model_copies import Champion, ModelCopies
 
@@ -68,6 +70,42 @@ def test_champions_are_loaded_and_score_as_they_were_registered(lab: Lab, watch:
         np.array([[VALUES.get(f, np.nan) for f in skill.features]])
     )
     assert list(scores.values()) == pytest.approx(expected[0].tolist())
+
+
+@pytest.mark.parametrize(
+    ("features", "lie", "said"),
+    [
+        (RANKER_FEATURES, 0.0, None),
+        (RANKER_FEATURES[:-1], 0.0, None),  # trained without some
+        (RANKER_FEATURES, 0.01, "does not say what it said"),
+        ((*RANKER_FEATURES, "shoe_size"), 0.0, "shoe_size"),
+    ],
+)
+def test_a_ranker_is_loaded_where_it_reads_what_serving_makes_and_says_what_it_said(
+    lab: Lab,
+    watch: Callable[..., ModelWatch],
+    caplog: pytest.LogCaptureFixture,
+    features: tuple[str, ...],
+    lie: float,
+    said: str | None,
+) -> None:
+    rows = np.random.default_rng(1).uniform(0, 1, (40, len(features))).astype(np.float32)
+    data = xgb.DMatrix(rows, rows[:, 0] > 0.5, qid=np.zeros(40), feature_names=list(features))
+    made = xgb.train({"objective": "rank:ndcg", "max_depth": 2, "nthread": 1}, data, 4)
+    scores = np.asarray(made.inplace_predict(rows), np.float64)
+    lab.log(RANKER, made, {**dict(zip(features, rows.T, strict=True)), "prediction": scores + lie})
+    on = watch()
+    on.look(MlflowChampions(lab.uri))
+    assert "activation" in on.current
+    if said is None:
+        assert on.current[RANKER].features == features
+        again = watch()
+        again.start()
+        again.stop()
+        assert again.current[RANKER].version == on.current[RANKER].version
+    else:
+        assert RANKER not in on.current
+        assert said in caplog.text
 
 
 def test_moved_alias_swaps_the_model_and_moving_back_swaps_it_again(lab: Lab, watch: Callable[..., ModelWatch]) -> None:
