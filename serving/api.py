@@ -20,7 +20,7 @@ from serving.bodies import read_body
 from serving.cors import cors_middleware
 from serving.guard import Guard
 from serving.openapi import OPENAPI_ROUTE, openapi
-from serving.requests import RefusalError, json_response, parse
+from serving.requests import PersonalizationRequest, RefusalError, json_response, parse
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
     from serving.decisions import DecisionLog
@@ -67,7 +67,7 @@ async def personalization(request: Request) -> Response:
     key = desk.guard.admit(request, now_s=time.perf_counter())
     body = await read_body(request, desk.settings)
     started_s = time.perf_counter()  # a slow network's time is not the ladder's
-    wanted = parse(body)
+    wanted = parse(body, PersonalizationRequest)
     desk.guard.allow(key, wanted, now_s=started_s)
     ask = wanted.ask()
     if desk.n_in_flight >= desk.settings.max_in_flight:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from firstmile.setting_sections import ServingSettings
 from serving.keys import Key, KeyRing
 from serving.limits import RateLimit
-from serving.requests import PersonalizationRequest, RefusalError
+from serving.requests import AboutUser, RefusalError
 
 ANONYMOUS: Final = re.compile(r"anon_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 """Ids of visitors that a browser makes: random, so that nobody guesses one, and no product's own user_id."""
@@ -53,13 +53,13 @@ class Guard:
         _within(self._by_key, key.id, f"key {key.id!r}", now_s=now_s)
         return key
 
-    def allow(self, key: Key, wanted: PersonalizationRequest, *, now_s: float) -> None:
-        """Let this key ask for this user. Raises RefusalError: 403 when it may not, 429 when it did too often."""
+    def allow(self, key: Key, wanted: AboutUser, *, now_s: float) -> None:
+        """Let this key speak of this user. Raises RefusalError: 403 when it may not, 429 when it did too often."""
         if key.scope == "publishable":
             self._prove(wanted)
-        _within(self.users, wanted.ask().user_id, "this user", now_s=now_s)
+        _within(self.users, wanted.row_id, "this user", now_s=now_s)
 
-    def _prove(self, wanted: PersonalizationRequest) -> None:
+    def _prove(self, wanted: AboutUser) -> None:
         if wanted.user_id is None:
             if ANONYMOUS.fullmatch(wanted.anonymous_id or ""):
                 return

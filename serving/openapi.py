@@ -75,7 +75,7 @@ def _personalization() -> Node:
             "content": {
                 "application/json": {
                     "schema": _schema_of("PersonalizationRequest"),
-                    "example": parse(EXAMPLE.encode()).model_dump(exclude_none=True),
+                    "example": parse(EXAMPLE.encode(), PersonalizationRequest).model_dump(exclude_none=True),
                 }
             },
         },

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -48,8 +48,8 @@ class RequestContext(BaseModel):
     connection: Text | None = None
 
 
-class PersonalizationRequest(BaseModel):
-    """The body of POST /api/personalization: about a user, or a visitor of whom only the anonymous_id is known."""
+class AboutUser(BaseModel):
+    """A body that is about a user, or about a visitor of whom only the anonymous_id is known."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -68,13 +68,26 @@ class PersonalizationRequest(BaseModel):
     anonymous_id: Id | None = Field(
         None, description="the visitor's, as your events say it; with a publishable key `anon_` and a random UUID"
     )
+
+    @property
+    def row_id(self) -> str:
+        """Whose row it is: until a visitor says who he is, it is under his anonymous_id."""
+        return self.user_id or self.anonymous_id or ""
+
+
+class PersonalizationRequest(AboutUser):
+    """The body of POST /api/personalization."""
+
     context: RequestContext | None = None
     limit: int = Field(5, ge=1, le=50, description="how many recommendations at most")
 
     def ask(self) -> Ask:
-        """As the ladder takes it: until a visitor says who he is, his row is under his anonymous_id."""
+        """As the ladder takes it."""
         context = self.context.model_dump(exclude_none=True) if self.context else {}
-        return Ask(self.user_id or self.anonymous_id or "", self.anonymous_id, context, self.limit)
+        return Ask(self.row_id, self.anonymous_id, context, self.limit)
+
+
+Form = TypeVar("Form", bound=AboutUser)
 
 
 class RefusalError(FirstmileError):
@@ -103,17 +116,17 @@ def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | Non
     )
 
 
-def parse(body: bytes) -> PersonalizationRequest:
-    """A validated request. Raises RefusalError (400) naming the first wrong field."""
+def parse(body: bytes, form: type[Form]) -> Form:
+    """A validated body of this form. Raises RefusalError (400) naming the first wrong field."""
     try:
-        wanted = PersonalizationRequest.model_validate(read_json(body))
+        wanted = form.model_validate(read_json(body))
     except JsonError as error:
         raise _invalid(f"body: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:MAX_ECHO] or "body"
         raise _invalid(f"{where}: {first['msg']}") from None
-    if wanted.user_id is None and wanted.anonymous_id is None:
+    if not wanted.row_id:
         raise _invalid("user_id: is missing, and so is anonymous_id; one of them must be given")
     return wanted
 
