@@ -6,18 +6,20 @@ items of the user's shelf were done, the order the shelf came in.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firstmile.names import FORMATS
 from firstmile.wire import Record
 from serving.facts import Facts, Seen
 from serving.order import Order
 from serving.policy import Policy
 
-COHORT = "cohort"
+COHORT: Final = "cohort"
 """The field of the profile that chooses the shelf."""
+OPENS: Final = frozenset(f"opens_{f}" for f in FORMATS)
 
 
 def evidence(policy: Policy, facts: Facts, vector: Mapping[str, float | None]) -> Record:
@@ -33,8 +35,8 @@ def evidence(policy: Policy, facts: Facts, vector: Mapping[str, float | None]) -
         "context": _used(policy, "context", facts.context),
         "facts": {
             name: float(value)
-            for name, value in facts.features.items()
-            if value is not None and name not in vector and is_used(policy, name)
+            for name in used_features(policy)
+            if name not in vector and (value := facts.features.get(name)) is not None
         },
         "seen": np.flatnonzero(facts.seen(policy.shelf(facts).hashes)).tolist(),
         "order_items": [] if order is None else order.items.tolist(),
@@ -61,9 +63,9 @@ def facts_of(record: Record, policy: Policy, scores: Mapping[str, float]) -> Fac
     return replace(found, seen=_among(done), order=_order(record, len(hashes)))
 
 
-def is_used(policy: Policy, feature: str) -> bool:
-    """Whether a rule or the ranking looks at a feature."""
-    return feature.startswith("opens_") or feature in policy.used.get("features", frozenset())
+def used_features(policy: Policy) -> frozenset[str]:
+    """Features that a rule or the ranking looks at."""
+    return policy.used.get("features", frozenset()) | OPENS
 
 
 def _used(policy: Policy, group: str, fields: Mapping[str, Any], *also: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from firstmile.names import MODELS, OPTIONAL, RANKER
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Basis, Decision
 from serving.cache import LastGood
-from serving.evidence import evidence, is_used
+from serving.evidence import evidence, used_features
 from serving.experiments import assign
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
@@ -183,7 +183,8 @@ class Ladder:
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in wanted if m.name in done}
         facts = replace(facts, scores=predictions, order=order if RANKER in done else None)
-        kept = replace(facts, features={n: v for n, v in facts.features.items() if is_used(self._policy, n)})
+        used = used_features(self._policy)
+        kept = replace(facts, features={n: v for n, v in facts.features.items() if n in used})
         self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
         return facts, replace(
             basis,
