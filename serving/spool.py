@@ -89,7 +89,9 @@ class Spool:
 
         Raises OSError when the disk does not take them.
         """
-        lines = memoryview(b"".join(orjson.dumps(record) + b"\n" for record in records))
+        lines = memoryview(
+            b"".join(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n" for record in records)
+        )
         if self._file is None:
             self._file = FileIO(self._path(), "w")
             _keep_name(self.folder)
