@@ -5,6 +5,7 @@ way (exposures.py).
 disk what Kafka does not take. What is lost all the same is counted, and a gap in the worker's sequence numbers.
 """
 
+import logging
 import os
 import queue
 import socket
@@ -18,6 +19,8 @@ from firstmile.settings import Settings
 from serving.kafka_sink import KafkaSink, Sink
 from serving.outbox import Loggable, LogMetrics, Outbox
 from serving.spool import Spool
+
+log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
 STEP_S: Final = 0.05
@@ -88,7 +91,13 @@ class DecisionLog:
 
     def _take(self, numbered: tuple[int, Loggable]) -> None:
         sequence, one = numbered
-        self._outbox.take(one.record(worker=self.worker, sequence=sequence), now_s=time.monotonic())
+        try:
+            record = one.record(worker=self.worker, sequence=sequence)
+        except Exception:  # the thread's edge: one that cannot be told must not be the last one told
+            log.exception("number %d of %s is not logged", sequence, self.worker)
+            self._metrics.log_dropped.labels("unfit").inc()
+            return
+        self._outbox.take(record, now_s=time.monotonic())
 
 
 def kafka_log(settings: Settings, metrics: LogMetrics, topic: str = DECISIONS) -> DecisionLog:

@@ -6,7 +6,7 @@ items of the user's shelf were done, the order the shelf came in.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from serving.facts import Facts, Seen
 from serving.order import Order
 from serving.policy import Policy
 
-COHORT = "cohort"
+COHORT: Final = "cohort"
 """The field of the profile that chooses the shelf."""
 
 
@@ -33,8 +33,8 @@ def evidence(policy: Policy, facts: Facts, vector: Mapping[str, float | None]) -
         "context": _used(policy, "context", facts.context),
         "facts": {
             name: float(value)
-            for name, value in facts.features.items()
-            if value is not None and name not in vector and policy.looks_at(name)
+            for name in policy.used_features
+            if name not in vector and (value := facts.features.get(name)) is not None
         },
         "seen": np.flatnonzero(facts.seen(policy.shelf(facts).hashes)).tolist(),
         "order_items": [] if order is None else order.items.tolist(),

@@ -119,7 +119,15 @@ def _given(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _seen(contents: Distinct) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
+    """Remembers its last answer: ranker, ranking and log ask about the same shelf, and it takes 0.1 ms."""
+    last: tuple[NDArray[np.int64], NDArray[np.bool_]] | None = None
+
     def seen(hashes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return contains(contents, 0, hashes)
+        nonlocal last
+        if last is None or last[0] is not hashes:
+            found = contains(contents, 0, hashes)
+            found.flags.writeable = False  # it is everybody's
+            last = hashes, found
+        return last[1]
 
     return seen

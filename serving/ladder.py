@@ -213,7 +213,7 @@ class Ladder:
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in wanted if m.name in done}
         facts = replace(facts, scores=predictions, order=order if RANKER in done else None)
-        kept = replace(facts, features={n: v for n, v in facts.features.items() if case.policy.looks_at(n)})
+        kept = replace(facts, features={n: facts.features[n] for n in case.policy.used_features if n in facts.features})
         remembered = Remembered(kept, versions, kind)
         self._last.put(case.ask.user_id, remembered, now_us=self._clock.now_us())
         return facts, replace(

@@ -13,6 +13,7 @@ from serving.facts import Facts
 from serving.ranking import Item, Taste, rank, selection
 from serving.rules import DEFAULT_FLOW, Rule, RuleSet, Selector
 
+OPENS: Final = frozenset(f"opens_{f}" for f in FORMATS)
 PRIOR_OPENS: Final = 5.0
 """Weight of the prior against a user's own opens: five opens of one format count as much as knowing nothing."""
 
@@ -47,6 +48,8 @@ class Policy:
         Hash of the rules and of the content, for the decision log.
     used
         Names that conditions look at, by group.
+    used_features
+        What an answer may depend on other than through models.
     """
 
     def __init__(self, rules: RuleSet, catalogue: Catalogue, versions: Mapping[str, str] | None = None) -> None:
@@ -55,6 +58,7 @@ class Policy:
         self.versions = dict(versions or {})
         fields = rules.fields()
         self.used = {group: frozenset(n for g, n in fields if g == group) for group, _ in fields}
+        self.used_features = self.used.get("features", frozenset()) | OPENS
         self._selected = {
             (cohort, selector): selection(shelf, selector)
             for cohort, shelf in catalogue.shelves.items()
@@ -85,10 +89,6 @@ class Policy:
         items = tuple(Item(i, 0.0, "default") for i in shelf.items if not i.prerequisites)[:limit]
         segment = Segment(self.rules.skill_level.otherwise, self.rules.stage.otherwise, 0.0)
         return Answer(segment, preferred_formats(Facts(), shelf), DEFAULT_FLOW, items)
-
-    def looks_at(self, feature: str) -> bool:
-        """Whether an answer may depend on this feature other than through models."""
-        return feature in self.used.get("features", frozenset()) or feature.startswith("opens_")
 
     def _segment(self, facts: Facts) -> Segment:
         view = facts.view({})

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 SEGMENT_BYTES: Final = 1_000_000
 """What is sent again, at most, because a kill came before its segment was dropped; and what is dropped at once when
 the spool is full."""
+LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 N_SEGMENTS: Final = 8
 """A smaller spool has smaller segments, so that a full one loses an eighth of itself at a time."""
 
@@ -89,7 +90,7 @@ class Spool:
 
         Raises OSError when the disk does not take them.
         """
-        lines = memoryview(b"".join(orjson.dumps(record) + b"\n" for record in records))
+        lines = memoryview(b"".join(orjson.dumps(record, option=LINE) for record in records))
         if self._file is None:
             self._file = FileIO(self._path(), "w")
             _keep_name(self.folder)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from serving_builder import Row, Rows, ladder
 
 from firstmile.errors import DependencyError
 from firstmile.names import LEARNED_FORMATS
+from firstmile.wire import Record
 from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.metrics import Metrics
@@ -94,3 +96,18 @@ def test_what_a_stopped_log_could_not_hand_on_is_sent_by_the_next_one(tmp_path: 
     ]
     assert dropped.since() == 0
     assert [p.name for p in tmp_path.iterdir()] == ["lock"]
+
+
+def test_decision_that_cannot_be_told_is_counted_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    def fails() -> Record:
+        raise KeyError("a field nobody knows")
+
+    sink, metrics = ListSink(), Metrics()
+    dropped = Dropped(metrics, "unfit")
+    log = log_to(lambda: sink, tmp_path, metrics)
+    log.put(replace(decision(), grounds=fails))
+    log.put(decision())
+    log.start()
+    wait_for(lambda: len(sink.taken) == 1)
+    log.stop()
+    assert ([r["sequence"] for r in sink.taken], dropped.since()) == ([1], 1)
