@@ -3,9 +3,10 @@
 Not a BentoML route: those parse with pydantic twice and cost several times the decision itself.
 """
 
+import asyncio
 import hmac
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 from firstmile.setting_sections import ServingSettings
 from serving.address import PREFIX, ROUTE
+from serving.admission import Admission
 from serving.limits import RateLimit
 from serving.requests import RefusalError, json_response, parse
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither 
     from serving.decisions import DecisionLog
     from serving.ladder import Ladder
     from serving.metrics import Metrics
+
+BODY_TIMEOUT_S = 10.0
+"""How long a body may be on its way: a request holds a connection, and nothing else of ours, until it is whole."""
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Desk:
     decisions: "DecisionLog"
     metrics: "Metrics"
     limit: RateLimit
-    n_in_flight: int = 0
+    admission: Admission = field(default_factory=Admission)
 
 
 def build_app() -> Starlette:
@@ -59,14 +64,11 @@ async def personalization(request: Request) -> Response:
             hint="wait a second; ask once per page view",
             headers={"Retry-After": "1"},
         )
-    if desk.n_in_flight >= desk.settings.max_in_flight:
+    if desk.admission.sheds(desk.settings):
         decision = desk.ladder.shed(ask, started_s=started_s)
     else:
-        desk.n_in_flight += 1
-        try:
+        with desk.admission:
             decision = await desk.ladder.decide(ask, started_s=started_s)
-        finally:
-            desk.n_in_flight -= 1
     desk.decisions.put(decision)
     desk.metrics.decided(decision)
     return json_response(decision.response())
@@ -94,11 +96,12 @@ async def _body(request: Request, max_bytes: int) -> bytes:
         raise too_large
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise too_large
-    except ClientDisconnect:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise too_large
+    except (ClientDisconnect, TimeoutError):
         raise RefusalError(
             400, "incomplete_body", message="the body did not arrive whole", hint="send it again"
         ) from None

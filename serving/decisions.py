@@ -138,6 +138,10 @@ class DecisionLog:
         """Decisions queued and not yet handed on."""
         return self._queue.qsize()
 
+    def is_alive(self) -> bool:
+        """Whether decisions are still handed on."""
+        return self._thread.is_alive()
+
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """Hand on what waits, as far as the time allows."""
         self._stop.set()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from firstmile.calibration import NONE, Calibration
 from firstmile.errors import DataError
 from firstmile.names import CLASSES
 from serving.facts import Values
+from serving.scorer import Row, Scorer, scorer
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,24 @@ class ScoringModel:
     gated_without: frozenset[str] = frozenset()
     calibration: Calibration = NONE
 
-    def probabilities(self, values: Values) -> dict[str, float]:
-        """Probabilities by `model` or `model:class`. Features that are not known are missing to the booster.
+    @cached_property
+    def _scores(self) -> Scorer:
+        return scorer(self.booster)
+
+    def row(self, values: Values) -> Row:
+        """The features in the booster's order, shape (1, n_features); those that are not known are NaN: missing."""
+        return np.array([[_number(values.get(f)) for f in self.features]], np.float32)
+
+    def probabilities(self, values: Values, row: Row | None = None) -> dict[str, float]:
+        """Probabilities by `model` or `model:class`.
+
+        row
+            Of these values, where another model with the same features has made it already.
 
         Raises xgboost.core.XGBoostError (a ValueError) when the booster refuses.
         """
-        vector = np.array([[_number(values.get(f)) for f in self.features]], np.float32)
-        scores = self.booster.inplace_predict(vector)
-        return self.named(scores[0])
+        scores = self._scores(self.row(values) if row is None else row)
+        return self.named(scores if len(scores) > 1 else scores[0])
 
     def named(self, scores: NDArray[np.float32]) -> dict[str, float]:
         """The booster's scores of one row, calibrated, by `model` or `model:class`.
@@ -102,9 +114,12 @@ def check(model: ScoringModel, known_features: Sequence[str]) -> None:
 
 def score(models: Sequence[ScoringModel], values: Values, into: Scores) -> Scores:
     """Ask every model; one that raises does not keep the others from answering."""
+    rows: dict[tuple[str, ...], Row] = {}
     for model in models:
         try:
-            found = model.probabilities(values)
+            if model.features not in rows:
+                rows[model.features] = model.row(values)
+            found = model.probabilities(values, rows[model.features])
         except (ValueError, TypeError):
             into.failed.append(model.name)
             continue

@@ -22,6 +22,7 @@ from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
 from serving.facts import Facts
 from serving.features import read_user
+from serving.health import Readiness
 from serving.ladder import Ladder
 from serving.limits import RateLimit
 from serving.metrics import Metrics
@@ -39,10 +40,15 @@ class Process:
     watch: ModelWatch
     ends: EndOffsets
     decisions: DecisionLog
+    readiness: Readiness
+
+    def is_alive(self) -> bool:
+        """Whether the threads that no answer waits for are still at work."""
+        return self.watch.is_alive() and self.decisions.is_alive()
 
     def is_ready(self) -> bool:
-        """Whether MLflow was asked once, or is known to be away: what models there are, answer."""
-        return self.watch.first_look.is_set()
+        """Whether models are warm and a row could be read in time; blocking."""
+        return self.readiness.is_ready()
 
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
@@ -98,4 +104,5 @@ def start_process(settings: Settings) -> Process:
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions)
+    readiness = Readiness(watch.first_look, reader, timeout_s=timeout_s)
+    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions, readiness)

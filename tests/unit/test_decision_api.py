@@ -171,7 +171,7 @@ def test_caller_over_the_rate_is_told_to_wait(post: Post, desk: Desk) -> None:
 
 
 def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: Desk) -> None:
-    desk.n_in_flight = desk.settings.max_in_flight
+    desk.admission.n_in_flight = desk.settings.max_in_flight
     answer = post({"user_id": "u1"}).json()
     check_answer(answer, limit=5)
     assert (answer["rung"], answer["flow"], answer["reasons"]) == ("default", "default", ["shed"])
