@@ -91,24 +91,28 @@ def write_learners(client: "redis.Redis", n_users: int, *, n_partitions: int, se
     progress.write(client, {}, dict.fromkeys(partitions, Progress(0, "t", 0)))
 
 
-def register(settings: Settings, name: str, *, seed: int = 7) -> str:
-    """A version of a booster as large as training's."""
+def trained(name: str, *, seed: int = 7) -> xgb.Booster:
+    """A booster as large as training's, over random rows."""
     features = model_features(name)
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 60, (2_000, len(features)))
     n_classes = len(CLASSES.get(name, ())) or 2
-    y = np.digitize(
-        x[:, :5].mean(1) + rng.normal(0, 8, len(x)), np.quantile(x[:, :5].mean(1), np.arange(1, n_classes) / n_classes)
-    )
-    task = (
-        {"objective": "multi:softprob", "num_class": n_classes} if n_classes > 2 else {"objective": "binary:logistic"}
-    )
+    mean = x[:, :5].mean(axis=1)
+    y = np.digitize(mean + rng.normal(0, 8, len(x)), np.quantile(mean, np.arange(1, n_classes) / n_classes))
+    several = {"objective": "multi:softprob", "num_class": n_classes}
+    task = several if n_classes > 2 else {"objective": "binary:logistic"}
     data = xgb.DMatrix(x, y, feature_names=features, nthread=1)
-    booster = xgb.train({**PARAMETERS, **task, "seed": seed}, data, ROUNDS[name])
+    return xgb.train({**PARAMETERS, **task, "seed": seed}, data, ROUNDS[name])
+
+
+def register(settings: Settings, name: str, *, seed: int = 7) -> str:
+    """A version of such a booster in MLflow."""
     mlflow.set_tracking_uri(settings.mlflow_uri)
     with mlflow.start_run():
         mlflow.set_tags({"feature_service": service_name(name), "min_onboarding_days": "0"})
-        info = mlflow.xgboost.log_model(booster, name="model", pip_requirements=["xgboost"], model_format="ubj")
+        info = mlflow.xgboost.log_model(
+            trained(name, seed=seed), name="model", pip_requirements=["xgboost"], model_format="ubj"
+        )
     return str(mlflow.register_model(info.model_uri, name).version)
 
 

@@ -101,6 +101,17 @@ def contains(distinct: Distinct, row: int, value: Ints) -> NDArray[np.bool_]:
     return np.isin(value, distinct.value[distinct.user == row])
 
 
+def of_row(distinct: Distinct, row: int) -> Distinct:
+    """One row's, as row 0."""
+    here, sketch = distinct.user == row, distinct.sketched == row
+    return Distinct(
+        np.zeros(int(here.sum()), np.int64),
+        distinct.value[here],
+        np.zeros(int(sketch.sum()), np.int64),
+        distinct.words[sketch],
+    )
+
+
 def seen_matrix(distinct: Distinct, hashes: Ints, n_rows: int) -> NDArray[np.bool_]:
     """`contains` for whole columns: whether each row has each hash, shape (n_rows, n_hashes).
 

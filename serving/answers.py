@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from firstmile.clock import to_datetime
 from serving.experiments import Assignment
 from serving.policy import Answer
 from serving.requests import Ask
+
+SHED: Final = "shed"
+"""The reason of an answer that was not decided at all."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import time
 
 import redis
 
-from serving.features import Reader, read_user
+from serving.features import Reader, read_users
 
 NOBODY = ""
 """Whose row is read: a user id nobody can have, because requests with it are refused."""
@@ -37,7 +37,7 @@ class Readiness:
     def _reads_in_time(self) -> bool:
         started_s = time.perf_counter()
         try:
-            read_user(self._reader, NOBODY, 0)
+            read_users(self._reader, [(NOBODY, 0)])
         except (redis.RedisError, OSError):
             return False
         return time.perf_counter() - started_s <= self._timeout_s

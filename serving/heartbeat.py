@@ -17,14 +17,16 @@ class Heartbeat:
 
     def __init__(self, *, interval_s: float = INTERVAL_S, now_s: Callable[[], float] = time.perf_counter) -> None:
         self.n_beats = 0
+        self._on_beat: Callable[[float], None] = lambda late_s: None
         self._interval_s = interval_s
         self._now_s = now_s
         self._next_s: float | None = None
         self._late_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Beat on this loop from now on."""
+    def start(self, loop: asyncio.AbstractEventLoop, on_beat: Callable[[float], None] = lambda late_s: None) -> None:
+        """Beat on this loop from now on; `on_beat` is told every beat's lateness, seconds >= 0."""
+        self._on_beat = on_beat
         self._next_s = self._now_s() + self._interval_s
         self._timer = loop.call_later(self._interval_s, self._beat, loop)
 
@@ -47,7 +49,8 @@ class Heartbeat:
         if self._next_s is None:
             return
         now_s = self._now_s()
-        self._late_s = now_s - self._next_s
+        self._late_s = max(now_s - self._next_s, 0.0)
         self.n_beats += 1
+        self._on_beat(self._late_s)
         self._next_s = now_s + self._interval_s
         self._timer = loop.call_later(self._interval_s, self._beat, loop)

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from firstmile.clock import Clock
 from firstmile.names import MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
-from serving.answers import Basis, Decision
+from serving.answers import SHED, Basis, Decision
 from serving.cache import LastGood
 from serving.experiments import assign
 from serving.facts import Facts
-from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
+from serving.features import Reader, Reading, Standing, instant_us, read_users, views_of
+from serving.gather import Gather
 from serving.models import Scores, ScoringModel, score, vector
 from serving.policy import Answer, Policy
 from serving.requests import Ask
@@ -78,10 +79,11 @@ class Ladder:
     ) -> None:
         self._settings = settings
         self._policy = policy
-        self._reader = reader
         self._models = models
         self._clock = clock
-        self._reading = Stage("features", n_threads=settings.threads)
+        self._reading = Gather[tuple[str, int], Reading](
+            "features", lambda asked: read_users(reader, asked), n_threads=settings.threads
+        )
         self._scoring = Stage("models", n_threads=settings.threads)
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
         used = {name for group, name in policy.rules.fields() if group == "features"}
@@ -105,7 +107,7 @@ class Ladder:
         """The default flow at once: more requests are in flight than can be answered in time."""
         timer = Timer(started_s, self._settings.budget_ms, {})
         answer = self._policy.default(limit=ask.limit)
-        return self._decision(ask, Basis("default", ("shed",)), answer, decided_us=self._clock.now_us(), timer=timer)
+        return self._decision(ask, Basis("default", (SHED,)), answer, decided_us=self._clock.now_us(), timer=timer)
 
     def close(self) -> None:
         """Let the stages' threads go."""
@@ -115,9 +117,8 @@ class Ladder:
     async def _assess(self, ask: Ask, decided_us: int, timer: Timer) -> tuple[Facts, Basis]:
         started_ms = timer.elapsed_ms()
         try:
-            reading = await self._reading.run(
-                lambda: read_user(self._reader, ask.user_id, instant_us(decided_us)),
-                timeout_s=timer.left_s(self._settings.feature_timeout_ms),
+            reading = await self._reading.ask(
+                (ask.user_id, instant_us(decided_us)), timeout_s=timer.left_s(self._settings.feature_timeout_ms)
             )
         except StageError as error:
             return self._without_models(ask, Facts(request=ask.context), Basis("rules", (f"features_{error.problem}",)))

@@ -40,7 +40,8 @@ class ScoringModel:
     calibration: Calibration = NONE
 
     @cached_property
-    def _scores(self) -> Scorer:
+    def scores(self) -> Scorer:
+        """The booster's scores of a `row`, not calibrated."""
         return scorer(self.booster)
 
     def row(self, values: Values) -> Row:
@@ -55,7 +56,7 @@ class ScoringModel:
 
         Raises xgboost.core.XGBoostError (a ValueError) when the booster refuses.
         """
-        scores = self._scores(self.row(values) if row is None else row)
+        scores = self.scores(self.row(values) if row is None else row)
         return self.named(scores if len(scores) > 1 else scores[0])
 
     def named(self, scores: NDArray[np.float32]) -> dict[str, float]:

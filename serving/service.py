@@ -56,7 +56,7 @@ class Personalization:
         self.process = start_process(settings)
         app.state.desk = self.process.desk
         heartbeat = self.process.desk.admission.heartbeat
-        heartbeat.start(asyncio.get_running_loop())
+        heartbeat.start(asyncio.get_running_loop(), self.process.desk.metrics.loop_lag.observe)
         self.watchdog = Watchdog(heartbeat, limit_s=settings.serving.watchdog_s)
         if settings.serving.watchdog_s:
             self.watchdog.start()

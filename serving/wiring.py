@@ -21,7 +21,7 @@ from serving.catalogue import load_catalogue
 from serving.champions import ModelWatch, mlflow_watch
 from serving.decisions import DecisionLog, kafka_log
 from serving.facts import Facts
-from serving.features import read_user
+from serving.features import read_users
 from serving.health import Readiness
 from serving.ladder import Ladder
 from serving.limits import RateLimit
@@ -70,7 +70,7 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
     windows(unpack_rows([None]), np.array([0], np.int64))
     policy.answer(Facts(), limit=1)
     try:
-        read_user(reader, "", 0)
+        read_users(reader, [("", 0)])
     except (redis.RedisError, OSError) as error:
         log.warning("starting without Redis: %s", error)
 
@@ -81,6 +81,11 @@ def start_process(settings: Settings) -> Process:
     Raises DataError when rules or catalogue are wrong.
     """
     serving = settings.serving
+    import os
+    import sys  # EXP
+
+    if os.environ.get("ADM_SWITCH"):
+        sys.setswitchinterval(float(os.environ["ADM_SWITCH"]))  # EXP
     policy = load_policy()
     metrics = Metrics()
     watch = mlflow_watch(settings, on_change=metrics.use_models)
