@@ -36,7 +36,7 @@ from firstmile.settings import Settings
 from serving.facts import Facts
 from serving.features import instant_us, read_users
 from serving.ladder import Ladder
-from serving.models import Scores, ScoringModel, prepare, score
+from serving.models import Question, Scores, ScoringModel, prepare, score
 from serving.requests import Ask
 from serving.wiring import load_policy
 
@@ -68,7 +68,7 @@ def ways(settings: Settings, models: dict[str, ScoringModel], loop: asyncio.Abst
         "naive": lambda user: policy.answer(Facts(scores=naive(user)), limit=5),
         "lean": lean,
         "floor": floor,
-        "models": lambda user: score(list(models.values()), values, Scores()),
+        "models": lambda user: score([Question(list(models.values()), values, Scores())]),
         "models_inplace_predict": lambda user: [m.booster.inplace_predict(row) for m in models.values()],
         "read": lambda user: read_users(reader, [(user, instant_us(clock.now_us()))]),
         "policy": lambda user: policy.answer(Facts(features=values), limit=5),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from firstmile.clock import Clock
-from firstmile.names import MODELS, OPTIONAL
+from firstmile.names import FORMATS, MODELS, OPTIONAL
 from firstmile.setting_sections import ServingSettings
 from serving.answers import SHED, Basis, Decision
 from serving.cache import LastGood
@@ -24,10 +24,10 @@ from serving.experiments import assign
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users, views_of
 from serving.gather import Gather
-from serving.models import Scores, ScoringModel, score, vector
+from serving.models import Question, Scores, ScoringModel, score, vector
 from serving.policy import Answer, Policy
 from serving.requests import Ask
-from serving.stage import Stage, StageError
+from serving.stage import StageError
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ class Ladder:
         self._reading = Gather[tuple[str, int], Reading](
             "features", lambda asked: read_users(reader, asked), n_threads=settings.threads
         )
-        self._scoring = Stage("models", n_threads=settings.threads)
+        self._scoring = Gather[Question, Scores]("models", score, n_threads=settings.threads)
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
         used = {name for group, name in policy.rules.fields() if group == "features"}
-        self._is_used: Callable[[str], bool] = lambda name: name in used or name.startswith("opens_")
+        self._used = sorted(used | {f"opens_{f}" for f in FORMATS})
 
     async def decide(self, ask: Ask, *, started_s: float) -> Decision:
         """The answer, from the rung that could give it; `started_s` is perf_counter's time of arrival."""
@@ -143,9 +143,8 @@ class Ladder:
         scores, problem = Scores(), "late"
         if asked:
             try:
-                await self._scoring.run(
-                    lambda: score(asked, facts.features, scores),
-                    timeout_s=timer.left_s(self._settings.model_timeout_ms),
+                await self._scoring.ask(
+                    Question(asked, facts.features, scores), timeout_s=timer.left_s(self._settings.model_timeout_ms)
                 )
             except StageError as error:
                 problem = error.problem
@@ -160,7 +159,7 @@ class Ladder:
         predictions = {key: p for key, p in dict(scores.probabilities).items() if key.partition(":")[0] in names}
         versions = {m.name: m.version for m in answered}
         facts = replace(facts, scores=predictions)
-        kept = replace(facts, features={n: v for n, v in facts.features.items() if self._is_used(n)})
+        kept = replace(facts, features={n: facts.features[n] for n in self._used if n in facts.features})
         self._last.put(ask.user_id, Remembered(kept, versions), now_us=self._clock.now_us())
         return facts, replace(
             basis,

@@ -1,9 +1,9 @@
-"""One row through a booster by XGBoost's C API: what `inplace_predict` does, without its questions about the input.
+"""Few rows through a booster by XGBoost's C API: what `inplace_predict` does, without its questions about the input.
 
 `inplace_predict` asks what kind of data it was given, makes two JSON texts and builds an array from a description of
 one; below it the library makes a matrix for every call, which reads the machine's limits from files, and for a dense
 row it compiles a regular expression. The trees take a tenth of all that. Here the kind is known, most of the texts
-never change, every thread keeps its matrix, and the row is given as a sparse one that has every value.
+never change, every thread keeps its matrix, and rows are given as sparse ones that have every value.
 """
 
 import ctypes
@@ -20,9 +20,10 @@ from xgboost.libpath import find_lib_path
 
 log = logging.getLogger(__name__)
 
-Row = NDArray[np.float32]
-Scorer = Callable[[Row], Row]
-"""Scores of one row of shape (1, n_features), shape (n_classes,), or (1,) for a model of one score."""
+Rows = NDArray[np.float32]
+Scores = NDArray[np.float32]
+Scorer = Callable[[Rows], Scores]
+"""Scores of rows of shape (n_rows, n_features): shape (n_rows, n_classes), or (n_rows, 1) for a model of one score."""
 
 _CONFIG: Final = json.dumps(
     {
@@ -43,36 +44,37 @@ def scorer(booster: Booster) -> Scorer:
     Like that, safe in several threads: the result lies in memory that XGBoost keeps per thread, and is copied.
     """
     if not isinstance(booster, Booster):
-        return lambda row: _slow(booster, row)
+        return lambda rows: _slow(booster, rows)
     probe = np.linspace(-1.0, 60.0, booster.num_features(), dtype=np.float32)[None]
     try:
         fast = _fast(booster)
         is_same = np.array_equal(fast(probe), _slow(booster, probe))
     except (OSError, AttributeError, ValueError) as error:
         log.warning("XGBoost's C API cannot be called, scoring by inplace_predict: %s", error)
-        return lambda row: _slow(booster, row)
-    return fast if is_same else lambda row: _slow(booster, row)
+        return lambda rows: _slow(booster, rows)
+    return fast if is_same else lambda rows: _slow(booster, rows)
 
 
-def _slow(booster: Booster, row: Row) -> Row:
-    return np.atleast_1d(np.asarray(booster.inplace_predict(row), np.float32)[0])
+def _slow(booster: Booster, rows: Rows) -> Scores:
+    return np.asarray(booster.inplace_predict(rows), np.float32).reshape(len(rows), -1)
 
 
 def _fast(booster: Booster) -> Scorer:
     library, handle = _library(), booster.handle
     n_features = booster.num_features()
-    bounds, columns = np.array([0, n_features], np.uint64), np.arange(n_features, dtype=np.uint32)
-    all_of_it, every_column = _described(bounds, b"<u8"), _described(columns, b"<u4")
+    forms: dict[int, _Form] = {}
 
-    def score(row: Row) -> Row:
-        if row.shape != (1, n_features) or row.dtype != np.float32 or not row.flags.c_contiguous:
-            raise ValueError(f"a row of {row.shape} {row.dtype} for a booster of (1, {n_features}) float32")
+    def score(rows: Rows) -> Scores:
+        n = len(rows)
+        if rows.shape != (n, n_features) or rows.dtype != np.float32 or not rows.flags.c_contiguous:
+            raise ValueError(f"rows of {rows.shape} {rows.dtype} for a booster of (n, {n_features}) float32")
+        form = forms.get(n) or forms.setdefault(n, _Form(n, n_features))
         shape, n_dims, found = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64(), ctypes.POINTER(ctypes.c_float)()
         code = library.XGBoosterPredictFromCSR(
             handle,
-            all_of_it,
-            every_column,
-            _described(row, b"<f4"),
+            form.bounds,
+            form.columns,
+            _described(rows, b"<f4"),
             n_features,
             _CONFIG,
             _matrices.of_thread(library),
@@ -81,10 +83,20 @@ def _fast(booster: Booster) -> Scorer:
             ctypes.byref(found),
         )
         _refuse(library, code)
-        return np.array(found[: shape[1] if n_dims.value > 1 else 1], np.float32)
+        width = shape[1] if n_dims.value > 1 else 1
+        return np.array(found[: n * width], np.float32).reshape(n, width)
 
-    score.keeps = booster, bounds, columns  # type: ignore[attr-defined]  # what the library was told the address of
+    score.keeps = booster  # type: ignore[attr-defined]  # the handle lives as long
     return score
+
+
+class _Form:
+    """What XGBoost is told of n rows that have every value: where each begins, and which columns follow."""
+
+    def __init__(self, n_rows: int, n_features: int) -> None:
+        self._bounds = np.arange(n_rows + 1, dtype=np.uint64) * np.uint64(n_features)
+        self._columns = np.tile(np.arange(n_features, dtype=np.uint32), n_rows)
+        self.bounds, self.columns = _described(self._bounds, b"<u8"), _described(self._columns, b"<u4")
 
 
 def _described(values: NDArray[Any], kind: bytes) -> bytes:

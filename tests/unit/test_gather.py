@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from serving import gather as module
 from serving.gather import MAX_TOGETHER, Gather
 from serving.stage import StageError
 
@@ -80,7 +81,8 @@ def test_those_behind_a_stuck_call_go_on_without_it(gate: threading.Event) -> No
     assert others == [20, 30]
 
 
-def test_who_gave_up_waiting_is_not_asked_for(gate: threading.Event) -> None:
+def test_who_gave_up_waiting_is_not_asked_for(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OVERDUE_S", 3_600)
     calls = Calls(gate)
     stage = Gather("g", calls, n_threads=1)
 

@@ -14,25 +14,25 @@ from serving_builder import FEATURES, Broken, booster
 from firstmile.names import MODELS
 from serving import scorer as module
 from serving.models import prepare
-from serving.scorer import Row, scorer
+from serving.scorer import Rows, scorer
 
 N = len(FEATURES)
 numbers = st.floats(width=32, allow_infinity=False) | st.sampled_from([0.0, -0.0, float("nan"), 30.0])
-rows = arrays(np.float32, (1, N), elements=numbers)
+rows = st.integers(1, 40).flatmap(lambda n: arrays(np.float32, (n, N), elements=numbers))
 
 
 def is_fast(made: Any) -> bool:
     return hasattr(made, "keeps")
 
 
-def inplace(made: xgb.Booster, row: Row) -> Row:
-    return np.atleast_1d(np.asarray(made.inplace_predict(row))[0])
+def inplace(made: xgb.Booster, row: Rows) -> Rows:
+    return np.concatenate([np.asarray(made.inplace_predict(one[None])).reshape(1, -1) for one in row])
 
 
 @pytest.mark.parametrize("name", MODELS)
 @settings(max_examples=50, deadline=None)
 @given(row=rows)
-def test_scores_equal_those_of_inplace_predict_bit_for_bit(name: str, row: Row) -> None:
+def test_scores_of_rows_together_equal_those_of_inplace_predict_alone_bit_for_bit(name: str, row: Rows) -> None:
     made = prepare(booster(name))
     fast = scorer(made)
     assert is_fast(fast)
@@ -66,7 +66,7 @@ def test_many_threads_score_different_rows_with_all_models_at_once() -> None:
     "row",
     [
         np.zeros((1, N + 1), np.float32),
-        np.zeros((2, N), np.float32),
+        np.zeros(N, np.float32),
         np.zeros((1, N)),
         np.zeros((1, 2 * N), "f4")[:, ::2],
     ],
