@@ -27,7 +27,7 @@ app = build_app()
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to
 
 
-class Front(bentoml.Service[Any]):
+class Front(bentoml.Service[Any]):  # type: ignore[misc]
     """A BentoML service behind our first layer."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
