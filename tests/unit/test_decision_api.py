@@ -15,6 +15,7 @@ from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
 from serving.decisions import DecisionLog
+from serving.heartbeat import Heartbeat
 from serving.limits import RateLimit
 from serving.metrics import Metrics
 
@@ -43,10 +44,15 @@ def no_kafka() -> Any:
 
 
 @pytest.fixture
-def desk() -> Desk:
+def reader() -> Rows:
+    return Rows({"u1": Row()})
+
+
+@pytest.fixture
+def desk(reader: Rows) -> Desk:
     metrics = Metrics()
     log = DecisionLog(no_kafka, max_waiting=10_000, metrics=metrics)
-    return Desk(ServingSettings(), ladder(Rows({"u1": Row()})), log, metrics, RateLimit(per_s=0, burst=0))
+    return Desk(ServingSettings(), ladder(reader), log, metrics, RateLimit(per_s=0, burst=0))
 
 
 @pytest.fixture
@@ -117,6 +123,35 @@ def n_counted(desk: Desk) -> float:
     return desk.metrics.registry.get_sample_value("firstmile_decisions_total", labels) or 0.0
 
 
+def sample(desk: Desk, name: str, **labels: str) -> float:
+    return desk.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_shed_answers_lag_and_lookups_of_the_cache_are_counted(post: Post, desk: Desk, reader: Rows) -> None:
+    for result in ("hit", "miss"):
+        desk.metrics.cache.labels(result)  # loads what the process counted before
+
+    def counted() -> list[float]:
+        hits = [sample(desk, "firstmile_cache_lookups_total", result=r) for r in ("hit", "miss")]
+        return [
+            sample(desk, "firstmile_decisions_shed_total"),
+            sample(desk, "firstmile_feature_lag_seconds_count"),
+            *hits,
+        ]
+
+    before = counted()
+    post({"user_id": "u1"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [0, 1, 0, 0]
+    desk.admission.n_in_flight = desk.settings.max_in_flight
+    post({"user_id": "u1"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [1, 1, 0, 0]
+    desk.admission.n_in_flight = 0
+    reader.error = ConnectionError("away")
+    post({"user_id": "u1"})
+    post({"user_id": "never seen"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("given_key", [None, "", "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer schlüssel"])
 def test_request_without_the_key_is_refused(post: Post, given_key: str | None) -> None:
     response = post({"user_id": "u1"}, authorization=given_key)
@@ -168,6 +203,20 @@ def test_caller_over_the_rate_is_told_to_wait(post: Post, desk: Desk) -> None:
     refused = post({"user_id": "u1"})
     assert (refused.headers["retry-after"], error(refused)["code"]) == ("1", "too_many_requests")
     assert post({"user_id": "u2"}).status_code == 200
+
+
+def test_requests_are_shed_while_the_loop_is_late_but_not_before_who_may_not_ask_is_told(
+    post: Post, desk: Desk
+) -> None:
+    now_s = [0.0]
+    desk.admission.heartbeat = Heartbeat(now_s=lambda: now_s[0])
+    loop = asyncio.new_event_loop()
+    desk.admission.heartbeat.start(loop)  # and it never comes round
+    now_s[0] = 1.0
+    assert post({"user_id": "u1", "limit": 2}).json()["reasons"] == ["shed"]
+    assert post({"user_id": "u1"}, authorization=None).status_code == 401
+    assert post({"user_id": 17}).status_code == 400
+    loop.close()
 
 
 def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: Desk) -> None:
