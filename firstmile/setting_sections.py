@@ -117,6 +117,7 @@ class ServingSettings(Section):
     max_body_bytes: int = Field(16_384, ge=256)
     max_in_flight: int = Field(16, ge=1, description="per worker; past it, answers are shed to the default flow")
     max_lag_ms: float = Field(50.0, gt=0, description="of the event loop, likewise")
+    traces_url: str = Field("", description="OTLP/HTTP address that decisions are traced to; empty: none")
     watchdog_s: float = Field(1.0, ge=0, description="a worker whose loop is blocked for longer is ended; 0: none")
     user_requests_per_s: float = Field(100.0, ge=0, description="sustained, per user; 0: no limit")
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither 
     from serving.decisions import DecisionLog
     from serving.ladder import Ladder
     from serving.metrics import Metrics
+    from serving.traces import Traces
 
 BODY_TIMEOUT_S = 10.0
 """How long a body may be on its way: a request holds a connection, and nothing else of ours, until it is whole."""
@@ -40,6 +41,7 @@ class Desk:
     metrics: "Metrics"
     limit: RateLimit
     admission: Admission = field(default_factory=Admission)
+    traces: "Traces | None" = None
 
 
 def build_app() -> Starlette:
@@ -71,6 +73,8 @@ async def personalization(request: Request) -> Response:
             decision = await desk.ladder.decide(ask, started_s=started_s)
     desk.decisions.put(decision)
     desk.metrics.decided(decision)
+    if desk.traces is not None:
+        desk.traces.decided(decision, request.headers.get("traceparent"))
     return json_response(decision.response())
 
 

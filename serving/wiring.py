@@ -28,6 +28,7 @@ from serving.limits import RateLimit
 from serving.metrics import Metrics
 from serving.policy import Policy
 from serving.rules import known_fields, load_rules
+from serving.traces import otlp_traces
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Process:
         self.watch.stop()
         self.desk.ladder.close()
         self.decisions.stop()
+        if self.desk.traces is not None:
+            self.desk.traces.stop()
         self.ends.stop()
 
 
@@ -110,4 +113,5 @@ def start_process(settings: Settings) -> Process:
     gc.collect()
     gc.freeze()
     readiness = Readiness(watch.first_look, reader, timeout_s=timeout_s)
-    return Process(Desk(serving, ladder, decisions, metrics, limit), watch, ends, decisions, readiness)
+    desk = Desk(serving, ladder, decisions, metrics, limit, traces=otlp_traces(serving.traces_url))
+    return Process(desk, watch, ends, decisions, readiness)
