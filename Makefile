@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check clean
+.PHONY: help setup demo test test-full check bento clean
 
 help:
 	@echo "make demo                the whole product on real data, until Ctrl-C"
 	@echo "make demo ARGS=--check   the same, proves every hop, stops"
 	@echo "make test                set up and run the tests   (make test-full: the slow ones too)"
+	@echo "make bento               the decision API as a bento, with its own dependencies alone"
 	@echo "make check               ruff, mypy --strict, import-linter, doctests"
 
 setup: $(STAMP)
@@ -42,6 +43,11 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring -p no:cacheprovider
+
+bento: $(STAMP)
+	@mkdir -p build
+	@$(BIN)/uv export --frozen --extra serve --no-dev --no-emit-project --no-hashes --quiet -o build/serve-requirements.txt
+	@BENTOML_DO_NOT_TRACK=True $(BIN)/bentoml build $(ARGS)
 
 clean:
 	rm -rf $(VENV) .firstmile

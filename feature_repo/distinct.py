@@ -98,7 +98,22 @@ def contains(distinct: Distinct, row: int, value: Ints) -> NDArray[np.bool_]:
     if len(where):
         word, bit = _probe(value)
         return np.asarray(((distinct.words[where[0]][word] >> bit) & 1).all(axis=0), bool)
-    return np.isin(value, distinct.value[distinct.user == row])
+    own = distinct.value[distinct.user == row]
+    if not len(own):
+        return np.zeros(len(value), bool)
+    # Sorted within a row: searching costs a tenth of np.isin, which sorts both again.
+    return np.asarray(own[np.minimum(np.searchsorted(own, value), len(own) - 1)] == value, bool)
+
+
+def of_row(distinct: Distinct, row: int) -> Distinct:
+    """One row's, as row 0."""
+    here, sketch = distinct.user == row, distinct.sketched == row
+    return Distinct(
+        np.zeros(int(here.sum()), np.int64),
+        distinct.value[here],
+        np.zeros(int(sketch.sum()), np.int64),
+        distinct.words[sketch],
+    )
 
 
 def seen_matrix(distinct: Distinct, hashes: Ints, n_rows: int) -> NDArray[np.bool_]:

@@ -1,25 +1,27 @@
 """A user's features now, by one read of the user's hash: what the hot path uses instead of `get_online_features`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from google.protobuf.message import DecodeError
 
 from feature_repo import progress
 from feature_repo.activity import windows
-from feature_repo.distinct import Distinct, contains, content_hash
+from feature_repo.distinct import Distinct, contains, content_hash, of_row
 from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS, PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets, lag_us, partition_of
 from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
+from firstmile.errors import DataError
 from firstmile.names import EVENT_TOPICS
 from firstmile.settings import Settings
 
-_FIELDS = [
+FIELDS = [
     feature_field(ACTIVITY, "activity"),
     time_field(ACTIVITY),
     *(feature_field(PROFILE, name) for name in PROFILE_FIELDS),
@@ -66,8 +68,31 @@ class OnlineReader:
 
         Raises redis.RedisError when the store does not answer in time, DataError for damaged bytes.
         """
-        stored: list[bytes | None] = self.client.hmget(user_key(user_id), _FIELDS)  # type: ignore[assignment,arg-type]
+        stored: list[bytes | None] = self.client.hmget(user_key(user_id), FIELDS)  # type: ignore[assignment,arg-type]
         return decode(user_id, stored, now_us)
+
+    def read_many(self, asked: Sequence[tuple[str, int]]) -> "list[UserFeatures | Exception | None]":
+        """Features of many users, (user id, instant) each, by one trip to the store.
+
+        A damaged row has its error in its place. Raises redis.RedisError when the store does not answer in time.
+        """
+        with self.client.pipeline(transaction=False) as pipe:
+            for user_id, _ in asked:
+                pipe.hmget(user_key(user_id), FIELDS)  # type: ignore[arg-type]
+            stored: list[list[bytes | None]] = pipe.execute()
+        return decode_many(asked, stored)
+
+    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> list[float | None]:
+        """`pipeline_lag_ms` of many users by one read of the records."""
+        n = self._ends.n_partitions if self._ends else self._n_partitions
+        numbers = [partition_of(user_id.encode(), n) for user_id in user_ids]
+        records = self.read_progress((topic, number) for topic in EVENT_TOPICS for number in set(numbers))
+        now_us = self._clock.now_us()
+        lags_ms: dict[int, float] = {}
+        for partition, record in records.items():
+            lag_ms = self._lag_us(partition, record, now_us) / 1_000
+            lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
+        return [lags_ms.get(number) for number in numbers]
 
     def pipeline_lag_ms(self, user_id: str, now_us: int | None = None) -> float | None:
         """Greatest lag of the user's partitions; None without a progress record: the store was lost, or never fed."""
@@ -96,17 +121,50 @@ class OnlineReader:
 
 def decode(user_id: str, stored: list[bytes | None], now_us: int) -> UserFeatures | None:
     """Features of the fields as read; None when every one is missing. Pure."""
-    if all(value is None for value in stored):
-        return None
-    packed = ValueProto.FromString(stored[0]).bytes_val if stored[0] else None
-    rows = unpack_rows([packed])
-    found = windows(rows, np.array([now_us], np.int64))
-    values: dict[str, float | None] = {
-        name: None if np.isnan(column[0]) else float(column[0]) for name, column in found.items()
-    }
+    (found,) = decode_many([(user_id, now_us)], [stored])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def decode_many(
+    asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | None]]
+) -> list[UserFeatures | Exception | None]:
+    """Features of many users, (user id, instant) each; None where every field is missing, a damaged row's error in its
+    place. Pure. Most of its cost is per call and not per user."""
+    try:
+        return list(_decoded(asked, stored))
+    except (DataError, DecodeError, ValueError) as error:
+        if len(asked) == 1:
+            return [error]
+        return [decode_many([one], [fields])[0] for one, fields in zip(asked, stored, strict=True)]
+
+
+def _decoded(asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | None]]) -> list[UserFeatures | None]:
+    found: list[UserFeatures | None] = [None] * len(asked)
+    known = [i for i, fields in enumerate(stored) if any(value is not None for value in fields)]
+    if not known:
+        return found
+    rows = unpack_rows([_packed(stored[i]) for i in known])
+    columns = windows(rows, np.array([asked[i][1] for i in known], np.int64))
+    table = np.array(list(columns.values())).T.tolist()
+    for row, (i, numbers) in enumerate(zip(known, table, strict=True)):
+        # What is not equal to itself is NaN: not known.
+        values = {name: n if n == n else None for name, n in zip(columns, numbers, strict=True)}
+        found[i] = _user(asked[i][0], stored[i], values, str(rows.step[row]), of_row(rows.contents, row))
+    return found
+
+
+def _packed(fields: list[bytes | None]) -> bytes | None:
+    return ValueProto.FromString(fields[0]).bytes_val if fields[0] else None
+
+
+def _user(
+    user_id: str, fields: list[bytes | None], values: dict[str, float | None], step: str, contents: Distinct
+) -> UserFeatures:
     end = 2 + len(PROFILE_FIELDS)
-    profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, stored[2:end], strict=True)}
-    context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, stored[end:], strict=True)}
+    profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, fields[2:end], strict=True)}
+    context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, fields[end:], strict=True)}
     values.update({name: profile[name] for name in PROFILE_NUMBERS})
-    version_us = time_of(stored[1]) or None
-    return UserFeatures(user_id, values, profile, context, version_us, str(rows.step[0]), rows.contents)
+    version_us = time_of(fields[1]) or None
+    return UserFeatures(user_id, values, profile, context, version_us, step, contents)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from firstmile.clock import to_datetime
 from firstmile.names import RUNGS
@@ -13,6 +13,9 @@ from serving.facts import Values
 from serving.models import ScoringModel
 from serving.policy import Answer
 from serving.requests import Ask
+
+SHED: Final = "shed"
+"""The reason of an answer that was not decided at all."""
 
 
 @dataclass(frozen=True)

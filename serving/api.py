@@ -6,7 +6,7 @@ Not a BentoML route: those parse with pydantic twice and cost several times the 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from firstmile.setting_sections import ServingSettings
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
+from serving.admission import Admission
 from serving.bodies import read_body
 from serving.cors import cors_middleware
 from serving.exposures import SHOWN
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither 
     from serving.ladder import Ladder
     from serving.metrics import Metrics
     from serving.shadow import Shadow
+    from serving.traces import Traces
 
 
 @dataclass
@@ -44,7 +46,8 @@ class Desk:
     guard: Guard
     exposures: "Exposures"
     shadow: "Shadow"
-    n_in_flight: int = 0
+    admission: Admission = field(default_factory=Admission)
+    traces: "Traces | None" = None
 
 
 def build_app(*, cors_origins: str = "") -> Starlette:
@@ -78,17 +81,16 @@ async def personalization(request: Request) -> Response:
     wanted = parse(body)
     desk.guard.allow(key, wanted, now_s=started_s)
     ask = wanted.ask()
-    if desk.n_in_flight >= desk.settings.max_in_flight:
+    if desk.admission.sheds(desk.settings):
         decision = desk.ladder.shed(ask, started_s=started_s)
     else:
-        desk.n_in_flight += 1
-        try:
+        with desk.admission:
             decision = await desk.ladder.decide(ask, started_s=started_s)
-        finally:
-            desk.n_in_flight -= 1
     desk.shadow.log(decision)
     desk.exposures.remember(decision)
     desk.metrics.decided(decision)
+    if desk.traces is not None:
+        desk.traces.decided(decision, request.headers.get("traceparent"))
     return json_response(decision.response())
 
 

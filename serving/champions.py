@@ -158,6 +158,10 @@ class ModelWatch:
                 self._copies.drop_last(name, alias)  # so that it is fetched again
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """Whether aliases are still followed."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Follow no longer."""
         self._stop.set()

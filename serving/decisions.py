@@ -68,6 +68,10 @@ class DecisionLog:
         """Decisions queued and not yet handed on."""
         return self._queue.qsize()
 
+    def is_alive(self) -> bool:
+        """Whether decisions are still handed on."""
+        return self._thread.is_alive()
+
     def stop(self, *, timeout_s: float = 5.0) -> None:
         """Hand on what waits; what Kafka does not take in this time stays on disk for the next worker."""
         self._stop.set()

@@ -1,17 +1,15 @@
 """What is read of a user for one answer: the whole row at one instant, and how fresh it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from feature_repo.distinct import Distinct, contains
 from feature_repo.fields import PROFILE, PROFILE_NUMBERS
 from firstmile.clock import MICROS_PER_S
-from firstmile.errors import DataError
 from serving.facts import Facts, Values
 
 INSTANT_US: Final = 60 * MICROS_PER_S
@@ -37,8 +35,8 @@ class UserRow(Protocol):
 class Reader(Protocol):
     """Where rows are read: feature_repo.reader.OnlineReader, or a fake."""
 
-    def read(self, user_id: str, now_us: int) -> UserRow | None: ...
-    def pipeline_lag_ms(self, user_id: str) -> float | None: ...
+    def read_many(self, asked: Sequence[tuple[str, int]]) -> Sequence[UserRow | Exception | None]: ...
+    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> Sequence[float | None]: ...
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,14 @@ class Reading:
         )
 
 
-def read_user(reader: Reader, user_id: str, now_us: int) -> Reading:
-    """Row and lag of a user; blocking. A row that cannot be decoded is a reading too: the store did answer."""
-    lag_ms = reader.pipeline_lag_ms(user_id)
-    try:
-        return Reading(reader.read(user_id, now_us), lag_ms)
-    except (DataError, DecodeError, ValueError):
-        return Reading(None, lag_ms, unreadable=True)
+def read_users(reader: Reader, asked: Sequence[tuple[str, int]]) -> list[Reading]:
+    """Rows and lags of users, (user id, instant) each; blocking. A row that cannot be decoded is a reading too: the
+    store did answer."""
+    lags_ms = reader.pipeline_lags_ms([user_id for user_id, _ in asked])
+    return [
+        Reading(None, lag_ms, unreadable=True) if isinstance(row, Exception) else Reading(row, lag_ms)
+        for row, lag_ms in zip(reader.read_many(asked), lags_ms, strict=True)
+    ]
 
 
 def instant_us(now_us: int) -> int:

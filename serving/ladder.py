@@ -20,15 +20,16 @@ from functools import partial
 from firstmile.clock import Clock
 from firstmile.names import CHALLENGER, MODELS, OPTIONAL, RANKER
 from firstmile.setting_sections import ServingSettings
-from serving.answers import Basis, Decision, Unscored
+from serving.answers import SHED, Basis, Decision, Unscored
 from serving.arms import DEFAULT_FLOW, RULES, tasks_of
 from serving.cache import LastGood
 from serving.evidence import evidence
 from serving.experiments import Assignment
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
-from serving.features import Reader, Reading, Standing, instant_us, read_user, views_of
-from serving.models import Scores, ScoringModel, vector
+from serving.features import Reader, Reading, Standing, instant_us, read_users, views_of
+from serving.gather import Gather
+from serving.models import Question, Scores, ScoringModel, score, vector
 from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.ranker import Orders, Standings
@@ -107,11 +108,13 @@ class Ladder:
     ) -> None:
         self._settings = settings
         self._playbook = playbook
-        self._reader = reader
         self._models = models
         self._clock = clock
-        self._reading = Stage("features", n_threads=settings.threads)
-        self._scoring = Stage("models", n_threads=settings.threads)
+        self._reading = Gather[tuple[str, int], Reading](
+            "features", lambda asked: read_users(reader, asked), n_threads=settings.threads
+        )
+        self._scoring = Gather[Question, Scores]("models", score, n_threads=settings.threads)
+        self._ranking = Stage("ranker", n_threads=settings.threads)
         self._standings = standings
         self._explainer = Explainer()
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
@@ -137,12 +140,13 @@ class Ladder:
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
         """The default flow at once: more requests are in flight than can be answered in time."""
-        return self._default(self._case(ask, started_s), ("shed",))
+        return self._default(self._case(ask, started_s), (SHED,))
 
     def close(self) -> None:
         """Let the stages' threads go."""
         self._reading.close()
         self._scoring.close()
+        self._ranking.close()
         self._explainer.close()
 
     async def _explain(self, case: Case, basis: Basis) -> Explanation:
@@ -162,9 +166,8 @@ class Ladder:
         ask, timer = case.ask, case.timer
         started_ms = timer.elapsed_ms()
         try:
-            reading = await self._reading.run(
-                lambda: read_user(self._reader, ask.user_id, instant_us(case.decided_us)),
-                timeout_s=timer.left_s(self._settings.feature_timeout_ms),
+            reading = await self._reading.ask(
+                (ask.user_id, instant_us(case.decided_us)), timeout_s=timer.left_s(self._settings.feature_timeout_ms)
             )
         except StageError as error:
             basis = Basis("rules", (f"features_{error.problem}",))
@@ -195,13 +198,12 @@ class Ladder:
         scores, problem = Scores(), "late"
         if asked:
             try:
-                await self._scoring.run(
-                    lambda: case.orders.ask(asked, ranker, facts, scores),
-                    timeout_s=case.timer.left_s(self._settings.model_timeout_ms),
-                )
+                await self._scoring.ask(Question(asked, facts.features, scores), timeout_s=self._model_s(case))
             except StageError as error:
                 problem = error.problem
         case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
+        if ranker is not None:
+            problem = await self._rank(case, ranker, facts, scores) or problem
         # A late thread may still be writing: what counts is what it had finished by now.
         done, failed, order = tuple(scores.answered), tuple(scores.failed), scores.order
         answered, wanted = [m for m in asked if m.name in done], [*asked, *([ranker] if ranker else [])]
@@ -225,6 +227,20 @@ class Ladder:
             vector=vector(answered, facts.features),
             asked=answered,
         )
+
+    async def _rank(self, case: Case, ranker: ScoringModel, facts: Facts, into: Scores) -> str | None:
+        """Ask the ranker too; why it gave nothing, if the stage says so."""
+        started_ms = case.timer.elapsed_ms()
+        try:
+            await self._ranking.run(lambda: case.orders.rank(ranker, facts, into), timeout_s=self._model_s(case))
+        except StageError as error:
+            return error.problem
+        finally:
+            case.timer.stage_ms["ranker"] = case.timer.elapsed_ms() - started_ms
+        return None
+
+    def _model_s(self, case: Case) -> float:
+        return case.timer.left_s(self._settings.model_timeout_ms)
 
     def _shadow(self, kind: str, reading: Reading, facts: Facts) -> Unscored | None:
         """The challengers that do not answer this user anyway."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from serving.answers import Decision
+from serving.answers import SHED, Decision
 from serving.models import ScoringModel
 
+LAG_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -38,6 +39,14 @@ class Metrics:
         )
         self.decisions = Counter("firstmile_decisions", "Answers", ["rung", "fallback"], registry=own)
         self.reasons = Counter("firstmile_decision_reasons", "Why no higher rung answered", ["reason"], registry=own)
+        self.shed = Counter("firstmile_decisions_shed", "Answered by default: too much to do", registry=own)
+        self.cache = Counter("firstmile_cache_lookups", "Last good assessments looked for", ["result"], registry=own)
+        self.feature_lag = Histogram(
+            "firstmile_feature_lag_seconds", "Pipeline lag of answers' features", buckets=LAG_SECONDS, registry=own
+        )
+        self.loop_lag = Histogram(
+            "firstmile_loop_lag_seconds", "How late the event loop came round", buckets=SECONDS, registry=own
+        )
         self.refused = Counter("firstmile_requests_refused", "Requests answered by an error", ["code"], registry=own)
         self.log_sent = Counter("firstmile_decision_log_sent", "Decisions Kafka has", registry=own)
         self.log_dropped = Counter("firstmile_decision_log_dropped", "Decisions not logged", ["why"], registry=own)
@@ -74,6 +83,12 @@ class Metrics:
             self.stages.labels(stage).observe(ms / 1_000)
         for reason in decision.basis.reasons:
             self.reasons.labels(reason).inc()
+        if SHED in decision.basis.reasons:
+            self.shed.inc()
+        elif rung == "cached" or (rung == "rules" and decision.is_fallback):
+            self.cache.labels("hit" if rung == "cached" else "miss").inc()
+        if decision.basis.feature_lag_ms is not None:
+            self.feature_lag.observe(decision.basis.feature_lag_ms / 1_000)
 
     def policy_file(self, name: str, is_ok: bool) -> None:
         """Show whether the last change of a file is in force."""

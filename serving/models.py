@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from firstmile.errors import DataError
 from firstmile.names import CLASSES
 from serving.facts import Values
 from serving.order import Order
+from serving.scorer import Rows, Scorer, scorer
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,34 @@ class ScoringModel:
     gated_without: frozenset[str] = frozenset()
     calibration: Calibration = NONE
 
+    @cached_property
+    def scores(self) -> Scorer:
+        """The booster's scores of `rows`, not calibrated."""
+        return scorer(self.booster)
+
     def probabilities(self, values: Values) -> dict[str, float]:
-        """Probabilities by `model` or `model:class`. Features that are not known are missing to the booster.
+        """Probabilities of one user by `model` or `model:class`. Raises ValueError when the booster refuses."""
+        return self.named(self.scores(rows_of(self.features, [values])))[0]
 
-        Raises xgboost.core.XGBoostError (a ValueError) when the booster refuses.
-        """
-        vector = np.array([[_number(values.get(f)) for f in self.features]], np.float32)
-        scores = self.booster.inplace_predict(vector)
-        return self.named(scores[0])
-
-    def named(self, scores: NDArray[np.float32]) -> dict[str, float]:
-        """The booster's scores of one row, calibrated, by `model` or `model:class`.
+    def named(self, scores: NDArray[np.float32]) -> list[dict[str, float]]:
+        """The booster's scores of rows, shape (n_rows, n_classes or 1), calibrated, by `model` or `model:class`.
 
         Raises ValueError when there are not as many as classes.
         """
         classes = CLASSES.get(self.name)
+        exact = np.asarray(scores, np.float64)
+        if exact.shape[1] != (1 if classes is None else len(classes)):
+            raise ValueError(f"{self.name} gives {exact.shape[1]} scores a row, {classes or 'one'} expected")
         if classes is None:
-            one = float(scores)
-            return {self.name: float(self.calibration.apply(np.array([[1.0 - one, one]]))[0, 1])}
-        calibrated = self.calibration.apply(np.asarray(scores, np.float64)[None])[0]
-        return {f"{self.name}:{c}": float(p) for c, p in zip(classes, calibrated, strict=True)}
+            found = self.calibration.apply(np.column_stack([1.0 - exact[:, 0], exact[:, 0]]))[:, 1]
+            return [{self.name: p} for p in found.tolist()]
+        keys = [f"{self.name}:{c}" for c in classes]
+        return [dict(zip(keys, row, strict=True)) for row in self.calibration.apply(exact).tolist()]
+
+
+def rows_of(features: Sequence[str], users: Sequence[Values]) -> Rows:
+    """Users' features in a booster's order, shape (n_users, n_features); those that are not known are NaN: missing."""
+    return np.array([[_number(values.get(f)) for f in features] for values in users], np.float32)
 
 
 @dataclass
@@ -106,23 +116,47 @@ def check(model: ScoringModel, known_features: Sequence[str]) -> None:
         )
 
 
-def score(models: Sequence[ScoringModel], values: Values, into: Scores) -> Scores:
-    """Ask every model; one that raises does not keep the others from answering."""
-    for model in models:
+@dataclass(frozen=True)
+class Question:
+    """One user for some models, and where their answers go."""
+
+    models: Sequence[ScoringModel]
+    values: Values
+    into: Scores
+
+
+def score(questions: Sequence[Question]) -> Sequence[Scores]:
+    """Ask every model about all its users at once; one that raises does not keep the others from answering."""
+    about: dict[int, tuple[ScoringModel, list[Question]]] = {}
+    for question in questions:
+        for model in question.models:
+            about.setdefault(id(model), (model, []))[1].append(question)
+    rows: dict[tuple[tuple[str, ...], tuple[int, ...]], Rows] = {}
+    for model, of in about.values():
+        same = model.features, tuple(id(q) for q in of)
         try:
-            found = model.probabilities(values)
+            if same not in rows:
+                rows[same] = rows_of(model.features, [q.values for q in of])
+            found = model.named(model.scores(rows[same]))
         except (ValueError, TypeError):
-            into.failed.append(model.name)
+            for question in of:
+                question.into.failed.append(model.name)
             continue
-        into.probabilities.update(found)
-        into.answered.append(model.name)
-    return into
+        for question, probabilities in zip(of, found, strict=True):
+            question.into.probabilities.update(probabilities)
+            question.into.answered.append(model.name)
+    return [question.into for question in questions]
 
 
 def vector(models: Sequence[ScoringModel], values: Values) -> dict[str, float | None]:
     """The features these models read, by name; what is not a number is None."""
-    names = dict.fromkeys(f for model in models for f in model.features)
-    return {name: None if math.isnan(n := _number(values.get(name))) else n for name in names}
+    found = {name: values.get(name) for name in _names(tuple(model.features for model in models))}
+    return {name: None if n is None or n != n else float(n) for name, n in found.items()}  # NaN is not itself
+
+
+@lru_cache(maxsize=64)
+def _names(features: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for of_model in features for name in of_model))
 
 
 def _number(value: float | None) -> float:

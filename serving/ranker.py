@@ -4,7 +4,7 @@ The vectors are feature_repo's, the same as in training: see content_features.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from feature_repo.stage import stages
 from firstmile.names import RANKER, STAGES
 from serving.catalogue import Catalogue, Shelf
 from serving.facts import Facts
-from serving.models import Scores, ScoringModel, score
+from serving.models import Scores, ScoringModel
 from serving.order import POPULAR, RANKED, Order
 from serving.policy import Policy
 from serving.ranking import lacking
@@ -45,19 +45,17 @@ class Orders:
         is_young = age_days is None or age_days < model.min_onboarding_days
         return (None, [TOO_EARLY]) if is_young or self._standing(facts) is None else (model, [])
 
-    def ask(self, models: Sequence[ScoringModel], ranker: ScoringModel | None, facts: Facts, into: Scores) -> Scores:
-        """Ask every model, and the ranker last: nobody else waits for it."""
-        score(models, facts.features, into)
+    def rank(self, ranker: ScoringModel, facts: Facts, into: Scores) -> None:
+        """Ask the ranker."""
         standing = self._standing(facts)
-        if ranker is None or standing is None:
-            return into
+        if standing is None:
+            return
         try:
             into.order = ranked(ranker, self._policy.shelf(facts), standing, facts)
         except (ValueError, TypeError):
             into.failed.append(RANKER)
         else:
             into.answered.append(RANKER)
-        return into
 
     def popular(self, facts: Facts) -> Order | None:
         """What users of the same stage open most; None when nothing was opened yet."""

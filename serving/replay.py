@@ -18,7 +18,7 @@ from firstmile.errors import DataError
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import Record
 from serving.evidence import facts_of
-from serving.models import Scores, ScoringModel, score
+from serving.models import Question, Scores, ScoringModel, score
 from serving.playbook import PlaybookFiles
 from serving.policy import Answer, Policy
 from serving.policy_fields import FIELDS
@@ -70,7 +70,7 @@ def replay(settings: Settings, request_id: str) -> dict[str, Any]:
 
 def repredicted(models: Sequence[ScoringModel], record: Record) -> dict[str, float]:
     """What the models say to the record's vector. Raises DataError when one cannot be asked."""
-    scores = score(models, record["features"], Scores())
+    (scores,) = score([Question(models, record["features"], Scores())])
     if scores.failed:
         raise DataError(f"{', '.join(scores.failed)} cannot score the vector of {record['request_id']} any more")
     return scores.probabilities

@@ -3,6 +3,7 @@
 This module is a process's main: BentoML imports it to learn host, port and workers, so settings are read here.
 """
 
+import asyncio
 import logging
 import os
 import signal
@@ -11,11 +12,14 @@ import threading
 from typing import Any
 
 import bentoml
+from starlette.types import ASGIApp
 
 from firstmile.settings import load_settings
 from serving.address import PREFIX
+from serving.admission import FirstLayer
 from serving.api import build_app, build_docs_app
 from serving.connections import guard_connections
+from serving.watchdog import Watchdog
 
 PARENT_POLL_S = 0.5
 
@@ -25,7 +29,16 @@ guard_connections(max_connections=settings.serving.max_connections)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to
 
 
+class Front(bentoml.Service[Any]):  # type: ignore[misc]
+    """A BentoML service behind our first layer."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """What uvicorn calls."""
+        return FirstLayer(super().to_asgi(is_main=is_main), app)
+
+
 @bentoml.service(
+    service_class=Front,
     workers=settings.serving.workers,
     http={"host": settings.serving.host, "port": settings.serving.port},
     # A line per request costs more than the answer; /metrics counts, the decision log tells.
@@ -45,6 +58,14 @@ class Personalization:
             _end_with(os.getppid())
         self.process = start_process(settings)
         app.state.desk = self.process.desk
+        heartbeat = self.process.desk.admission.heartbeat
+        heartbeat.start(asyncio.get_running_loop(), self.process.desk.metrics.loop_lag.observe)
+        self.watchdog = Watchdog(heartbeat, limit_s=settings.serving.watchdog_s)
+        if settings.serving.watchdog_s:
+            self.watchdog.start()
+
+    def __is_alive__(self) -> bool:
+        return self.process.is_alive()
 
     def __is_ready__(self) -> bool:
         return self.process.is_ready()
@@ -52,6 +73,7 @@ class Personalization:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Hand on the decisions that wait."""
+        self.watchdog.stop()
         self.process.close()
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from serving.answers import Decision
-from serving.models import Scores, score
+from serving.models import Question, Scores, score
 from serving.stage import Stage, StageError
 
 TIMEOUT_S: Final = 1.0
@@ -52,7 +52,9 @@ class Shadow:
         assert shadow is not None
         scores, outcome = Scores(), "scored"
         try:
-            await self._stage.run(lambda: score(shadow.models, shadow.values, scores), timeout_s=self._timeout_s)
+            await self._stage.run(
+                lambda: score([Question(shadow.models, shadow.values, scores)]), timeout_s=self._timeout_s
+            )
         except StageError as error:
             outcome = error.problem
         self._scored.labels(outcome).inc()

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -89,11 +89,15 @@ class Stage:
 
     async def run(self, work: Callable[[], T], *, timeout_s: float) -> T:
         """The work's result within `timeout_s`. Raises StageError otherwise."""
+        return await self._within(lambda: self._pool.submit(work), timeout_s=timeout_s)
+
+    async def _within(self, begin: Callable[[], Future[T]], *, timeout_s: float) -> T:
+        """The result of what is begun, if there is time and a place and the breaker allows it."""
         if timeout_s <= 0:
             raise StageError(self.name, "late", "no time was left")
         if not self.breaker.allows(now_s=time.monotonic()) or not self._places.acquire(blocking=False):
             raise StageError(self.name, "refused")
-        future = self._pool.submit(work)
+        future = begin()
         future.add_done_callback(lambda _: self._places.release())
         try:
             result = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)

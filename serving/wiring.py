@@ -23,8 +23,9 @@ from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
 from serving.exposures import Exposures
 from serving.facts import Facts
-from serving.features import read_user
+from serving.features import read_users
 from serving.guard import Guard
+from serving.health import Readiness
 from serving.key_watch import KeyWatch
 from serving.ladder import Ladder
 from serving.metrics import Metrics
@@ -32,6 +33,7 @@ from serving.playbook import PlaybookFiles
 from serving.policy import Policy
 from serving.policy_fields import FIELDS
 from serving.shadow import Shadow
+from serving.traces import otlp_traces
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +49,15 @@ class Process:
     counts: ContentCounts
     logs: tuple[DecisionLog, ...]
     keys: KeyWatch
+    readiness: Readiness
+
+    def is_alive(self) -> bool:
+        """Whether the threads that no answer waits for are still at work."""
+        return self.watch.is_alive() and all(one.is_alive() for one in self.logs)
 
     def is_ready(self) -> bool:
-        """Whether MLflow was asked once, or is known to be away: what models there are, answer."""
-        return self.watch.first_look.is_set()
+        """Whether models are warm and a row could be read in time; blocking."""
+        return self.readiness.is_ready()
 
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
@@ -62,6 +69,8 @@ class Process:
         self.desk.shadow.close()
         for one in self.logs:
             one.stop()
+        if self.desk.traces is not None:
+            self.desk.traces.stop()
         self.ends.stop()
 
 
@@ -70,7 +79,7 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
     windows(unpack_rows([None]), np.array([0], np.int64))
     policy.answer(Facts(), limit=1)
     try:
-        read_user(reader, "", 0)
+        read_users(reader, [("", 0)])
     except (redis.RedisError, OSError) as error:
         log.warning("starting without Redis: %s", error)
 
@@ -134,5 +143,7 @@ def start_process(settings: Settings) -> Process:
     gc.collect()
     gc.freeze()
     exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
-    desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow)
-    return Process(desk, playbook, watch, ends, counts, (decisions, shown), keys)
+    traces = otlp_traces(serving.traces_url)
+    desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow, traces=traces)
+    readiness = Readiness(watch.first_look, reader, timeout_s=timeout_s)
+    return Process(desk, playbook, watch, ends, counts, (decisions, shown), keys, readiness)

@@ -13,6 +13,7 @@ from feature_repo import distinct
 from feature_repo.content_standing import Standing
 from feature_repo.distinct import Distinct, content_hash
 from firstmile.clock import FixedClock
+from firstmile.errors import DataError
 from firstmile.names import CHALLENGER, CLASSES, MODELS
 from firstmile.setting_sections import ServingSettings
 from serving.arms import Arm, Step, laid_out
@@ -78,9 +79,19 @@ class Rows:
             raise self.error
         return self.rows.get(user_id)
 
-    def pipeline_lag_ms(self, user_id: str) -> float | None:
+    def read_many(self, asked: Sequence[tuple[str, int]]) -> list[Row | Exception | None]:
+        """The rows; a damaged one's error in its place."""
+        found: list[Row | Exception | None] = []
+        for user_id, now_us in asked:
+            try:
+                found.append(self.read(user_id, now_us))
+            except DataError as error:
+                found.append(error)
+        return found
+
+    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> list[float | None]:
         """The same for all."""
-        return self.lag_ms
+        return [self.lag_ms] * len(user_ids)
 
 
 @functools.cache

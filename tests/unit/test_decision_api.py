@@ -10,10 +10,12 @@ import pytest
 from desk_builder import guard, make_desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from serving_builder import Row, Rows
 
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
+from serving.heartbeat import Heartbeat
 
 KEY = "demo-api-key"
 ANSWER = {
@@ -36,8 +38,13 @@ Post = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return make_desk(max_shown=3)
+def reader() -> Rows:
+    return Rows({"u1": Row()})
+
+
+@pytest.fixture
+def desk(reader: Rows) -> Desk:
+    return make_desk(reader=reader, max_shown=3)
 
 
 @pytest.fixture
@@ -112,6 +119,35 @@ def n_counted(desk: Desk) -> float:
     desk.metrics.decisions.labels("model", "false")  # loads what the process counted before
     labels = {"rung": "model", "fallback": "false"}
     return desk.metrics.registry.get_sample_value("firstmile_decisions_total", labels) or 0.0
+
+
+def sample(desk: Desk, name: str, **labels: str) -> float:
+    return desk.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_shed_answers_lag_and_lookups_of_the_cache_are_counted(post: Post, desk: Desk, reader: Rows) -> None:
+    for result in ("hit", "miss"):
+        desk.metrics.cache.labels(result)  # loads what the process counted before
+
+    def counted() -> list[float]:
+        hits = [sample(desk, "firstmile_cache_lookups_total", result=r) for r in ("hit", "miss")]
+        return [
+            sample(desk, "firstmile_decisions_shed_total"),
+            sample(desk, "firstmile_feature_lag_seconds_count"),
+            *hits,
+        ]
+
+    before = counted()
+    post({"user_id": "u1"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [0, 1, 0, 0]
+    desk.admission.n_in_flight = desk.settings.max_in_flight
+    post({"user_id": "u1"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [1, 1, 0, 0]
+    desk.admission.n_in_flight = 0
+    reader.error = ConnectionError("away")
+    post({"user_id": "u1"})
+    post({"user_id": "never seen"})
+    assert [a - b for a, b in zip(counted(), before, strict=True)] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("given_key", [None, "", "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer schlüssel"])
@@ -193,8 +229,22 @@ def test_visitor_without_a_user_id_is_answered_by_the_anonymous_id(post: Post) -
     assert (answer["user_id"], answer["rung"]) == ("u1", "model")
 
 
+def test_requests_are_shed_while_the_loop_is_late_but_not_before_who_may_not_ask_is_told(
+    post: Post, desk: Desk
+) -> None:
+    now_s = [0.0]
+    desk.admission.heartbeat = Heartbeat(now_s=lambda: now_s[0])
+    loop = asyncio.new_event_loop()
+    desk.admission.heartbeat.start(loop)  # and it never comes round
+    now_s[0] = 1.0
+    assert post({"user_id": "u1", "limit": 2}).json()["reasons"] == ["shed"]
+    assert post({"user_id": "u1"}, authorization=None).status_code == 401
+    assert post({"user_id": 17}).status_code == 400
+    loop.close()
+
+
 def test_requests_past_capacity_are_shed_to_the_default_flow(post: Post, desk: Desk) -> None:
-    desk.n_in_flight = desk.settings.max_in_flight
+    desk.admission.n_in_flight = desk.settings.max_in_flight
     answer = post({"user_id": "u1"}).json()
     check_answer(answer, limit=5)
     assert (answer["rung"], answer["flow"], answer["reasons"]) == ("default", "default", ["shed"])

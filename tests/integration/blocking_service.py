@@ -1,0 +1,19 @@
+"""The service with one more route, which blocks the event loop of the worker that takes it: a planted fault."""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.service import Personalization as Personalization
+from serving.service import app
+
+
+async def block(request: Request) -> Response:
+    """Never gives the loop back."""
+    time.sleep(600)
+    return Response()
+
+
+app.router.routes.append(Route("/block", block))

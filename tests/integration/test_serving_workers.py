@@ -1,0 +1,121 @@
+"""Workers of the decision API over a real Redis alone: ready once it answers, restarted when blocked, drained."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from conftest import settings_on_free_ports
+from running import poll
+from test_serving import Api, is_running
+from test_serving import running as running_api
+
+from firstmile.local.process import find
+from firstmile.local.stack import Stack
+
+N_REQUESTS = 12
+
+
+@dataclass
+class World:
+    """A served API with two workers, and its Redis."""
+
+    api: Api
+    stack: Stack
+
+    @property
+    def redis_pid(self) -> int:
+        """Of the server."""
+        found = find(self.stack.run_folder, "redis")
+        assert found is not None
+        return found.pid
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that answer."""
+        return [p for p in self.api.children() if "_bentoml_impl.worker.service" in p.cmdline()]
+
+    def ready_status(self) -> int:
+        """Of /readyz, 0 while nobody listens."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.api.base}/readyz", timeout=5).status_code
+        return 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("workers")
+    serving = {"workers": 2, "model_wait_s": 0.0, "budget_ms": 8_000.0, "feature_timeout_ms": 1_500.0}
+    settings = settings_on_free_ports(folder / "home", serving={**serving, "max_lag_ms": 10_000.0, "max_in_flight": 64})
+    stack = Stack(settings, with_parent=True)
+    stack.up(["redis"])
+    stopped = World(Api(None, settings, Path()), stack)  # type: ignore[arg-type]  # not served yet
+    os.kill(stopped.redis_pid, signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}")
+        try:
+            command = ("bentoml", "serve", "blocking_service:Personalization")
+            with running_api(settings, settings.home, *command, ready="Service Personalization initialized") as api:
+                yield World(api, stack)
+        finally:
+            with contextlib.suppress(AssertionError):
+                os.kill(stopped.redis_pid, signal.SIGCONT)
+            stack.down()
+
+
+def test_worker_is_ready_once_the_store_has_answered_and_stays_so(world: World) -> None:
+    poll(lambda: world.ready_status() == 503, what="a worker that is up and not ready")
+    assert httpx.get(f"{world.api.base}/livez").status_code == 200
+    os.kill(world.redis_pid, signal.SIGCONT)
+    poll(lambda: {world.ready_status() for _ in range(6)} == {200}, what="ready workers")
+
+
+def test_blocked_worker_is_ended_with_its_stacks_in_the_log_while_the_other_answers(world: World) -> None:
+    poll(lambda: len(world.workers()) == 2, what="two workers")
+    before = {p.pid for p in world.workers()}
+    with ThreadPoolExecutor(1) as pool:
+        blocked = pool.submit(httpx.get, f"{world.api.base}/api/block", timeout=60)
+        answers = []
+        while not blocked.done():
+            answers.append(world.api.post("u1")["rung"])
+            threading.Event().wait(0.02)  # the API has a rate limit
+        with pytest.raises(httpx.TransportError):
+            blocked.result()
+    assert answers
+    assert len(before & {p.pid for p in world.workers() if is_running(p)}) == 1
+    assert "in block" in world.api.log.read_text()  # the stack of who did it
+    poll(lambda: len([p for p in world.workers() if is_running(p)]) == 2, what="another worker")
+
+
+def test_requests_in_flight_at_sigterm_are_all_answered(world: World) -> None:
+    workers = world.workers()
+    os.kill(world.redis_pid, signal.SIGSTOP)  # so that answers take as long as a read may
+    try:
+        with ThreadPoolExecutor(N_REQUESTS) as pool:
+            asked = [pool.submit(world.api.post, f"drained-{i}") for i in range(N_REQUESTS)]
+            poll(lambda: n_accepted(workers) >= N_REQUESTS, what="all requests accepted")
+            os.kill(world.api.process.pid, signal.SIGTERM)
+            answers = [a.result()["reasons"] for a in asked]
+    finally:
+        os.kill(world.redis_pid, signal.SIGCONT)
+    assert len(answers) == N_REQUESTS
+    assert world.api.process.wait(30) == 0
+    poll(lambda: not any(is_running(p) for p in workers), what="the workers' end")
+
+
+def n_accepted(workers: list[psutil.Process]) -> int:
+    """Connections to clients that these processes hold."""
+    found = 0
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            port = {c.laddr.port for c in worker.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+            found += sum(
+                c.status == psutil.CONN_ESTABLISHED and c.laddr.port in port for c in worker.net_connections("tcp")
+            )
+    return found
