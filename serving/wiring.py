@@ -84,11 +84,6 @@ def start_process(settings: Settings) -> Process:
     Raises DataError when rules or catalogue are wrong.
     """
     serving = settings.serving
-    import os
-    import sys  # EXP
-
-    if os.environ.get("ADM_SWITCH"):
-        sys.setswitchinterval(float(os.environ["ADM_SWITCH"]))  # EXP
     policy = load_policy()
     metrics = Metrics()
     watch = mlflow_watch(settings, on_change=metrics.use_models)
