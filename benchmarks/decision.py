@@ -82,7 +82,7 @@ def _naive(settings: Settings, models: dict[str, ScoringModel]) -> Callable[[str
     folder = Path(tempfile.mkdtemp(dir=settings.home))
     loaded = {}
     for name, model in models.items():
-        mlflow.xgboost.save_model(model.booster, str(folder / name))
+        mlflow.xgboost.save_model(model.booster, str(folder / name), pip_requirements=["xgboost"])
         loaded[name] = mlflow.pyfunc.load_model(str(folder / name))
 
     def scores(user: str) -> dict[str, float]:

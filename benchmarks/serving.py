@@ -25,7 +25,7 @@ N_USERS = 1_000
 WARM_UP_S = 8.0
 STEP_S = 6.0
 BAR_MS = 200.0
-FIRST_RATE, GROWTH = 100.0, 1.25
+FIRST_RATE, GROWTH = 50.0, 1.25
 SWAP_EVERY_S = 4.0
 
 
@@ -91,7 +91,7 @@ def measured(settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     if {"capacity", "overload"} & set(args.parts):
         result["capacity"] = capacity(settings, args)
     if "overload" in args.parts:
-        result["overload"] = overload(settings, args, result["capacity"]["per_s"])
+        result["overload"] = overload(settings, args, max(result["capacity"]["per_s"], FIRST_RATE))
     if args.soak_minutes:
         result["soak"] = load(settings, rate=200, seconds=60 * args.soak_minutes, n_users=N_USERS, core=args.core)
     result["memory_mib_at_end"] = memory_mib(settings)

@@ -39,7 +39,7 @@ class World:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""
-        return [p for p in self.api.children() if "_bentoml_impl.worker.service" in p.cmdline()]
+        return [p for p in self.api.children() if is_worker(p)]
 
     def ready_status(self) -> int:
         """Of /readyz, 0 while nobody listens."""
@@ -88,9 +88,10 @@ def test_blocked_worker_is_ended_with_its_stacks_in_the_log_while_the_other_answ
         with pytest.raises(httpx.TransportError):
             blocked.result()
     assert answers
-    assert len(before & {p.pid for p in world.workers() if is_running(p)}) == 1
+    assert len(before & {p.pid for p in world.workers()}) == 1
     assert "in block" in world.api.log.read_text()  # the stack of who did it
-    poll(lambda: len([p for p in world.workers() if is_running(p)]) == 2, what="another worker")
+    poll(lambda: len(world.workers()) == 2, what="another worker")
+    poll(lambda: {world.ready_status() for _ in range(6)} == {200}, what="ready workers")
 
 
 def test_requests_in_flight_at_sigterm_are_all_answered(world: World) -> None:
@@ -107,6 +108,13 @@ def test_requests_in_flight_at_sigterm_are_all_answered(world: World) -> None:
     assert len(answers) == N_REQUESTS
     assert world.api.process.wait(30) == 0
     poll(lambda: not any(is_running(p) for p in workers), what="the workers' end")
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it answers; not so once it has ended, though its supervisor has not looked yet."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return is_running(process) and "_bentoml_impl.worker.service" in process.cmdline()
+    return False
 
 
 def n_accepted(workers: list[psutil.Process]) -> int:
