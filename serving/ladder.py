@@ -13,12 +13,12 @@ drawn first and kept on every rung: an arm of rules asks no models, one of the d
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from firstmile.clock import Clock
-from firstmile.names import CHALLENGER, MODELS, OPTIONAL, RANKER
+from firstmile.names import CHALLENGER, RANKER
 from firstmile.setting_sections import ServingSettings
 from serving.answers import SHED, Basis, Decision, Unscored
 from serving.arms import DEFAULT_FLOW, RULES, tasks_of
@@ -27,7 +27,8 @@ from serving.evidence import evidence
 from serving.experiments import Assignment
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
-from serving.features import Reader, Reading, Standing, instant_us, read_users, views_of
+from serving.features import Reader, Reading, Standing, instant_us, read_users
+from serving.fitting import fitting
 from serving.gather import Gather
 from serving.models import Question, Scores, ScoringModel, score, vector
 from serving.playbook import Playbook
@@ -281,30 +282,3 @@ class Ladder:
             case.timer.stage_ms,
             case.timer.elapsed_ms(),
         )
-
-
-def fitting(
-    models: Mapping[str, ScoringModel], facts: Facts, missing_views: frozenset[str], *, tasks: Sequence[str] = MODELS
-) -> tuple[list[ScoringModel], list[str]]:
-    """The models of these tasks that can be asked about this user, and why the others cannot.
-
-    A model is not asked about onboardings younger than it was trained on, nor without a feature view it was not gated
-    without.
-    """
-    age_days = facts.features.get("onboarding_age_days")
-    asked, reasons = [], []
-    for name in tasks:
-        model = models.get(name)
-        if model is None:
-            reasons += [] if name in OPTIONAL else [f"model_missing:{name}"]
-        elif age_days is None or age_days < model.min_onboarding_days:
-            reasons.append(f"cold_start:{name}")
-        elif lacking := (missing_views & views_of(model.features)) - model.gated_without:
-            reasons.append(f"{min(lacking)}_missing:{name}")
-        else:
-            asked.append(model)
-    if not {*MODELS, *tasks} & models.keys():
-        reasons = ["no_model"]
-    elif not asked and all(reason.startswith("cold_start") for reason in reasons):
-        reasons = ["cold_start"]
-    return asked, reasons
