@@ -25,7 +25,7 @@ SECRET, PUBLISHABLE = "a-secret-key", "a-publishable-key"
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 N_SHORT = 100
 N_CASES = 20_000
-N_PER_PIECE = 1_000
+N_PER_PIECE = 250
 
 
 def fake_desk() -> Desk:
