@@ -76,3 +76,4 @@ class Watchdog:
                 return
             last_s = now_s
             faulthandler.dump_traceback_later(LAST_RESORT * self._limit_s, exit=True, file=sys.stderr)
+        faulthandler.cancel_dump_traceback_later()  # stop() may have come before the line above
