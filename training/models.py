@@ -27,9 +27,9 @@ RECIPE: Final[dict[str, Any]] = {
     "reg_lambda": 5.0,
 }
 # Two classes are learned in two steps. First what total clicks and the onboarding's age say alone, which holds in a
-# start never seen; then small corrections by everything else, as many always: stopping early left anything from 1 to 860
-# rounds, and 1 where positives are few. Chosen on pairs of starts, one learned from and the other examined. A row weighs
-# a fifth of a user or less, so 5 as least child weight was some 300 rows: of disengagement AAA_2013J taught nothing.
+# start never seen; then small corrections by everything else, as many always: stopping early left from 1 to 860 rounds,
+# and 1 where positives are few. Chosen on pairs of starts, one learned from, one examined. A row weighs a fifth of a
+# user or less, so 5 as least child weight was some 300 rows: of disengagement AAA_2013J taught nothing.
 ANCHORS: Final = ("clicks_total_weight", "onboarding_age_days")
 ANCHOR_ROUNDS: Final = 60
 ANCHOR: Final[dict[str, Any]] = {
