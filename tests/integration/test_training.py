@@ -289,9 +289,9 @@ def test_there_is_nothing_to_roll_back_to_before_a_second_promotion(trained: Tra
 
 def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Trained) -> None:
     challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
-    champion = replace(challenger, version="0", params={**challenger.params, "max_depth": "1"})
+    champion = replace(challenger, version="0", params={**challenger.params, "max_depth": "3"})
     found = compare(trained.client, challenger, champion)
-    assert "max_depth 1" in found.how
+    assert "max_depth 3" in found.how
     assert found.low < found.difference < found.high
     assert found.difference != 0.0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.masking import MASKED_SHARE, masked, without
-from training.models import MAX_ROUNDS, Fitter, Rows
+from training.models import ANCHOR_ROUNDS, CORRECTION_ROUNDS, MAX_ROUNDS, Fitter, Rows
 from training.tasks import TASKS
 
 FEATURES = ("signal", "noise")
@@ -32,9 +32,17 @@ def test_probabilities_sum_to_one_and_favour_the_true_class(model: str) -> None:
 
 
 def test_noise_alone_stops_early() -> None:
-    data = rows()
-    noise = data.only([1])
-    assert Fitter("activation", ("noise",), seed=7).fit(noise).booster.num_boosted_rounds() < MAX_ROUNDS // 4
+    noise = rows(n_classes=3).only([1])
+    assert Fitter("skill_level", ("noise",), seed=7).fit(noise).booster.num_boosted_rounds() < MAX_ROUNDS // 8
+
+
+def test_two_classes_are_told_by_the_anchors_first_and_corrected_by_the_rest() -> None:
+    features = ("clicks_total_weight", "n_pages")
+    booster = Fitter("activation", features, seed=7).fit(rows()).booster
+    assert booster.num_boosted_rounds() == ANCHOR_ROUNDS + CORRECTION_ROUNDS
+    trees = booster.trees_to_dataframe()
+    used = {name: set(part["Feature"]) - {"Leaf"} for name, part in trees.groupby(trees["Tree"] < ANCHOR_ROUNDS)}
+    assert used == {True: {"clicks_total_weight"}, False: set(features)}
 
 
 def test_the_same_seed_gives_the_same_model_and_features_keep_their_order() -> None:
