@@ -25,7 +25,7 @@ from feature_repo.distinct import EXACT
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.online_store import connect as redis_client
 from feature_repo.online_store import content_key, time_bytes
-from feature_repo.reader import _FIELDS, decode
+from feature_repo.reader import FIELDS, decode
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
 from firstmile.clock import FixedClock
@@ -173,8 +173,8 @@ def test_serving_gives_the_ranker_online_what_training_gave_it_at_the_same_insta
         client.delete(*(content_key(content_id) for content_id in rows["content_id"]))
     shelf, n_recent = catalogue.shelf(start), 0
     for at, (user_id, row) in enumerate(packed.items()):
-        stored = [ValueProto(bytes_val=row).SerializeToString(), time_bytes(now_us), *[None] * len(_FIELDS)]
-        reading = Reading(decode(str(user_id), stored[: len(_FIELDS)], now_us), 0.0)
+        stored = [ValueProto(bytes_val=row).SerializeToString(), time_bytes(now_us), *[None] * len(FIELDS)]
+        reading = Reading(decode(str(user_id), stored[: len(FIELDS)], now_us), 0.0)
         item, x = vectors(shelf, counts.current[start], reading.facts({}))
         own = expected.user == at
         assert item.tolist() == expected.item[own].tolist()
