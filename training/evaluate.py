@@ -99,7 +99,7 @@ def column_signs(x: FloatArray, y: IntArray, n_classes: int) -> tuple[int, ...]:
 
 def column_scores(x: FloatArray, signs: Sequence[int]) -> FloatArray:
     """A single column as each class's score against the rest, shape (n, n_classes); a missing value counts as 0."""
-    return np.where(np.isnan(x), 0.0, x)[:, np.newaxis] * np.array(signs)
+    return np.asarray(np.where(np.isnan(x), 0.0, x)[:, np.newaxis] * np.array(signs), np.float64)
 
 
 def _cell(y: IntArray, p: FloatArray, p_one_column: FloatArray, p_majority: FloatArray) -> Figures:

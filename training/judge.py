@@ -117,7 +117,7 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
         users=users["user_id"].to_numpy(str),
         seed=int(challenger.params["seed"]),
     )
-    return Comparison(champion.version, how, **found)
+    return Comparison(champion.version, how, found["difference"], found["low"], found["high"])
 
 
 def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: Version) -> tuple[FloatArray, str]:

@@ -4,7 +4,7 @@ Day N of an onboarding is its (N+1)-th 24 hours, counted from the event it began
 population may not; a label whose last day is not over is no label yet, and is counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,7 @@ class Events:
         user, at_us = self.frame["user"].to_numpy(np.int64), self.frame["event_us"].to_numpy(np.int64)
         # User -1 reads the last instant, and is left out.
         inside = (user >= 0) & (at_us > after_us[user]) & (at_us <= until_us[user])
-        return inside & is_one_of(self.frame, which)
+        return np.asarray(inside & is_one_of(self.frame, which), bool)
 
 
 def is_one_of(frame: pd.DataFrame, which: Which) -> BoolArray:
@@ -75,7 +75,7 @@ def event_labels(file: LabelFile, events: pd.DataFrame, *, ends_us: int) -> dict
     return {model: _labelled(model, spec, events, ends_us) for model, spec in file.specs().items()}
 
 
-def check_names(document: Document, file: LabelFile, known: Mapping[str, int] | list[str]) -> None:
+def check_names(document: Document, file: LabelFile, known: Sequence[str]) -> None:
     """Refuse an event name that nobody ever sent: a label of it would be the same for everybody.
 
     Raises DataError naming the line.

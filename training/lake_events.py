@@ -38,7 +38,7 @@ def product_events(lake: LakeFiles) -> pd.DataFrame:
 
 def reached_us(lake: LakeFiles) -> int:
     """When the newest event was received: what would have happened later has not been seen."""
-    return int(_ask(_REACHED, lake).iloc[0, 0])
+    return int(_ask(_REACHED, lake).to_numpy(np.int64)[0, 0])
 
 
 def names_in(events: pd.DataFrame) -> Sequence[str]:

@@ -34,13 +34,13 @@ def find_ranker(
     audit
         Audit attributes by user_id.
     """
-    figures = {name: day_figures(data, score, seed=seed) for name, score in scores.items()}
+    figures: dict[str, DayFigures] = {n: day_figures(data, score, seed=seed) for n, score in scores.items()}
     judge = judged_by(sorted(set(data.groups["presentation"])))
     graded = grades(data, scores[judge])
     groups = {day: _slices(graded[graded["day"] == day], audit, seed) for day in figures[judge]}
     for day, found in gap_figures(groups).items():
         figures[judge][day] |= found
-    return Findings(dict(figures), groups)
+    return Findings(figures, groups)
 
 
 def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[Examination, FloatArray]:

@@ -46,10 +46,12 @@ class Version:
     @property
     def task(self) -> Task:
         """What it was asked: the model's own of tasks.py, on the days its run names."""
-        names = ("snapshot_days", "evaluated_days")
-        said = {name: self.params[name] for name in names if name in self.params}
         own = RANKING if self.model == RANKER else TASKS[self.model]
-        return replace(own, **{name: tuple(map(int, days.split(","))) for name, days in said.items()})
+        snapshot = self._days("snapshot_days", own.snapshot_days)
+        return replace(own, snapshot_days=snapshot, evaluated_days=self._days("evaluated_days", own.evaluated_days))
+
+    def _days(self, name: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(map(int, self.params[name].split(","))) if name in self.params else otherwise
 
 
 def read_version(client: MlflowClient, model: str, version: str) -> Version:
