@@ -86,7 +86,11 @@ def _naive(settings: Settings, models: dict[str, ScoringModel]) -> Callable[[str
         loaded[name] = mlflow.pyfunc.load_model(str(folder / name))
 
     def scores(user: str) -> dict[str, float]:
-        frame = store.get_online_features(service, [{"user_id": user}]).to_df()[names].astype("float32")
+        frame = (
+            store.get_online_features(service, [{"user_id": user, "now_us": SystemClock().now_us()}])
+            .to_df()[names]
+            .astype("float32")
+        )
         return {name: float(np.ravel(model.predict(frame))[0]) for name, model in loaded.items()}
 
     return scores
