@@ -7,7 +7,6 @@ of it is on the way to an answer, and without the setting none of it is even imp
 import time
 from typing import TYPE_CHECKING
 
-from firstmile.errors import DependencyError
 from serving.answers import Decision
 
 if TYPE_CHECKING:
@@ -65,17 +64,9 @@ class Traces:
 
 
 def otlp_traces(url: str) -> Traces | None:
-    """Traces to a collector's OTLP/HTTP address, for example http://127.0.0.1:4318/v1/traces; None without one.
-
-    Raises DependencyError when the exporter is not installed.
-    """
+    """Traces to a collector's OTLP/HTTP address, for example http://127.0.0.1:4318/v1/traces; None without one."""
     if not url:
         return None
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    except ImportError as error:
-        raise DependencyError(
-            f"traces to {url} need a package that is not installed: `pip install "
-            "opentelemetry-exporter-otlp-proto-http`, or unset FIRSTMILE_SERVING__TRACES_URL"
-        ) from error
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
     return Traces(OTLPSpanExporter(url))

@@ -1,14 +1,12 @@
 """Traces: an answer's span below the caller's, its stages below it, with the times the ladder took."""
 
 import asyncio
-import sys
 import time
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from serving_builder import Row, Rows, ladder
 
-from firstmile.errors import DependencyError
 from serving.answers import Decision
 from serving.requests import Ask
 from serving.traces import Traces, otlp_traces
@@ -50,9 +48,3 @@ def test_answer_without_a_caller_s_span_begins_a_trace(decision: Decision, trace
 
 def test_without_an_address_there_are_no_traces() -> None:
     assert otlp_traces("") is None
-
-
-def test_missing_exporter_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(DependencyError, match="opentelemetry-exporter-otlp-proto-http"):
-        otlp_traces("http://127.0.0.1:4318/v1/traces")
