@@ -6,7 +6,7 @@ import pytest
 import redis
 from serving_builder import Rows
 
-from serving.health import Readiness
+from serving.health import GIVE_UP_S, Readiness
 
 
 @pytest.fixture
@@ -36,3 +36,13 @@ def test_worker_is_ready_once_a_row_was_read_and_stays_so_without_reading_again(
 
 def test_store_that_answers_too_late_makes_nobody_ready(looked: threading.Event) -> None:
     assert not Readiness(looked, Rows(), timeout_s=0).is_ready()
+
+
+def test_worker_started_while_the_store_is_away_is_ready_without_it_after_a_while(looked: threading.Event) -> None:
+    now_s = [0.0]
+    reader = Rows(error=redis.ConnectionError("away"))
+    ready = Readiness(looked, reader, timeout_s=20, now_s=lambda: now_s[0])
+    now_s[0] = GIVE_UP_S - 0.1
+    assert not ready.is_ready()
+    now_s[0] = GIVE_UP_S
+    assert ready.is_ready()
