@@ -76,6 +76,9 @@ class Ranked:
 @pytest.fixture(scope="module")
 def ranked(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ranked:
     settings = stack.model_copy(update={"home": tmp_path_factory.mktemp("ranker")})
+    bounds = settings.home / "quality.yaml"  # openings are of all, history of a slice of the learners
+    bounds.write_text(settings.training.quality.read_text().replace("without_history: 0.05", "without_history: 0.8"))
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"quality": bounds})})
     tables = first_learners(oulad.read(DATA, STARTS), 300)
     backfill_oulad(settings, tables, days=(None, LAST_DAY), workers=1)
     backfill_content(settings, "oulad")
