@@ -154,7 +154,7 @@ def test_body_that_does_not_arrive_is_408_and_holds_no_place(api: Api) -> None:
     with api.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
         poll(lambda: api.n_connections == 1, what="the connection")
-        assert api.desk.n_in_flight == 0
+        assert api.desk.admission.n_in_flight == 0
         assert refusal(read(connection)) == (408, "body_too_slow")
 
 
