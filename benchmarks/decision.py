@@ -37,8 +37,9 @@ from serving.facts import Facts
 from serving.features import instant_us, read_users
 from serving.ladder import Ladder
 from serving.models import Question, Scores, ScoringModel, prepare, score
+from serving.playbook import PlaybookFiles
+from serving.policy_fields import FIELDS as POLICY_FIELDS
 from serving.requests import Ask
-from serving.wiring import load_policy
 
 N_USERS = 200
 N_WARM_UP = 50
@@ -49,8 +50,10 @@ Work = Callable[[str], Any]
 
 def ways(settings: Settings, models: dict[str, ScoringModel], loop: asyncio.AbstractEventLoop) -> dict[str, Work]:
     """Each way of deciding, and its parts, by name; each takes a user id."""
-    reader, policy, clock = OnlineReader(settings), load_policy(), SystemClock()
-    ladder = Ladder(settings.serving, policy, reader=reader, models=lambda: models, clock=clock)
+    reader, clock = OnlineReader(settings), SystemClock()
+    playbook = PlaybookFiles(settings.serving, POLICY_FIELDS, clock).current
+    policy = playbook.policy
+    ladder = Ladder(settings.serving, lambda: playbook, reader=reader, models=lambda kind: models, clock=clock)
     client = connect(settings.redis_url, timeout_s=5)
     naive = _naive(settings, models)
     row = np.random.default_rng(7).uniform(0, 60, (1, len(model_features("activation")))).astype(np.float32)

@@ -152,7 +152,7 @@ def test_answer_of_every_rung_has_the_documented_form() -> None:
         edge(max_in_flight=1),
     ):
         if app.state.desk.settings.max_in_flight == 1:
-            app.state.desk.n_in_flight = 1
+            app.state.desk.admission.n_in_flight = 1
         PersonalizationAnswer.model_validate_json(send(app).content)
 
 
