@@ -16,4 +16,4 @@ async def block(request: Request) -> Response:
     return Response()
 
 
-app.router.routes.append(Route("/block", block))
+app.router.routes.insert(0, Route("/block", block))  # before the one that takes every other path

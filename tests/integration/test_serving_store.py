@@ -129,7 +129,7 @@ def test_row_in_the_store_is_answered_by_the_models_about_the_own_course(served:
 
 def test_vector_is_what_the_reader_gives_at_that_instant(served: Served, user: str) -> None:
     served.ask(user)
-    sequence, decision = served.process.decisions._queue.queue[-1]
+    sequence, decision = served.process.desk.decisions._queue.queue[-1]
     values = OnlineReader(served.settings).read(user, instant_us(decision.decided_us))
     assert values is not None
     assert decision.basis.vector == {n: values.values[n] for n in model_features("activation")}
@@ -211,6 +211,6 @@ def test_damaged_row_is_answered_from_rules_and_others_are_not_touched(served: S
 
 
 def test_answers_wait_for_kafka_within_bounds(served: Served, user: str) -> None:
-    waiting = served.process.decisions.n_waiting
+    waiting = served.process.desk.decisions.n_waiting
     served.ask(user)
-    assert served.process.decisions.n_waiting == waiting + 1
+    assert served.process.desk.decisions.n_waiting == waiting + 1
