@@ -257,25 +257,25 @@ def aliases(client: MlflowClient, model: str) -> dict[str, str]:
 
 
 def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_to_do(trained: Trained) -> None:
-    client, challenger = trained.client, trained.result["models"]["disengagement"]["version"]
-    first = promote(client, "disengagement")
+    client, challenger = trained.client, trained.result["models"]["activation"]["version"]
+    first = promote(client, "activation")
     assert (first["promoted"], first["version"], first["previous"]) == (True, challenger, None)
-    again = promote(client, "disengagement")
+    again = promote(client, "activation")
     assert (again["promoted"], again["note"]) == (False, f"version {challenger} is champion already")
-    made = made_of(client, trained.result["models"]["disengagement"]["run_id"])
+    made = made_of(client, trained.result["models"]["activation"]["run_id"])
     again = train(made.settings(trained.settings), [made.model], presentations=made.presentations, data=DATA)
-    compared = made.compared(again["models"]["disengagement"])
+    compared = made.compared(again["models"]["activation"])
     assert compared["is_same_set"]
     assert compared["n_metrics"] > 50
     assert compared["max_difference"] == pytest.approx(0.0, abs=1e-9)
-    second = promote(client, "disengagement")
+    second = promote(client, "activation")
     assert second["previous"] == second["against"] == challenger
     reasons = {v["gate"]: v["reason"] for v in second["verdicts"]}
     assert "the champion's recipe was refitted on the challenger's window" in reasons["not worse than champion"]
-    assert aliases(client, "disengagement")[CHAMPION] == second["version"]
-    back = rollback_all(client, ["disengagement"])["disengagement"]
+    assert aliases(client, "activation")[CHAMPION] == second["version"]
+    back = rollback_all(client, ["activation"])["activation"]
     assert (back["version"], back["previous"]) == (challenger, second["version"])
-    assert aliases(client, "disengagement") == {
+    assert aliases(client, "activation") == {
         CHALLENGER: second["version"],
         CHAMPION: challenger,
         PREVIOUS: second["version"],
@@ -358,11 +358,12 @@ def test_a_refused_version_leaves_every_alias_and_a_record(trained: Trained, bad
 
 def test_a_champion_whose_papers_are_lost_refuses_the_comparison_and_says_the_way_out(trained: Trained) -> None:
     client, challenger = trained.client, trained.result["models"]["activation"]["version"]
+    before = aliases(client, "activation")[CHAMPION]
     client.set_registered_model_alias("activation", CHAMPION, version_with(client, "activation", **GOOD))
     try:
         verdict = judge_version(client, "activation", challenger).verdicts[-1]
     finally:
-        client.delete_registered_model_alias("activation", CHAMPION)
+        client.set_registered_model_alias("activation", CHAMPION, before)
     assert (verdict.gate, verdict.passed) == ("not worse than champion", False)
     assert "MLflow did not give training_users.parquet" in verdict.reason
     assert "firstmile rollback activation" in verdict.reason
@@ -371,7 +372,7 @@ def test_a_champion_whose_papers_are_lost_refuses_the_comparison_and_says_the_wa
 def test_retraining_moves_challenger_only_through_the_gates_and_notes_what_reweighing_did(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, model = trained.client, "disengagement"
+    client, model = trained.client, "activation"
     before = aliases(client, model)
     plan = Plan(because="bias", reweigh="gender", is_gated=True)
     with monkeypatch.context() as strict:
