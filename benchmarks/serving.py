@@ -8,6 +8,7 @@ client's, from when a request was due. --pin gives the generator the last core, 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -114,7 +115,10 @@ def main() -> None:
     if args.pin:
         os.sched_setaffinity(0, set(cores[:-1]))  # everything started from here inherits it, but the generator
     machine = facts()
-    with served(n_users=N_USERS, workers=args.workers, model_poll_s=1.0) as settings:
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # MLflow says there where each run can be seen
+        served(n_users=N_USERS, workers=args.workers, model_poll_s=1.0) as settings,
+    ):
         print(f"serving on {settings.serving.port}", file=sys.stderr)
         result = measured(settings, args)
     print(json.dumps({"machine": machine, "workers": args.workers, "pinned": args.pin, **result}, indent=1))
