@@ -121,7 +121,13 @@ def on_port(settings: Settings, port: int) -> Settings:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     # Deadlines for a machine that runs everything else too; the ladder's own are tested where they matter.
-    serving = {"model_poll_s": 0.5, "budget_ms": 4_000.0, "feature_timeout_ms": 1_500.0, "model_timeout_ms": 1_500.0}
+    serving = {
+        "max_lag_ms": 10_000.0,
+        "model_poll_s": 0.5,
+        "budget_ms": 4_000.0,
+        "feature_timeout_ms": 1_500.0,
+        "model_timeout_ms": 1_500.0,
+    }
     experiments = shutil.copy(EXPERIMENTS, folder)
     settings = settings_on_free_ports(folder / "home", serving={**serving, "experiments": experiments})
     stack = Stack(settings, with_parent=True)

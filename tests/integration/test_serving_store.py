@@ -86,7 +86,13 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    serving = {"model_wait_s": 0.0, "budget_ms": 2_000.0, "feature_timeout_ms": 400.0, "model_timeout_ms": 1_500.0}
+    serving = {
+        "max_lag_ms": 10_000.0,
+        "model_wait_s": 0.0,
+        "budget_ms": 2_000.0,
+        "feature_timeout_ms": 400.0,
+        "model_timeout_ms": 1_500.0,
+    }
     settings = settings_on_free_ports(tmp_path_factory.mktemp("serving"), serving=serving)
     stack = Stack(settings, with_parent=True)
     stack.up(["redis"])
