@@ -9,14 +9,13 @@ from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
 from serving.keys import Key, KeyFile, KeyRing, digest, read_keys
+from serving.stamps import stamp
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 FROM_SETTINGS = "settings"
 """Id of the key FIRSTMILE_SERVING__API_KEY."""
-
-_Stamp = tuple[int, int, int]
 
 
 def keys_file(settings: Settings) -> Path:
@@ -43,7 +42,7 @@ class KeyWatch:
     def __init__(self, settings: Settings) -> None:
         self.path = keys_file(settings)
         self._serving = settings.serving
-        self._stamp = self._look_at()
+        self._stamp = stamp(self.path)
         if self._stamp is None and settings.serving.keys:
             raise DataError(f"{self.path} is not there; `firstmile keys new` makes it (FIRSTMILE_SERVING__KEYS)")
         self.current = ring_of(settings.serving, read_keys(self.path) if self._stamp else None)
@@ -65,11 +64,11 @@ class KeyWatch:
 
     def look(self) -> None:
         """Read the file if it is another one than last time."""
-        stamp = self._look_at()
-        if stamp == self._stamp:
+        now = stamp(self.path)
+        if now == self._stamp:
             return
-        self._stamp = stamp
-        if stamp is None:
+        self._stamp = now
+        if now is None:
             log.warning("%s is gone, the last keys stay valid; to take them all away, empty it", self.path)
             return
         try:
@@ -78,13 +77,6 @@ class KeyWatch:
             log.error("the last good keys stay valid: %s", error)
             return
         log.info("%s was read: %d keys are valid", self.path, len(self.current))
-
-    def _look_at(self) -> _Stamp | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):

@@ -30,7 +30,6 @@ from firstmile.documents import read_document
 from firstmile.errors import DataError
 
 Scope = Literal["publishable", "secret"]
-SCOPES: Final[tuple[Scope, ...]] = ("publishable", "secret")
 MIN_CHARACTERS: Final = 20
 """Of a key or secret somebody makes up himself; ours have 43 random ones."""
 MAX_FILE_BYTES: Final = 200_000

@@ -35,7 +35,7 @@ from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.ranker import Orders, Standings
 from serving.requests import Ask
-from serving.stage import Stage, StageError
+from serving.stage import Problem, Stage, StageError
 
 log = logging.getLogger(__name__)
 
@@ -196,20 +196,23 @@ class Ladder:
         models = self._models(kind)
         asked, reasons = fitting(models, facts, reading.missing_views(), tasks=tasks_of(kind))
         ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
-        scores, problem = Scores(), "late"
+        scores = Scores()
+        problem: Problem = "late"
         if asked:
             try:
                 await self._scoring.ask(Question(asked, facts.features, scores), timeout_s=self._model_s(case))
             except StageError as error:
                 problem = error.problem
         case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
-        if ranker is not None:
-            problem = await self._rank(case, ranker, facts, scores) or problem
+        problems, wanted = dict.fromkeys((m.name for m in asked), problem), list(asked)
+        if ranker is not None and scores.answered:  # without a model nothing is shown in its order
+            wanted.append(ranker)
+            problems[RANKER] = await self._rank(case, ranker, facts, scores)
         # A late thread may still be writing: what counts is what it had finished by now.
         done, failed, order = tuple(scores.answered), tuple(scores.failed), scores.order
-        answered, wanted = [m for m in asked if m.name in done], [*asked, *([ranker] if ranker else [])]
+        answered = [m for m in asked if m.name in done]
         missing = [m.name for m in wanted if m.name not in done]
-        reasons += [*why_not, *(f"model_{'failed' if name in failed else problem}:{name}" for name in missing)]
+        reasons += [*why_not, *(f"model_{'failed' if name in failed else problems[name]}:{name}" for name in missing)]
         if not answered:
             return self._without_models(case, facts, replace(basis, reasons=tuple(reasons)))
         names = {m.name for m in answered}
@@ -229,8 +232,8 @@ class Ladder:
             asked=answered,
         )
 
-    async def _rank(self, case: Case, ranker: ScoringModel, facts: Facts, into: Scores) -> str | None:
-        """Ask the ranker too; why it gave nothing, if the stage says so."""
+    async def _rank(self, case: Case, ranker: ScoringModel, facts: Facts, into: Scores) -> Problem:
+        """Ask the ranker too; what is to be said if it gave nothing."""
         started_ms = case.timer.elapsed_ms()
         try:
             await self._ranking.run(lambda: case.orders.rank(ranker, facts, into), timeout_s=self._model_s(case))
@@ -238,7 +241,7 @@ class Ladder:
             return error.problem
         finally:
             case.timer.stage_ms["ranker"] = case.timer.elapsed_ms() - started_ms
-        return None
+        return "failed"
 
     def _model_s(self, case: Case) -> float:
         return case.timer.left_s(self._settings.model_timeout_ms)

@@ -213,6 +213,8 @@ class Outbox:
             log.error("%s decisions cannot be read again from %s: %s", segment.n_records, segment.path, error)
             self._drop("spool_failed", segment.n_records)
             records = []
+        else:
+            self._drop("damaged", max(segment.n_records - len(records), 0))
         self._segment = segment
         self._left = {r["request_id"]: r for r in records if r["request_id"] not in self._arrived}
         self._arrived -= {r["request_id"] for r in records}

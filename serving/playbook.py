@@ -19,13 +19,12 @@ from serving.experiments import Experiments, moved
 from serving.experiments_file import load_experiments
 from serving.policy import Policy
 from serving.rules import RuleSet, load_rules
+from serving.stamps import Stamp, stamp
 from serving.versions import versions
 
 log = logging.getLogger(__name__)
 
 FILES: Final = ("rules", "content", "experiments")
-Stamp = tuple[int, int, int] | None
-"""(time changed in ns, size, inode) of a file; None when there is none."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class PlaybookFiles:
         self._said[name] = str(error)
 
     def _look(self) -> dict[str, Stamp]:
-        return {name: _stamp(path) for name, path in self._paths.items()}
+        return {name: stamp(path) for name, path in self._paths.items()}
 
     def _run(self) -> None:
         while not self._stop.wait(self._poll_s):
@@ -158,11 +157,3 @@ class PlaybookFiles:
                 self.look()
             except Exception:  # the thread's edge: a look that fails must not be the last one
                 log.exception("looking at rules, content and experiments failed; what was in force stays")
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -74,7 +74,7 @@ def ranked(model: ScoringModel, shelf: Shelf, standing: Standing, facts: Facts) 
     item, x = vectors(shelf, standing, facts)
     if not len(item):
         return None
-    said = model.booster.inplace_predict(x[:, [RANKER_FEATURES.index(f) for f in model.features]])
+    said = model.scores(np.ascontiguousarray(x[:, [RANKER_FEATURES.index(f) for f in model.features]]))[:, 0]
     return Order(item, (1.0 / (1.0 + np.exp(-said.astype(np.float64)))).astype(np.float32), RANKED)
 
 

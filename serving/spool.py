@@ -1,4 +1,4 @@
-"""The decision log's spool: on disk until Kafka has it, whoever wrote it.
+"""A log's spool: on disk until Kafka has it, whoever wrote it. Decisions have one folder, outcomes another.
 
     decisions/lock                 held while folders change hands
     decisions/<worker>/lock        held by the worker as long as it lives
@@ -31,6 +31,8 @@ SEGMENT_BYTES: Final = 1_000_000
 """What is sent again, at most, because a kill came before its segment was dropped; and what is dropped at once when
 the spool is full."""
 LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+TIMES: Final = ("decided_at", "event_time", "received_at")
+"""Fields of the records that are moments: a line of JSON has them as text."""
 N_SEGMENTS: Final = 8
 """A smaller spool has smaller segments, so that a full one loses an eighth of itself at a time."""
 
@@ -169,7 +171,7 @@ class Spool:
                 segment = Segment(path.rename(self._path()), data.count(b"\n"), len(data))
                 self._closed.append(segment)
             shutil.rmtree(other, ignore_errors=True)
-        log.info("took over the decisions that %s left: %s wait now", other.name, self.n_records)
+        log.info("took over the records that %s left: %s wait now", other.name, self.n_records)
 
 
 def read_segment(segment: Segment) -> list[Record]:
@@ -181,13 +183,19 @@ def read_segment(segment: Segment) -> list[Record]:
     found, n_damaged = [], int(bool(torn))
     for line in lines:
         try:
-            record: Record = orjson.loads(line)
-            found.append({**record, "decided_at": datetime.fromisoformat(record["decided_at"])})
+            found.append(_record(line))
         except (ValueError, KeyError, TypeError):
             n_damaged += 1
     if n_damaged:
-        log.warning("%s: %s lines are no decisions, left out", segment.path, n_damaged)
+        log.warning("%s: %s lines are no records, left out", segment.path, n_damaged)
     return found
+
+
+def _record(line: bytes) -> Record:
+    record: Record = orjson.loads(line)
+    moments: Record = {name: datetime.fromisoformat(record[name]) for name in TIMES if name in record}
+    # Without these two nothing could be sent.
+    return {**record, **moments, "request_id": record["request_id"], "user_id": record["user_id"]}
 
 
 def _keep_name(folder: Path) -> None:

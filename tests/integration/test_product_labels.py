@@ -65,10 +65,9 @@ def test_the_product_s_models_are_challengers_that_learned_something(learned: Le
         verdicts = json.loads(Path(learned.client.download_artifacts(said["run_id"], "gates.json")).read_text())[
             "verdicts"
         ]
-        passed = {v["gate"]: v["passed"] for v in verdicts}
-        # Calibration is left out: of the 60 users examined, ten bins make 0.1 by chance alone.
-        assert passed.pop("calibrated") in (True, False)
-        assert all(passed.values()), passed
+        # Calibration by a bound of its own: of the 60 users examined, ten bins make 0.1 by chance alone.
+        assert next(v["value"] for v in verdicts if v["gate"] == "calibrated") < 0.15
+        assert all(v["passed"] for v in verdicts if v["gate"] != "calibrated"), verdicts
         run = learned.client.get_run(said["run_id"])
         assert run.data.params["set.presentations"].split(",") == learned.result["presentations"]
         assert run.data.tags["min_onboarding_days"] == {"activation": "0", "disengagement": "7"}[model]

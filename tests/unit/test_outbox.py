@@ -197,3 +197,18 @@ def test_closed_without_a_disk_what_is_lost_is_counted(tmp_path: Path) -> None:
     tmp_path.mkdir()
     on.outbox.close(timeout_s=0.0)
     assert dropped.since() == 2
+
+
+def test_a_damaged_line_on_disk_is_counted_as_lost(tmp_path: Path) -> None:
+    on = way(tmp_path, ListSink(is_away=True))
+    on.take(0, 1, 2)
+    on.step(2 * SPOOL_S)
+    (file,) = on.files
+    first, _, last = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + b"\x00" * 9 + b"\n" + last)
+    on.outbox.close(timeout_s=0)
+    after = way(tmp_path, worker="another")
+    lost = Dropped(after.metrics, "damaged")
+    after.steps()
+    assert after.taken == [0, 2]
+    assert lost.since() == 1

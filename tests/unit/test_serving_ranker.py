@@ -14,7 +14,7 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from online_rows import packed_user
-from serving_builder import LEARNER, NOW_US, Broken, Row, Rows, catalogue, ladder, models
+from serving_builder import LEARNER, NOW_US, Broken, Row, Rows, catalogue, ladder, model, models
 from test_decision_replay import again, logged
 
 from feature_repo.activity import windows
@@ -156,6 +156,14 @@ def test_a_ranker_that_raises_or_hangs_costs_its_order_and_not_the_answer() -> N
         gate.set()
     assert (late.basis.rung, late.basis.reasons) == ("partial", ("model_late:content_ranker",))
     assert late.answer == decision.answer
+
+
+def test_without_an_answer_of_the_models_the_ranker_is_not_asked() -> None:
+    failing = {n: model(n, booster=Broken(ValueError("no score"))) for n in MODELS}
+    decision = decide(Row(), standings(), {**failing, RANKER: ranker()})
+    assert decision.basis.rung == "rules"
+    assert set(decision.basis.reasons) == {f"model_failed:{n}" for n in MODELS}
+    assert "ranker" not in decision.stage_ms
 
 
 def test_a_ranked_answer_comes_out_the_same_from_its_record() -> None:

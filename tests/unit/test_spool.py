@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from decision_sinks import record, spool
+from decision_sinks import NOW_US, record, spool
 
+from serving.exposures import Exposure
 from serving.spool import N_SEGMENTS, read_segment
 
 
@@ -17,6 +18,16 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     assert segment
     assert read_segment(segment) == given
     assert on.take() is None
+
+
+def test_what_a_page_showed_comes_back_too(tmp_path: Path) -> None:
+    on = spool(tmp_path)
+    on.open()
+    shown = Exposure("r1", "u1", NOW_US).record(worker="w", sequence=0)
+    on.append([shown])
+    segment = on.take()
+    assert segment
+    assert read_segment(segment) == [shown]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
