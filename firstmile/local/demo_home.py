@@ -12,10 +12,11 @@ from firstmile.local import process
 from firstmile.settings import PARTS, Settings, as_environment
 
 ARCHIVE_INTERVAL_S = 10.0
+KEYS = "keys.yaml"
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The user's settings, with the demo's home under theirs.
+    """The user's settings, with the demo's home under theirs, and one file of API keys for both copies of the API.
 
     Raises UsageError when an address is given: a demo trains on and writes to what it is pointed at.
     """
@@ -25,7 +26,9 @@ def demo_settings(settings: Settings) -> Settings:
             f"an address is set for {', '.join(given)}, and the demo would write to it; unset it: the demo runs its own"
         )
     stream = settings.stream.model_copy(update={"archive_interval_s": ARCHIVE_INTERVAL_S})
-    return settings.model_copy(update={"home": settings.home / "demo", "stream": stream})
+    home = settings.home / "demo"
+    serving = settings.serving.model_copy(update={"keys": settings.serving.keys or str(home / KEYS)})
+    return settings.model_copy(update={"home": home, "stream": stream, "serving": serving})
 
 
 @contextmanager
@@ -44,6 +47,7 @@ def own_home(settings: Settings) -> Iterator[Path]:
         process.stop(run_folder, process.recorded(run_folder), deadline_s=5)
         shutil.rmtree(home)
         home.mkdir()
+        (home / KEYS).touch(mode=0o600)  # without keys yet; a file that was named must be there
         yield home
 
 

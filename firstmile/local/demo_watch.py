@@ -20,7 +20,7 @@ RESTARTED = ("serve", "standby")
 PARTS = "firstmile up"
 MEANING = {
     "kafka": (
-        "no event comes in (the collector answers 503), no decision is logged; the API answers from the rows there are",
+        "no event comes in (the collector answers 503), decisions wait on disk; answers go on from the rows there are",
         PARTS,
     ),
     "registry": (

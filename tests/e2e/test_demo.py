@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +14,14 @@ from pathlib import Path
 import pytest
 from conftest import FreeSettings
 from demo_process import Demo
+from pydantic import SecretStr
 
+from firstmile.errors import DependencyError
 from firstmile.local.demo_client import Client
 from firstmile.local.demo_home import demo_settings
 from firstmile.local.process import find
 from firstmile.names import EVENT_TOPICS, MODELS, PROFILES, RUNGS
+from firstmile.settings import as_environment
 
 # OULAD's BBB_2013B and AAA_2013J: rows of the click table, and clicks.
 CLICK_EVENTS, CLICK_WEIGHT = 584_248, 1_996_405
@@ -76,6 +81,8 @@ def test_killed_processes_are_named_and_decisions_go_on(start_demo: StartDemo) -
     client = Client(demo_settings(demo.settings))
     learner = client.decide("AAA_2014J-1576513")
     assert learner["rung"] == "model"
+    keyed = with_new_key(demo)
+    poll_until(lambda: answers(keyed))
 
     kill(demo, "stream")
     demo.until_said("blind to what happens now", deadline_s=60)
@@ -136,6 +143,22 @@ def test_a_taken_port_is_named_before_anything_starts(start_demo: StartDemo, fre
     assert f"port {settings.serving.port}: held by pid {os.getpid()}" in demo.text()
     assert "FIRSTMILE_SERVING__PORT" in demo.text()
     assert not (demo.home / "run").exists()
+
+
+def with_new_key(demo: Demo) -> Client:
+    """A client with a key that `firstmile keys new` makes while the demo runs."""
+    settings = demo_settings(demo.settings)
+    command = [str(Path(sys.executable).with_name("firstmile")), "keys", "new", "--scope", "secret"]
+    made = subprocess.run(command, env={**os.environ, **as_environment(settings)}, capture_output=True, check=True)
+    serving = settings.serving.model_copy(update={"api_key": SecretStr(json.loads(made.stdout)["key"])})
+    return Client(settings.model_copy(update={"serving": serving}))
+
+
+def answers(client: Client) -> bool:
+    try:
+        return bool(client.decide("AAA_2014J-1576513"))
+    except DependencyError:
+        return False
 
 
 def kill(demo: Demo, name: str) -> None:
