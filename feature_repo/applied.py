@@ -214,7 +214,7 @@ def pack_applied(applied: Applied) -> list[bytes]:
     age_s = newest_s[applied.id_user] - applied.id_received_s
     order = np.lexsort((applied.id_hash, age_s, applied.id_user))
     row = applied.id_user[order]
-    fixed = np.column_stack(
+    fixed = np.stack(
         (
             applied.history_to_us,
             applied.max_received_us,
@@ -231,7 +231,7 @@ def pack_applied(applied: Applied) -> list[bytes]:
 def unpack_applied(blobs: Sequence[bytes]) -> Applied:
     """Inverse of pack_applied. Raises DataError for damaged bytes."""
     fixed, (fences, ids) = unpack(blobs, layout=LAYOUT, n_fixed=5, widths=(3, 2))
-    history_to_us, max_received_us, n_duplicates, n_in_history, n_ids_evicted = fixed.T
+    history_to_us, max_received_us, n_duplicates, n_in_history, n_ids_evicted = fixed
     received_s = max_received_us[ids.row] // MICROS_PER_S - undeltas(ids.row, ids.columns[0])
     order = np.lexsort((ids.columns[1], received_s, ids.row))
     return Applied(

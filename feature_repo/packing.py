@@ -15,12 +15,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from firstmile.compiled import compiled
 from firstmile.errors import DataError
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-MAX_VARINT_BYTES = 10
 CHECK_BYTES = 4
 
 
@@ -51,22 +51,24 @@ def row_starts(row: Ints, n: int) -> Ints:
     return np.searchsorted(row, np.arange(n + 1))
 
 
+@compiled
 def deltas(row: Ints, values: Ints) -> Ints:
     """Difference to the entry before within the same row; a row's first entry stays as it is."""
     out = values.copy()
-    same = row[1:] == row[:-1]
-    out[1:][same] -= values[:-1][same]
+    for i in range(1, len(values)):
+        if row[i] == row[i - 1]:
+            out[i] = values[i] - values[i - 1]
     return out
 
 
+@compiled
 def undeltas(row: Ints, values: Ints) -> Ints:
     """Inverse of deltas: running sum within each row."""
-    if not len(values):
-        return values
-    total = np.cumsum(values)
-    first = np.flatnonzero(np.concatenate(([True], row[1:] != row[:-1])))
-    before = total[first] - values[first]
-    return total - np.repeat(before, np.diff(np.append(first, len(values))))
+    out = values.copy()
+    for i in range(1, len(values)):
+        if row[i] == row[i - 1]:
+            out[i] += out[i - 1]
+    return out
 
 
 def pack(layout: int, fixed: Ints, sections: Sequence[Section]) -> list[bytes]:
@@ -75,54 +77,47 @@ def pack(layout: int, fixed: Ints, sections: Sequence[Section]) -> list[bytes]:
     layout
         Version number of the layout, 0 … 127: the first byte of every row.
     fixed
-        Shape (n_rows, n_fixed), non-negative.
+        Shape (n_fixed, n_rows), non-negative.
     """
-    n, n_fixed = fixed.shape
-    counts = [np.bincount(s.row, minlength=n) for s in sections]
-    head = 1 + len(sections) + n_fixed
-    sizes = head + sum((c * len(s.columns) for c, s in zip(counts, sections, strict=True)), np.zeros(n, np.int64))
-    starts = np.concatenate(([0], np.cumsum(sizes)))
-    flat = np.empty(starts[-1], np.int64)
-    heads = np.column_stack([np.full(n, layout), *counts, fixed])
-    flat[starts[:-1, None] + np.arange(head)] = heads
-    cursor = starts[:-1] + head
-    for section, count in zip(sections, counts, strict=True):
-        width = len(section.columns)
-        within = np.arange(len(section.row)) - np.repeat(np.cumsum(count) - count, count)
-        position = cursor[section.row] + within * width
-        for i, column in enumerate(section.columns):
-            flat[position + i] = column
-        cursor = cursor + count * width
-    return [body + crc32(body).to_bytes(CHECK_BYTES, "little") for body in _varints(flat, starts)]
+    least = min((int(v.min()) for v in (fixed, *(c for s in sections for c in s.columns)) if v.size), default=0)
+    if least < 0:
+        raise DataError(f"cannot pack the negative value {least}")
+    widths = np.array([len(s.columns) for s in sections], np.int64)
+    rows = [s.row for s in sections]
+    columns = [column for s in sections for column in s.columns]
+    data, edges = _written(
+        layout,
+        fixed,
+        widths,
+        np.array([len(row) for row in rows], np.int64),
+        np.concatenate([*rows, _NONE]),
+        np.concatenate([*columns, _NONE]),
+    )
+    whole, ends = data.tobytes(), edges.tolist()
+    return [_sealed(whole[a:b]) for a, b in pairwise(ends)]
 
 
 def unpack(blobs: Sequence[bytes], *, layout: int, n_fixed: int, widths: Sequence[int]) -> tuple[Ints, list[Section]]:
-    """Inverse of pack: fixed values, shape (n_rows, n_fixed), and the sections.
+    """Inverse of pack: fixed values, shape (n_fixed, n_rows), and the sections.
 
     widths
         Number of columns of each section.
 
     Raises DataError for bytes of another layout or damaged.
     """
-    flat, starts = _integers(_checked(blobs, layout))
-    n, head = len(blobs), 1 + len(widths) + n_fixed
-    sizes = np.diff(starts)
-    if n and sizes.min() < head:
-        raise DataError(f"packed row {int(sizes.argmin())} has {int(sizes.min())} values, at least {head} expected")
-    heads = flat[starts[:-1, None] + np.arange(head)]
-    counts = heads[:, 1 : 1 + len(widths)]
-    if n and (counts @ np.array(widths, np.int64) + head != sizes).any():
-        raise DataError("a packed row's length disagrees with its section counts: its bytes are damaged")
-    cursor = starts[:-1] + head
-    sections = []
-    for i, width in enumerate(widths):
-        count = counts[:, i]
-        row = np.repeat(np.arange(n), count)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-        position = cursor[row] + within * width
-        sections.append(Section(row, tuple(flat[position + k] for k in range(width))))
-        cursor = cursor + count * width
-    return heads[:, 1 + len(widths) :], sections
+    bodies = _checked(blobs, layout)
+    edges = np.cumsum([0, *map(len, bodies)], dtype=np.int64)
+    problem, at, fixed, n_entries, rows, columns = _read(
+        np.frombuffer(b"".join(bodies), np.uint8), edges, n_fixed, np.array(widths, np.int64)
+    )
+    if problem:
+        raise DataError(f"packed row {at} {_PROBLEMS[problem]}: its bytes are damaged")
+    sections, row_at, column_at = [], 0, 0
+    for width, n in zip(widths, n_entries.tolist(), strict=True):
+        own = tuple(columns[column_at + i * n : column_at + (i + 1) * n] for i in range(width))
+        sections.append(Section(rows[row_at : row_at + n], own))
+        row_at, column_at = row_at + n, column_at + width * n
+    return fixed, sections
 
 
 def _checked(blobs: Sequence[bytes], layout: int) -> list[bytes]:
@@ -139,51 +134,113 @@ def _checked(blobs: Sequence[bytes], layout: int) -> list[bytes]:
     return bodies
 
 
-def _varints(flat: Ints, starts: Ints) -> list[bytes]:
-    if len(flat) and flat.min() < 0:
-        raise DataError(f"cannot pack the negative value {int(flat.min())}")
-    # Most values take one byte: each further byte is looked at for those alone that have it.
-    n_bytes = np.ones(len(flat), np.int64)
-    some = np.flatnonzero(flat > 0x7F)
-    further = []
-    rest = flat[some] >> 7
-    while len(some):
-        n_bytes[some] += 1
-        further.append((some, rest))
-        more = rest > 0x7F
-        some, rest = some[more], rest[more] >> 7
-    ends = np.cumsum(n_bytes)
-    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    begin = ends - n_bytes
-    out[begin] = _seven_bits(flat)
-    for k, (some, rest) in enumerate(further, start=1):
-        out[begin[some] + k] = _seven_bits(rest)
-    edges = np.concatenate(([0], ends))[starts].tolist()
-    data = out.tobytes()
-    return [data[a:b] for a, b in pairwise(edges)]
+def _sealed(body: bytes) -> bytes:
+    return body + crc32(body).to_bytes(CHECK_BYTES, "little")
 
 
-def _seven_bits(values: Ints) -> NDArray[np.uint8]:
-    """The next byte of a varint: seven bits, and the eighth when more follow."""
-    return ((values & 0x7F) | ((values > 0x7F) << 7)).astype(np.uint8)
+_NONE = np.zeros(0, np.int64)
+_PROBLEMS = {
+    1: "is empty or cut short",
+    2: "holds a number of more than 63 bits",
+    3: "has too few values",
+    4: "has another length than its section counts say",
+}
 
 
-def _integers(blobs: Sequence[bytes]) -> tuple[Ints, Ints]:
-    data = np.frombuffer(b"".join(blobs), np.uint8)
-    edges = np.concatenate(([0], np.cumsum([len(b) for b in blobs], dtype=np.int64))).astype(np.int64)
-    is_last = data < 0x80
-    n_before = np.concatenate(([0], np.cumsum(is_last)))
-    starts = n_before[edges]
-    ends = np.flatnonzero(is_last)
-    if len(data) and ((np.diff(edges) == 0).any() or not is_last[edges[1:] - 1].all()):
-        raise DataError("a packed row is empty or cut short: its bytes are damaged")
-    begin = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-    n_bytes = ends - begin + 1
-    if n_bytes.max(initial=0) > MAX_VARINT_BYTES - 1:
-        raise DataError("a packed row holds a number of more than 63 bits: its bytes are damaged")
-    values = data[begin].astype(np.int64) & 0x7F
-    some = np.flatnonzero(n_bytes > 1)  # few: each further byte is looked at for those alone that have it
-    for k in range(1, int(n_bytes.max(initial=0))):
-        values[some] |= (data[begin[some] + k].astype(np.int64) & 0x7F) << (7 * k)
-        some = some[n_bytes[some] > k + 1]
-    return values, starts
+@compiled
+def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints, Ints, Ints, Ints]:
+    """What `unpack` makes of the bodies that stand in `data` from edge to edge.
+
+    Which of _PROBLEMS, 0 for none, and of which row; the fixed values; entries of each section; and of all sections one
+    after the other the rows of their entries and their columns.
+    """
+    n, n_sections = len(edges) - 1, len(widths)
+    head = 1 + n_sections + n_fixed
+    values, starts = np.empty(len(data), np.int64), np.empty(n + 1, np.int64)
+    fixed, n_entries = np.empty((n_fixed, n), np.int64), np.zeros(n_sections, np.int64)
+    none = np.empty(0, np.int64)
+    n_values = 0
+    for row in range(n):
+        starts[row] = n_values
+        at, end = edges[row], edges[row + 1]
+        if at == end or data[end - 1] >= 0x80:
+            return 1, row, fixed, n_entries, none, none
+        while at < end:
+            value, shift = np.int64(0), 0
+            while data[at] >= 0x80:
+                value |= np.int64(data[at] & 0x7F) << shift
+                shift += 7
+                at += 1
+                if shift > 56:
+                    return 2, row, fixed, n_entries, none, none
+            values[n_values] = value | (np.int64(data[at]) << shift)
+            n_values += 1
+            at += 1
+        size = n_values - starts[row]
+        if size < head:
+            return 3, row, fixed, n_entries, none, none
+        wanted = np.int64(head)
+        for k in range(n_sections):
+            count = values[starts[row] + 1 + k]
+            if count > size:
+                return 4, row, fixed, n_entries, none, none
+            wanted += count * widths[k]
+            n_entries[k] += count
+        if wanted != size:
+            return 4, row, fixed, n_entries, none, none
+    rows, columns = np.empty(n_entries.sum(), np.int64), np.empty((n_entries * widths).sum(), np.int64)
+    row_at, column_at = np.cumsum(n_entries) - n_entries, np.cumsum(n_entries * widths) - n_entries * widths
+    for row in range(n):
+        first = starts[row]
+        for i in range(n_fixed):
+            fixed[i, row] = values[first + 1 + n_sections + i]
+        at = first + head
+        for k in range(n_sections):
+            for _ in range(values[first + 1 + k]):
+                rows[row_at[k]] = row
+                for i in range(widths[k]):
+                    columns[column_at[k] + i * n_entries[k]] = values[at]
+                    at += 1
+                row_at[k] += 1
+                column_at[k] += 1
+    return 0, 0, fixed, n_entries, rows, columns
+
+
+@compiled
+def _written(
+    layout: int, fixed: Ints, widths: Ints, n_entries: Ints, rows: Ints, columns: Ints
+) -> tuple[NDArray[np.uint8], Ints]:
+    """Bodies of packed rows one after the other, and where each begins and the last one ends; as `_read` has them."""
+    n_fixed, n = fixed.shape
+    n_sections = len(widths)
+    row_at, column_at = np.cumsum(n_entries) - n_entries, np.cumsum(n_entries * widths) - n_entries * widths
+    row_end = np.cumsum(n_entries)
+    n_values = n * (1 + n_sections + n_fixed) + len(columns)
+    data, edges = np.empty(9 * n_values, np.uint8), np.zeros(n + 1, np.int64)
+    values = np.empty(1 + n_sections + n_fixed + len(columns), np.int64)
+    written = 0
+    for row in range(n):
+        values[0] = layout
+        for i in range(n_fixed):
+            values[1 + n_sections + i] = fixed[i, row]
+        size = 1 + n_sections + n_fixed
+        for k in range(n_sections):
+            count = 0
+            while row_at[k] < row_end[k] and rows[row_at[k]] == row:
+                for i in range(widths[k]):
+                    values[size] = columns[column_at[k] + i * n_entries[k]]
+                    size += 1
+                row_at[k] += 1
+                column_at[k] += 1
+                count += 1
+            values[1 + k] = count
+        for i in range(size):
+            value = values[i]
+            while value > 0x7F:
+                data[written] = (value & 0x7F) | 0x80
+                value >>= 7
+                written += 1
+            data[written] = value
+            written += 1
+        edges[row + 1] = written
+    return data[:written], edges

@@ -9,13 +9,13 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from google.protobuf.message import DecodeError
 
 from feature_repo import progress
-from feature_repo.activity import windows
 from feature_repo.distinct import Distinct, contains, content_hash, of_row
 from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS, PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets, lag_us, partition_of
 from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
+from feature_repo.windows import FEATURE_NAMES, window_table
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError
 from firstmile.names import EVENT_TOPICS
@@ -146,11 +146,10 @@ def _decoded(asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | Non
     if not known:
         return found
     rows = unpack_rows([_packed(stored[i]) for i in known])
-    columns = windows(rows, np.array([asked[i][1] for i in known], np.int64))
-    table = np.array(list(columns.values())).T.tolist()
+    table = window_table(rows, np.array([asked[i][1] for i in known], np.int64)).T.tolist()
     for row, (i, numbers) in enumerate(zip(known, table, strict=True)):
         # What is not equal to itself is NaN: not known.
-        values = {name: n if n == n else None for name, n in zip(columns, numbers, strict=True)}
+        values = {name: n if n == n else None for name, n in zip(FEATURE_NAMES, numbers, strict=True)}
         found[i] = _user(asked[i][0], stored[i], values, str(rows.step[row]), of_row(rows.contents, row))
     return found
 

@@ -161,7 +161,7 @@ def empty_rows(n: int) -> Rows:
 
 def pack_rows(rows: Rows) -> list[bytes]:
     """The `activity` bytes of each row; equal for rows that applied the same events in another order."""
-    fixed = np.column_stack(
+    fixed = np.stack(
         (
             rows.last_ms,
             rows.last_ms - rows.first_ms,
@@ -204,7 +204,7 @@ def unpack_rows(
     n = len(activity)
     blank = _blank_activity()
     fixed, found = unpack([a or blank for a in activity], layout=LAYOUT, n_fixed=N_FIXED, widths=WIDTHS)
-    last_ms, span_ms, onboarding_ms, step_ms, step_start_ms, step_end_ms, n_too_late, n_late, n_dropped = fixed.T
+    last_ms, span_ms, onboarding_ms, step_ms, step_start_ms, step_end_ms, n_too_late, n_late, n_dropped = fixed
     ones = np.ones(n, np.int64)
     no_state = _blank_applied()
     return Rows(

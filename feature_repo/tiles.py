@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.packing import Ints, Section, deltas, undeltas, unzigzag, zigzag
+from firstmile.compiled import compiled
 from firstmile.errors import DataError
 from firstmile.names import FAMILIES
 
@@ -107,9 +108,8 @@ def to_section(tiles: Tiles, reference: Ints) -> Section:
     reference
         Shape (n_rows,): newest tile number per row; ages are counted back from it.
     """
-    code, order = _codes(tiles, reference)
-    row = tiles.user[order]
-    return Section(row, (deltas(row, code), *_sums(tiles, order)))
+    row, code, count, excess = _coded(tiles.key, tiles.count, tiles.weight, reference, *_BITS)
+    return Section(row, (deltas(row, code), count, zigzag(excess)))
 
 
 def from_section(section: Section, reference: Ints) -> Tiles:
@@ -120,56 +120,106 @@ def from_section(section: Section, reference: Ints) -> Tiles:
 
 def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
     """Packed form of tiles that often do: runs of consecutive ones (distance from the run before, length), and sums."""
-    code, order = _codes(tiles, reference)
-    row = tiles.user[order]
-    opens = np.ones(len(row), bool)
-    opens[1:] = (row[1:] != row[:-1]) | (np.diff(code) != 1)
-    start = np.flatnonzero(opens)
-    length = np.diff(np.append(start, len(row)))
-    first, last = code[start], code[start + length - 1]
-    distance = first.copy()
-    same = row[start][1:] == row[start][:-1]
-    distance[1:][same] -= last[:-1][same]
-    return Section(row[start], (distance, length)), Section(row, _sums(tiles, order))
+    row, code, count, excess = _coded(tiles.key, tiles.count, tiles.weight, reference, *_BITS)
+    run_row, distance, length = _runs(row, code)
+    return Section(run_row, (distance, length)), Section(row, (count, zigzag(excess)))
 
 
 def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
     """Inverse of to_runs. Raises DataError when the two disagree."""
-    distance, length = runs.columns
-    step = distance.copy()
-    same = runs.row[1:] == runs.row[:-1]
-    step[1:][same] += length[:-1][same] - 1
-    row = np.repeat(runs.row, length)
+    fits = int(runs.columns[1].sum()) == len(sums.row)
+    row, code = _unrolled(runs.row, *runs.columns) if fits else (_NONE, _NONE)
     if not np.array_equal(row, sums.row):
         raise DataError("a packed row's runs disagree with its tiles: its bytes are damaged")
-    within = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
     count, excess = sums.columns
-    return _tiles(row, np.repeat(undeltas(runs.row, step), length) + within, count, excess, reference)
-
-
-def _codes(tiles: Tiles, reference: Ints) -> tuple[Ints, Ints]:
-    """Family and age in one number, ascending within each row, and the order of the tiles it stands in."""
-    user, family = tiles.user, tiles.family
-    order = _newest_first(user, family)
-    return (family * AGE_SPAN + reference[user] - tiles.tile)[order], order
-
-
-def _newest_first(user: Ints, family: Ints) -> Ints:
-    """Order that turns round the tiles of each (user, family), which stand together."""
-    n = len(user)
-    opens = np.ones(n, bool)
-    opens[1:] = (user[1:] != user[:-1]) | (family[1:] != family[:-1])
-    start = np.flatnonzero(opens)
-    size = np.diff(np.append(start, n))
-    return np.repeat(2 * start + size - 1, size) - np.arange(n)
-
-
-def _sums(tiles: Tiles, order: Ints) -> tuple[Ints, Ints]:
-    return tiles.count[order], zigzag(tiles.weight[order] - tiles.count[order])
+    return _tiles(row, code, count, excess, reference)
 
 
 def _tiles(row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints) -> Tiles:
-    family = code // AGE_SPAN
-    key = key_of(row, family, reference[row] - code % AGE_SPAN)
-    order = _newest_first(row, family)
-    return Tiles(key[order], count[order], (unzigzag(excess) + count)[order])
+    return Tiles(*_decoded(row, code, count, unzigzag(excess), reference, *_BITS))
+
+
+_NONE = np.zeros(0, np.int64)
+_BITS = (FAMILY_BITS, TILE_BITS, AGE_SPAN)
+
+
+@compiled
+def _coded(
+    key: Ints, count: Ints, weight: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Rows, family and age in one number, counts, and weights less counts: ascending within each row, which turns round
+    the tiles of each (user, family), as they stand together."""
+    n = len(key)
+    row, code, counts, excess = (
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+    )
+    begin = 0
+    while begin < n:
+        end = begin + 1
+        while end < n and key[end] >> tile_bits == key[begin] >> tile_bits:
+            end += 1
+        user = key[begin] >> (family_bits + tile_bits)
+        family = (key[begin] >> tile_bits) & ((1 << family_bits) - 1)
+        for i in range(begin, end):
+            at = begin + end - 1 - i
+            row[at] = user
+            code[at] = family * age_span + reference[user] - (key[i] & ((1 << tile_bits) - 1))
+            counts[at], excess[at] = count[i], weight[i] - count[i]
+        begin = end
+    return row, code, counts, excess
+
+
+@compiled
+def _decoded(
+    row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
+) -> tuple[Ints, Ints, Ints]:
+    """Inverse of _coded: keys, counts and weights."""
+    n = len(row)
+    key, counts, weights = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    begin = 0
+    while begin < n:
+        user, family = row[begin], code[begin] // age_span
+        end = begin + 1
+        while end < n and row[end] == user and code[end] // age_span == family:
+            end += 1
+        for i in range(begin, end):
+            at = begin + end - 1 - i
+            tile = reference[user] - code[i] % age_span
+            key[at] = (user << (family_bits + tile_bits)) | (family << tile_bits) | tile
+            counts[at], weights[at] = count[i], excess[i] + count[i]
+        begin = end
+    return key, counts, weights
+
+
+@compiled
+def _runs(row: Ints, code: Ints) -> tuple[Ints, Ints, Ints]:
+    """Runs of consecutive codes: their rows, how far each begins behind the last of the run before, and lengths."""
+    n = len(row)
+    rows, distance, length = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    n_runs = 0
+    for i in range(n):
+        same_row = i > 0 and row[i] == row[i - 1]
+        if same_row and code[i] == code[i - 1] + 1:
+            length[n_runs - 1] += 1
+            continue
+        rows[n_runs], length[n_runs] = row[i], 1
+        distance[n_runs] = code[i] - code[i - 1] if same_row else code[i]
+        n_runs += 1
+    return rows[:n_runs], distance[:n_runs], length[:n_runs]
+
+
+@compiled
+def _unrolled(rows: Ints, distance: Ints, length: Ints) -> tuple[Ints, Ints]:
+    """Inverse of _runs."""
+    n = length.sum()
+    row, code = np.empty(n, np.int64), np.empty(n, np.int64)
+    at = 0
+    for i in range(len(rows)):
+        begin = distance[i] + code[at - 1] if i > 0 and rows[i] == rows[i - 1] and at > 0 else distance[i]
+        for k in range(length[i]):
+            row[at], code[at] = rows[i], begin + k
+            at += 1
+    return row, code

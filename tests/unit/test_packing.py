@@ -41,7 +41,8 @@ def full_row(n_contents: int = 70) -> Rows:
 @st.composite
 def packables(draw: st.DrawFn) -> tuple[np.ndarray, list[Section]]:
     n = draw(st.integers(0, 4))
-    fixed = np.array(draw(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=n, max_size=n)), np.int64).reshape(n, 2)
+    numbers = draw(st.lists(NUMBERS, min_size=2 * n, max_size=2 * n))
+    fixed = np.array(numbers, np.int64).reshape(2, n)
     sections = []
     for width in (1, 3):
         entries = st.tuples(st.integers(0, n - 1), *[NUMBERS] * width)
