@@ -6,7 +6,7 @@ that was emptied or rolled back a moment ago.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -63,7 +63,12 @@ def read(client: "redis.Redis", partitions: Iterable[Partition]) -> dict[Partiti
     """Records of the partitions that have one."""
     wanted = list(partitions)
     stored: list[bytes | None] = client.hmget(KEY, [field(p) for p in wanted]) if wanted else []  # type: ignore
-    records = {p: parse(data) for p, data in zip(wanted, stored, strict=True)}
+    return of_fields(wanted, stored)
+
+
+def of_fields(partitions: Sequence[Partition], stored: Sequence[bytes | None]) -> dict[Partition, Progress]:
+    """Records of the partitions that have one, of the fields as read."""
+    records = {p: parse(data) for p, data in zip(partitions, stored, strict=True)}
     return {p: record for p, record in records.items() if record is not None}
 
 

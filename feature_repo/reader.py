@@ -71,28 +71,27 @@ class OnlineReader:
         stored: list[bytes | None] = self.client.hmget(user_key(user_id), FIELDS)  # type: ignore[assignment,arg-type]
         return decode(user_id, stored, now_us)
 
-    def read_many(self, asked: Sequence[tuple[str, int]]) -> "list[UserFeatures | Exception | None]":
-        """Features of many users, (user id, instant) each, by one trip to the store.
+    def read_many(
+        self, asked: Sequence[tuple[str, int]]
+    ) -> "list[tuple[UserFeatures | Exception | None, float | None]]":
+        """Features and pipeline lag of many users, (user id, instant) each, by one trip to the store.
 
         A damaged row has its error in its place. Raises redis.RedisError when the store does not answer in time.
         """
+        n = self._ends.n_partitions if self._ends else self._n_partitions
+        numbers = [partition_of(user_id.encode(), n) for user_id, _ in asked]
+        partitions = [(topic, number) for topic in EVENT_TOPICS for number in set(numbers)]
         with self.client.pipeline(transaction=False) as pipe:
+            pipe.hmget(progress.KEY, [progress.field(p) for p in partitions])
             for user_id, _ in asked:
                 pipe.hmget(user_key(user_id), FIELDS)  # type: ignore[arg-type]
-            stored: list[list[bytes | None]] = pipe.execute()
-        return decode_many(asked, stored)
-
-    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> list[float | None]:
-        """`pipeline_lag_ms` of many users by one read of the records."""
-        n = self._ends.n_partitions if self._ends else self._n_partitions
-        numbers = [partition_of(user_id.encode(), n) for user_id in user_ids]
-        records = self.read_progress((topic, number) for topic in EVENT_TOPICS for number in set(numbers))
-        now_us = self._clock.now_us()
-        lags_ms: dict[int, float] = {}
-        for partition, record in records.items():
+            records, *stored = pipe.execute()
+        now_us, lags_ms = self._clock.now_us(), dict[int, float]()
+        for partition, record in progress.of_fields(partitions, records).items():
             lag_ms = self._lag_us(partition, record, now_us) / 1_000
             lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
-        return [lags_ms.get(number) for number in numbers]
+        found = decode_many(asked, stored)
+        return [(row, lags_ms.get(number)) for row, number in zip(found, numbers, strict=True)]
 
     def pipeline_lag_ms(self, user_id: str, now_us: int | None = None) -> float | None:
         """Greatest lag of the user's partitions; None without a progress record: the store was lost, or never fed."""

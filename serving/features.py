@@ -35,8 +35,9 @@ class UserRow(Protocol):
 class Reader(Protocol):
     """Where rows are read: feature_repo.reader.OnlineReader, or a fake."""
 
-    def read_many(self, asked: Sequence[tuple[str, int]]) -> Sequence[UserRow | Exception | None]: ...
-    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> Sequence[float | None]: ...
+    def read_many(
+        self, asked: Sequence[tuple[str, int]]
+    ) -> Sequence[tuple[UserRow | Exception | None, float | None]]: ...
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ class Reading:
 def read_users(reader: Reader, asked: Sequence[tuple[str, int]]) -> list[Reading]:
     """Rows and lags of users, (user id, instant) each; blocking. A row that cannot be decoded is a reading too: the
     store did answer."""
-    lags_ms = reader.pipeline_lags_ms([user_id for user_id, _ in asked])
     return [
         Reading(None, lag_ms, unreadable=True) if isinstance(row, Exception) else Reading(row, lag_ms)
-        for row, lag_ms in zip(reader.read_many(asked), lags_ms, strict=True)
+        for row, lag_ms in reader.read_many(asked)
     ]
 
 

@@ -79,19 +79,15 @@ class Rows:
             raise self.error
         return self.rows.get(user_id)
 
-    def read_many(self, asked: Sequence[tuple[str, int]]) -> list[Row | Exception | None]:
-        """The rows; a damaged one's error in its place."""
-        found: list[Row | Exception | None] = []
+    def read_many(self, asked: Sequence[tuple[str, int]]) -> list[tuple[Row | Exception | None, float | None]]:
+        """The rows and their lag; a damaged one's error in its place."""
+        found: list[tuple[Row | Exception | None, float | None]] = []
         for user_id, now_us in asked:
             try:
-                found.append(self.read(user_id, now_us))
+                found.append((self.read(user_id, now_us), self.lag_ms))
             except DataError as error:
-                found.append(error)
+                found.append((error, self.lag_ms))
         return found
-
-    def pipeline_lags_ms(self, user_ids: Sequence[str]) -> list[float | None]:
-        """The same for all."""
-        return [self.lag_ms] * len(user_ids)
 
 
 @functools.cache
