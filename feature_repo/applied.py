@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_repo.packing import Ints, Section, deltas, pack, undeltas, unpack
+from feature_repo.packing import Ints, Section, deltas, pack, row_starts, turned, undeltas, unpack
 from firstmile.clock import MICROS_PER_S
+from firstmile.compiled import compiled
 from firstmile.errors import DataError
 
 LAYOUT = 1
@@ -168,37 +169,96 @@ def _is_duplicate(applied: Applied, source: Source, fresh: NDArray[np.bool_]) ->
     out = np.zeros(len(source.user), bool)
     if not len(index):
         return out
-    n_old = len(applied.id_hash)
-    user = np.concatenate((applied.id_user, source.user[index]))
-    hashes = np.concatenate((applied.id_hash, source.hash[index]))
-    order = np.lexsort((np.arange(len(user)), hashes, user))
-    again = np.zeros(len(user), bool)
+    user, hashes = source.user[index], source.hash[index]
+    order = np.lexsort((hashes, user))  # stable: the first of the same stays first
+    again = np.zeros(len(index), bool)
     again[order[1:]] = (user[order[1:]] == user[order[:-1]]) & (hashes[order[1:]] == hashes[order[:-1]])
-    out[index] = again[n_old:]
+    out[index] = again | _is_known(row_starts(applied.id_user, applied.n_rows), applied.id_hash, user, hashes)
+    return out
+
+
+@compiled
+def _is_known(starts: Ints, id_hash: Ints, user: Ints, hashes: Ints) -> NDArray[np.bool_]:
+    """Which events' hashes their users' rows have, shape (n_events,)."""
+    out = np.zeros(len(user), np.bool_)
+    for i in range(len(user)):
+        for k in range(starts[user[i]], starts[user[i] + 1]):
+            if id_hash[k] == hashes[i]:
+                out[i] = True
+                break
     return out
 
 
 def _remember(applied: Applied, source: Source, ok: NDArray[np.bool_]) -> Applied:
     if not ok.any():
         return applied
-    user = np.concatenate((applied.id_user, source.user[ok]))
-    hashes = np.concatenate((applied.id_hash, source.hash[ok]))
-    received_s = np.concatenate((applied.id_received_s, source.received_us[ok] // MICROS_PER_S))
-    # Not `>`: whole seconds are kept, and an id must stay for all of the window.
-    recent = received_s >= applied.max_received_us[user] // MICROS_PER_S - ID_WINDOW_S
-    user, hashes, received_s = user[recent], hashes[recent], received_s[recent]
+    user, hashes, received_s = source.user[ok], source.hash[ok], source.received_us[ok] // MICROS_PER_S
     order = np.lexsort((hashes, received_s, user))
-    user, hashes, received_s = user[order], hashes[order], received_s[order]
-    n_each = np.bincount(user, minlength=applied.n_rows)
-    within = np.arange(len(user)) - (np.cumsum(n_each) - n_each)[user]
-    keep = within >= (n_each - MAX_IDS)[user]
+    # Not `>`: whole seconds are kept, and an id must stay for all of the window.
+    oldest_s = applied.max_received_us // MICROS_PER_S - ID_WINDOW_S
+    id_user, id_hash, id_received_s, n_evicted = _joined(
+        applied.id_user,
+        applied.id_hash,
+        applied.id_received_s,
+        user[order],
+        hashes[order],
+        received_s[order],
+        oldest_s,
+        MAX_IDS,
+    )
     return replace(
         applied,
-        id_user=user[keep],
-        id_hash=hashes[keep],
-        id_received_s=received_s[keep],
-        n_ids_evicted=applied.n_ids_evicted + np.maximum(n_each - MAX_IDS, 0),
+        id_user=id_user,
+        id_hash=id_hash,
+        id_received_s=id_received_s,
+        n_ids_evicted=applied.n_ids_evicted + n_evicted,
     )
+
+
+@compiled
+def _joined(
+    user: Ints,
+    hashes: Ints,
+    received_s: Ints,
+    new_user: Ints,
+    new_hashes: Ints,
+    new_received_s: Ints,
+    oldest_s: Ints,
+    kept: int,
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Two lists sorted by (user, received, hash) as one, of each user the newest `kept` that are not too old, and how
+    many of a user's were more than that, shape (n_rows,)."""
+    n_old, n_new = len(user), len(new_user)
+    out_user, out_hash = np.empty(n_old + n_new, np.int64), np.empty(n_old + n_new, np.int64)
+    out_received, n_evicted = np.empty(n_old + n_new, np.int64), np.zeros(len(oldest_s), np.int64)
+    i, k, end = 0, 0, 0
+    for row in range(len(oldest_s)):
+        begin = end
+        while True:
+            has_old, has_new = i < n_old and user[i] == row, k < n_new and new_user[k] == row
+            if not has_old and not has_new:
+                break
+            takes_old = has_old and (
+                not has_new
+                or received_s[i] < new_received_s[k]
+                or (received_s[i] == new_received_s[k] and hashes[i] <= new_hashes[k])
+            )
+            moment = received_s[i] if takes_old else new_received_s[k]
+            if moment >= oldest_s[row]:
+                out_user[end], out_received[end] = row, moment
+                out_hash[end] = hashes[i] if takes_old else new_hashes[k]
+                end += 1
+            if takes_old:
+                i += 1
+            else:
+                k += 1
+        over = end - begin - kept
+        if over > 0:
+            n_evicted[row] = over
+            for at in range(begin, end - over):
+                out_hash[at], out_received[at] = out_hash[at + over], out_received[at + over]
+            end -= over
+    return out_user[:end], out_hash[:end], out_received[:end], n_evicted
 
 
 def without_ids(applied: Applied, n: int) -> Applied:
@@ -211,9 +271,9 @@ def without_ids(applied: Applied, n: int) -> Applied:
 def pack_applied(applied: Applied) -> list[bytes]:
     """One bytes object per row."""
     newest_s = applied.max_received_us // MICROS_PER_S
-    age_s = newest_s[applied.id_user] - applied.id_received_s
-    order = np.lexsort((applied.id_hash, age_s, applied.id_user))
-    row = applied.id_user[order]
+    row = applied.id_user
+    order = turned(row)  # newest first: ages are small, and so are the steps from one to the next
+    age_s = newest_s[row] - applied.id_received_s[order]
     fixed = np.stack(
         (
             applied.history_to_us,
@@ -224,7 +284,7 @@ def pack_applied(applied: Applied) -> list[bytes]:
         )
     )
     fences = (applied.fence_topic, applied.fence_partition, applied.fence_offset)
-    ids = (deltas(row, age_s[order]), applied.id_hash[order])
+    ids = (deltas(row, age_s), applied.id_hash[order])
     return pack(LAYOUT, fixed, (Section(applied.fence_user, fences), Section(row, ids)))
 
 
@@ -233,18 +293,32 @@ def unpack_applied(blobs: Sequence[bytes]) -> Applied:
     fixed, (fences, ids) = unpack(blobs, layout=LAYOUT, n_fixed=5, widths=(3, 2))
     history_to_us, max_received_us, n_duplicates, n_in_history, n_ids_evicted = fixed
     received_s = max_received_us[ids.row] // MICROS_PER_S - undeltas(ids.row, ids.columns[0])
-    order = np.lexsort((ids.columns[1], received_s, ids.row))
+    order = turned(ids.row)
+    id_hash, received_s = _sorted_ties(ids.row, ids.columns[1][order], received_s[order])
     return Applied(
         fences.row,
         fences.columns[0],
         fences.columns[1],
         fences.columns[2],
-        ids.row[order],
-        ids.columns[1][order],
-        received_s[order],
+        ids.row,
+        id_hash,
+        received_s,
         history_to_us,
         max_received_us,
         n_duplicates,
         n_in_history,
         n_ids_evicted,
     )
+
+
+@compiled
+def _sorted_ties(row: Ints, hashes: Ints, received_s: Ints) -> tuple[Ints, Ints]:
+    """Ids of equal time by hash: rows written before 2026-11-26 have them the other way round."""
+    for i in range(1, len(row)):
+        at = i
+        while (
+            at > 0 and row[at] == row[at - 1] and received_s[at] == received_s[at - 1] and hashes[at] < hashes[at - 1]
+        ):
+            hashes[at], hashes[at - 1] = hashes[at - 1], hashes[at]
+            at -= 1
+    return hashes, received_s

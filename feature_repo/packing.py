@@ -71,6 +71,22 @@ def undeltas(row: Ints, values: Ints) -> Ints:
     return out
 
 
+@compiled
+def turned(row: Ints) -> Ints:
+    """The order that turns round the entries of each row, shape (n_entries,)."""
+    n = len(row)
+    order = np.empty(n, np.int64)
+    begin = 0
+    while begin < n:
+        end = begin + 1
+        while end < n and row[end] == row[begin]:
+            end += 1
+        for i in range(begin, end):
+            order[i] = begin + end - 1 - i
+        begin = end
+    return order
+
+
 def pack(layout: int, fixed: Ints, sections: Sequence[Section]) -> list[bytes]:
     """One bytes object per row.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.packing import Ints, Section, deltas, row_starts, undeltas
+from feature_repo.packing import Ints, Section, deltas, row_starts, turned, undeltas
 
 GAP_MS = 30 * 60_000
 KEPT_FINAL = 8
@@ -89,15 +89,15 @@ def _trim(sessions: Sessions, last_ms: Ints, lateness_ms: int) -> Sessions:
 
 def to_section(sessions: Sessions, last_ms: Ints) -> Section:
     """Packed form: from newest to oldest, time back from the newer session's start, and length."""
-    back = last_ms[sessions.user] - sessions.start_ms
-    order = np.lexsort((back, sessions.user))
-    row = sessions.user[order]
-    return Section(row, (deltas(row, back[order]), (sessions.end_ms - sessions.start_ms)[order]))
+    row = sessions.user
+    order = turned(row)
+    back = last_ms[row] - sessions.start_ms[order]
+    return Section(row, (deltas(row, back), (sessions.end_ms - sessions.start_ms)[order]))
 
 
 def from_section(section: Section, last_ms: Ints, n_dropped: Ints) -> Sessions:
     """Inverse of to_section."""
     step, length = section.columns
     start = last_ms[section.row] - undeltas(section.row, step)
-    order = np.lexsort((start, section.row))
-    return Sessions(section.row[order], start[order], (start + length)[order], n_dropped)
+    order = turned(section.row)
+    return Sessions(section.row, start[order], (start + length)[order], n_dropped)
