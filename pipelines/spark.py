@@ -1,14 +1,18 @@
 """The Spark session of the stream and the archive."""
 
 import logging
+import os
 
 from pyspark.sql import SparkSession
 
-from firstmile.local.jars import spark_jars
+from firstmile.local.jars import local_files_jar, spark_jars
 from firstmile.settings import Settings
 
 _LOCAL_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 """Spark's other manager asks a process of its own about every name it touches: 16 in each batch, 80 ms."""
+
+_BARE_FILES = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
+"""Hadoop's own starts a `chmod` for every file it makes: four in each batch."""
 
 
 def spark_session(settings: Settings, name: str) -> SparkSession:
@@ -34,6 +38,9 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
     )
     if settings.stream.master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1")
+        if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit Java runs already, without this class
+            builder = builder.config("spark.driver.extraClassPath", str(local_files_jar(settings)))
+            builder = builder.config("spark.hadoop.fs.file.impl", _BARE_FILES)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs a line per callback

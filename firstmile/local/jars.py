@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 KAFKA_VERSION = "4.4.0"
 LOG4J_VERSION = "2.25.5"  # the one Kafka's jars are built with; without the binding Kafka logs nothing at all
+BARE_FILES_VERSION = "0.1.0"
 APICURIO_VERSION = "3.0.9"  # the last on Maven Central that runs on Java 17: 3.3 is compiled for 21
 
 
@@ -36,6 +37,11 @@ def spark_jars(settings: Settings) -> list[Path]:
     return sorted(_present(settings, [_spark()])[0].glob("*.jar"))
 
 
+def local_files_jar(settings: Settings) -> Path:
+    """A local file system for Hadoop that asks no other process about it; raises as above."""
+    return next(_present(settings, [_files()])[0].glob("*.jar"))
+
+
 def missing(settings: Settings) -> list[str]:
     """Names of the sets that would have to be fetched, for example `kafka-4.4.0`."""
     return [s.folder(settings).name for s in all_sets() if not s.folder(settings).is_dir()]
@@ -43,7 +49,7 @@ def missing(settings: Settings) -> list[str]:
 
 def all_sets() -> list[JarSet]:
     """Every set there is. Raises DependencyError when pyspark is not installed."""
-    return [_kafka(), _registry(), _spark()]
+    return [_kafka(), _registry(), _spark(), _files()]
 
 
 def _kafka() -> JarSet:
@@ -64,6 +70,11 @@ def _spark() -> JarSet:
     big = '<exclude org="org.apache.hadoop"/><exclude org="org.scala-lang"/>'  # pyspark has them, 55 MB
     jars = "".join(_dependency("org.apache.spark", name, version, big) for name in names)
     return JarSet("spark", version, 14, jars, _without_those_of_pyspark)
+
+
+def _files() -> JarSet:
+    jar = _dependency("com.globalmentor", "hadoop-bare-naked-local-fs", BARE_FILES_VERSION)
+    return JarSet("local-files", BARE_FILES_VERSION, 1, jar, lambda folder: None, has_poms=False)
 
 
 def _dependency(organisation: str, name: str, version: str, body: str = "") -> str:
