@@ -70,7 +70,7 @@ def served(*, n_users: int, **serving: Any) -> Iterator[Settings]:
 def write_learners(client: "redis.Redis", n_users: int, *, n_partitions: int, seed: int = 7) -> None:
     """Learners some days old with 60 events each, written as the stream writes them; nothing waits unread."""
     users = [f"{LEARNER}-{i}" for i in range(n_users)]
-    rows, _ = fold(empty_rows(n_users), _events(n_users, np.random.default_rng(seed), SystemClock().now_us()))
+    rows, _ = fold(empty_rows(n_users), events(n_users, np.random.default_rng(seed), SystemClock().now_us()))
     profile = {"cohort": "AAA_2014J", "product": "AAA", "prior_attempts": 0, "studied_credits": 60}
     said = {feature_field(PROFILE, name): _proto(value) for name, value in profile.items()}
     writes = [
@@ -145,7 +145,8 @@ def load(settings: Settings, **plan: Any) -> dict[str, Any]:
     return dict(orjson.loads(out))
 
 
-def _events(n_users: int, rng: np.random.Generator, now_us: int) -> Events:
+def events(n_users: int, rng: np.random.Generator, now_us: int) -> Events:
+    """60 events each over nine days, after one that says that the onboarding began ten days ago."""
     user = np.repeat(np.arange(n_users), N_EVENTS + 1)
     n = len(user)
     first = np.arange(n) % (N_EVENTS + 1) == 0
