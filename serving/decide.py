@@ -20,6 +20,7 @@ def run(
     user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")] = "",
     page: Annotated[str, typer.Option(help="the page that asks, for example /welcome")] = "",
     limit: Annotated[int, typer.Option(min=1, max=50, help="how many recommendations")] = 5,
+    explain: Annotated[bool, typer.Option("--explain", help="say which features moved the scores most")] = False,
     replay: Annotated[str, typer.Option(help="request_id of a logged decision to make again")] = "",
 ) -> None:
     """Ask the decision API for one user, or make a logged decision again."""
@@ -31,7 +32,8 @@ def run(
     if not user:
         raise UsageError("whom to decide for? give a user_id, or --replay REQUEST_ID")
     context = {"page": page} if page else {}
-    emit(ask(load_settings().serving, {"user_id": user, "context": context, "limit": limit}))
+    wanted = {"user_id": user, "context": context, "limit": limit, "explain": explain}
+    emit(ask(load_settings().serving, wanted))
 
 
 def ask(serving: ServingSettings, body: dict[str, Any]) -> dict[str, Any]:

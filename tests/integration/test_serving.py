@@ -224,11 +224,12 @@ def test_connections_are_guarded_and_other_paths_answered_in_our_form(api: Api) 
 
 
 def test_decide_prints_one_answer_as_json(api: Api) -> None:
-    command = [str(BIN / "firstmile"), "decide", USER, "--page", "/home", "--limit", "2"]
+    command = [str(BIN / "firstmile"), "decide", USER, "--page", "/home", "--limit", "2", "--explain"]
     done = subprocess.run(command, env={**os.environ, **as_environment(api.settings)}, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     answer = orjson.loads(done.stdout)
     assert (answer["user_id"], len(answer["recommended_content"])) == (USER, 2)
+    assert answer["explanation"]["moved"]
 
 
 def test_decide_without_an_api_says_what_to_start(world: World) -> None:
