@@ -26,6 +26,7 @@ $(STAMP): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@echo "$(BIN)/uv sync --frozen" >&2  # stdout is the verb's: one JSON object
 	@$(BIN)/uv sync --frozen --compile-bytecode
+	@$(BIN)/python -m feature_repo.warm_up & # while jars are fetched; whoever is faster compiles for itself
 	@touch $@
 
 demo: setup

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from feature_repo.message_ids import joined, known, ties_sorted
 from feature_repo.packing import Ints, Section, deltas, pack, row_starts, turned, undeltas, unpack
 from firstmile.clock import MICROS_PER_S
-from firstmile.compiled import compiled
 from firstmile.errors import DataError
 
 LAYOUT = 1
@@ -173,19 +173,7 @@ def _is_duplicate(applied: Applied, source: Source, fresh: NDArray[np.bool_]) ->
     order = np.lexsort((hashes, user))  # stable: the first of the same stays first
     again = np.zeros(len(index), bool)
     again[order[1:]] = (user[order[1:]] == user[order[:-1]]) & (hashes[order[1:]] == hashes[order[:-1]])
-    out[index] = again | _is_known(row_starts(applied.id_user, applied.n_rows), applied.id_hash, user, hashes)
-    return out
-
-
-@compiled
-def _is_known(starts: Ints, id_hash: Ints, user: Ints, hashes: Ints) -> NDArray[np.bool_]:
-    """Which events' hashes their users' rows have, shape (n_events,)."""
-    out = np.zeros(len(user), np.bool_)
-    for i in range(len(user)):
-        for k in range(starts[user[i]], starts[user[i] + 1]):
-            if id_hash[k] == hashes[i]:
-                out[i] = True
-                break
+    out[index] = again | known(row_starts(applied.id_user, applied.n_rows), applied.id_hash, user, hashes)
     return out
 
 
@@ -196,7 +184,7 @@ def _remember(applied: Applied, source: Source, ok: NDArray[np.bool_]) -> Applie
     order = np.lexsort((hashes, received_s, user))
     # Not `>`: whole seconds are kept, and an id must stay for all of the window.
     oldest_s = applied.max_received_us // MICROS_PER_S - ID_WINDOW_S
-    id_user, id_hash, id_received_s, n_evicted = _joined(
+    id_user, id_hash, id_received_s, n_evicted = joined(
         applied.id_user,
         applied.id_hash,
         applied.id_received_s,
@@ -213,52 +201,6 @@ def _remember(applied: Applied, source: Source, ok: NDArray[np.bool_]) -> Applie
         id_received_s=id_received_s,
         n_ids_evicted=applied.n_ids_evicted + n_evicted,
     )
-
-
-@compiled
-def _joined(
-    user: Ints,
-    hashes: Ints,
-    received_s: Ints,
-    new_user: Ints,
-    new_hashes: Ints,
-    new_received_s: Ints,
-    oldest_s: Ints,
-    kept: int,
-) -> tuple[Ints, Ints, Ints, Ints]:
-    """Two lists sorted by (user, received, hash) as one, of each user the newest `kept` that are not too old, and how
-    many of a user's were more than that, shape (n_rows,)."""
-    n_old, n_new = len(user), len(new_user)
-    out_user, out_hash = np.empty(n_old + n_new, np.int64), np.empty(n_old + n_new, np.int64)
-    out_received, n_evicted = np.empty(n_old + n_new, np.int64), np.zeros(len(oldest_s), np.int64)
-    i, k, end = 0, 0, 0
-    for row in range(len(oldest_s)):
-        begin = end
-        while True:
-            has_old, has_new = i < n_old and user[i] == row, k < n_new and new_user[k] == row
-            if not has_old and not has_new:
-                break
-            takes_old = has_old and (
-                not has_new
-                or received_s[i] < new_received_s[k]
-                or (received_s[i] == new_received_s[k] and hashes[i] <= new_hashes[k])
-            )
-            moment = received_s[i] if takes_old else new_received_s[k]
-            if moment >= oldest_s[row]:
-                out_user[end], out_received[end] = row, moment
-                out_hash[end] = hashes[i] if takes_old else new_hashes[k]
-                end += 1
-            if takes_old:
-                i += 1
-            else:
-                k += 1
-        over = end - begin - kept
-        if over > 0:
-            n_evicted[row] = over
-            for at in range(begin, end - over):
-                out_hash[at], out_received[at] = out_hash[at + over], out_received[at + over]
-            end -= over
-    return out_user[:end], out_hash[:end], out_received[:end], n_evicted
 
 
 def without_ids(applied: Applied, n: int) -> Applied:
@@ -294,7 +236,7 @@ def unpack_applied(blobs: Sequence[bytes]) -> Applied:
     history_to_us, max_received_us, n_duplicates, n_in_history, n_ids_evicted = fixed
     received_s = max_received_us[ids.row] // MICROS_PER_S - undeltas(ids.row, ids.columns[0])
     order = turned(ids.row)
-    id_hash, received_s = _sorted_ties(ids.row, ids.columns[1][order], received_s[order])
+    id_hash, received_s = ties_sorted(ids.row, ids.columns[1][order], received_s[order])
     return Applied(
         fences.row,
         fences.columns[0],
@@ -309,16 +251,3 @@ def unpack_applied(blobs: Sequence[bytes]) -> Applied:
         n_in_history,
         n_ids_evicted,
     )
-
-
-@compiled
-def _sorted_ties(row: Ints, hashes: Ints, received_s: Ints) -> tuple[Ints, Ints]:
-    """Ids of equal time by hash: rows written before 2026-11-26 have them the other way round."""
-    for i in range(1, len(row)):
-        at = i
-        while (
-            at > 0 and row[at] == row[at - 1] and received_s[at] == received_s[at - 1] and hashes[at] < hashes[at - 1]
-        ):
-            hashes[at], hashes[at - 1] = hashes[at - 1], hashes[at]
-            at -= 1
-    return hashes, received_s

@@ -164,23 +164,17 @@ _PROBLEMS = {
 
 
 @compiled
-def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints, Ints, Ints, Ints]:
-    """What `unpack` makes of the bodies that stand in `data` from edge to edge.
-
-    Which of _PROBLEMS, 0 for none, and of which row; the fixed values; entries of each section; and of all sections one
-    after the other the rows of their entries and their columns.
-    """
-    n, n_sections = len(edges) - 1, len(widths)
-    head = 1 + n_sections + n_fixed
+def _numbers(data: Words, edges: Ints) -> tuple[int, int, Ints, Ints]:
+    """Which of _PROBLEMS the bodies have that stand in `data` from edge to edge, 0 for none, and in which row; their
+    numbers, and where each row's begin and the last one's end."""
+    n = len(edges) - 1
     values, starts = np.empty(len(data), np.int64), np.empty(n + 1, np.int64)
-    fixed, n_entries = np.empty((n_fixed, n), np.int64), np.zeros(n_sections, np.int64)
-    none = np.empty(0, np.int64)
     n_values = 0
     for row in range(n):
         starts[row] = n_values
         at, end = edges[row], edges[row + 1]
         if at == end or data[end - 1] >= 0x80:
-            return 1, row, fixed, n_entries, none, none
+            return 1, row, values, starts
         while at < end:
             value, shift = np.int64(0), 0
             while data[at] >= 0x80:
@@ -188,29 +182,55 @@ def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, in
                 shift += 7
                 at += 1
                 if shift > 56:
-                    return 2, row, fixed, n_entries, none, none
+                    return 2, row, values, starts
             values[n_values] = value | (np.int64(data[at]) << shift)
             n_values += 1
             at += 1
-        size = n_values - starts[row]
+    starts[n] = n_values
+    return 0, 0, values, starts
+
+
+@compiled
+def _counted(values: Ints, starts: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints]:
+    """Which of _PROBLEMS the rows have, and which row; entries of each section in all rows together."""
+    n_sections = len(widths)
+    head = 1 + n_sections + n_fixed
+    n_entries = np.zeros(n_sections, np.int64)
+    for row in range(len(starts) - 1):
+        size = starts[row + 1] - starts[row]
         if size < head:
-            return 3, row, fixed, n_entries, none, none
+            return 3, row, n_entries
         wanted = np.int64(head)
         for k in range(n_sections):
             count = values[starts[row] + 1 + k]
             if count > size:
-                return 4, row, fixed, n_entries, none, none
+                return 4, row, n_entries
             wanted += count * widths[k]
             n_entries[k] += count
         if wanted != size:
-            return 4, row, fixed, n_entries, none, none
+            return 4, row, n_entries
+    return 0, 0, n_entries
+
+
+@compiled
+def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints, Ints, Ints, Ints]:
+    """What `unpack` makes of bodies: which of _PROBLEMS and of which row; the fixed values; entries of each section; of
+    all sections one after the other the rows of their entries and their columns."""
+    n, n_sections = len(edges) - 1, len(widths)
+    fixed, none = np.empty((n_fixed, n), np.int64), np.empty(0, np.int64)
+    problem, at_row, values, starts = _numbers(data, edges)
+    if problem:
+        return problem, at_row, fixed, none, none, none
+    problem, at_row, n_entries = _counted(values, starts, n_fixed, widths)
+    if problem:
+        return problem, at_row, fixed, none, none, none
     rows, columns = np.empty(n_entries.sum(), np.int64), np.empty((n_entries * widths).sum(), np.int64)
     row_at, column_at = np.cumsum(n_entries) - n_entries, np.cumsum(n_entries * widths) - n_entries * widths
     for row in range(n):
         first = starts[row]
         for i in range(n_fixed):
             fixed[i, row] = values[first + 1 + n_sections + i]
-        at = first + head
+        at = first + 1 + n_sections + n_fixed
         for k in range(n_sections):
             for _ in range(values[first + 1 + k]):
                 rows[row_at[k]] = row

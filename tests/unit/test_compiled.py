@@ -1,6 +1,9 @@
 """Compiled functions stand alone: what is kept of them on disk is renewed when their own file changes, no other."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +50,10 @@ def test_without_a_place_to_keep_them_they_are_compiled_all_the_same() -> None:
     scope: dict[str, object] = {"compiled": compiled}
     exec("@compiled\ndef twice(n):\n    return 2 * n", scope)  # a function of no file
     assert scope["twice"](21) == 42  # type: ignore[operator]
+
+
+def test_setting_up_compiles_all_of_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "feature_repo.warm_up"]
+    subprocess.run(command, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, check=True, timeout=120)
+    kept = {path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")}
+    assert kept == {f"{p.stem}.{k.name}" for p in SOURCES for k in kernels(ast.parse(p.read_text()))}
