@@ -19,6 +19,8 @@ MAX_HEAD_BYTES: Final = 16_384
 REQUEST_TIMEOUT_S: Final = 10.0
 """From a request's first byte to its last, longer than the app waits for a body, so that the app can say so; and for a
 client to take its answer."""
+KEEP_ALIVE_S: Final = 75
+"""Between two requests: longer than most balancers wait (60 s), or they send into a connection that is closing."""
 
 _REFUSALS: Final = {
     400: ("bad_request", "this is not HTTP", "send HTTP/1.1"),
@@ -34,9 +36,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     max_connections: int = 4_096
     request_timeout_s: float = REQUEST_TIMEOUT_S
+    keep_alive_s: int = KEEP_ALIVE_S
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.keep_alive_s
         self._timer: TimerHandle | None = None
         self._unread_timer: TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None

@@ -29,6 +29,7 @@ class Impatient(GuardedProtocol):
     """As in production, but nobody here waits for ten seconds."""
 
     request_timeout_s = 0.6
+    keep_alive_s = 1
     max_connections = 40
 
 
@@ -54,9 +55,7 @@ class Api:
 def api() -> Iterator[Api]:
     app = build_app()
     app.state.desk = desk = make_desk(SETTINGS)
-    config = uvicorn.Config(
-        app, http=Impatient, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=1
-    )
+    config = uvicorn.Config(app, http=Impatient, log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # answers nobody takes are soon too many
