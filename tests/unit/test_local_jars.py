@@ -26,7 +26,7 @@ def test_artifact_is_the_name_without_its_version(file: str, artifact: str) -> N
 
 def test_an_empty_cache_misses_every_set_by_version(tmp_path: Path) -> None:
     missing = jars.missing(Settings(cache=tmp_path))
-    assert [name.rpartition("-")[0] for name in missing] == ["kafka", "registry", "spark"]
+    assert [name.rpartition("-")[0] for name in missing] == ["kafka", "registry", "spark", "local-files"]
     assert all(any(c.isdigit() for c in name) for name in missing)
 
 
