@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do $$p -c '$(FI
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
+WARM := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full check bento clean
@@ -17,7 +18,8 @@ help:
 	@echo "make check               ruff, mypy --strict, import-linter, doctests"
 
 setup: $(STAMP)
-	@$(BIN)/python -m firstmile.local.jars
+	@test -e $(WARM) || { $(BIN)/python -m feature_repo.warm_up && touch $(WARM); } & \
+	  $(BIN)/python -m firstmile.local.jars && wait
 
 $(STAMP): pyproject.toml uv.lock
 	@test -n "$(PYTHON)" || { echo "Firstmile needs Python 3.11 or 3.12 and found neither; make PYTHON=/path/to/python3.12"; exit 1; }
@@ -26,7 +28,6 @@ $(STAMP): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@echo "$(BIN)/uv sync --frozen" >&2  # stdout is the verb's: one JSON object
 	@$(BIN)/uv sync --frozen --compile-bytecode
-	@$(BIN)/python -m feature_repo.warm_up & # while jars are fetched; whoever is faster compiles for itself
 	@touch $@
 
 demo: setup

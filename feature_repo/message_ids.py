@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.packing import Ints
 from firstmile.compiled import compiled
-
-Ints = NDArray[np.int64]
 
 
 @compiled

@@ -19,7 +19,7 @@ from firstmile.compiled import compiled
 from firstmile.errors import DataError
 
 Ints = NDArray[np.int64]
-Words = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
 
 CHECK_BYTES = 4
 
@@ -164,7 +164,7 @@ _PROBLEMS = {
 
 
 @compiled
-def _numbers(data: Words, edges: Ints) -> tuple[int, int, Ints, Ints]:
+def _numbers(data: Bytes, edges: Ints) -> tuple[int, int, Ints, Ints]:
     """Which of _PROBLEMS the bodies have that stand in `data` from edge to edge, 0 for none, and in which row; their
     numbers, and where each row's begin and the last one's end."""
     n = len(edges) - 1
@@ -213,7 +213,7 @@ def _counted(values: Ints, starts: Ints, n_fixed: int, widths: Ints) -> tuple[in
 
 
 @compiled
-def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints, Ints, Ints, Ints]:
+def _read(data: Bytes, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, int, Ints, Ints, Ints, Ints]:
     """What `unpack` makes of bodies: which of _PROBLEMS and of which row; the fixed values; entries of each section; of
     all sections one after the other the rows of their entries and their columns."""
     n, n_sections = len(edges) - 1, len(widths)
@@ -243,9 +243,7 @@ def _read(data: Words, edges: Ints, n_fixed: int, widths: Ints) -> tuple[int, in
 
 
 @compiled
-def _written(
-    layout: int, fixed: Ints, widths: Ints, n_entries: Ints, rows: Ints, columns: Ints
-) -> tuple[NDArray[np.uint8], Ints]:
+def _written(layout: int, fixed: Ints, widths: Ints, n_entries: Ints, rows: Ints, columns: Ints) -> tuple[Bytes, Ints]:
     """Bodies of packed rows one after the other, and where each begins and the last one ends; as `_read` has them."""
     n_fixed, n = fixed.shape
     n_sections = len(widths)

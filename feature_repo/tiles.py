@@ -127,19 +127,17 @@ def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
 
 def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
     """Inverse of to_runs. Raises DataError when the two disagree."""
-    fits = int(runs.columns[1].sum()) == len(sums.row)
-    row, code = _unrolled(runs.row, *runs.columns) if fits else (_NONE, _NONE)
-    if not np.array_equal(row, sums.row):
+    distance, length = runs.columns
+    if int(length.sum()) != len(sums.row) or not np.array_equal(np.repeat(runs.row, length), sums.row):
         raise DataError("a packed row's runs disagree with its tiles: its bytes are damaged")
     count, excess = sums.columns
-    return _tiles(row, code, count, excess, reference)
+    return _tiles(sums.row, _unrolled(runs.row, distance, length), count, excess, reference)
 
 
 def _tiles(row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints) -> Tiles:
     return Tiles(*_decoded(row, code, count, unzigzag(excess), reference, *_BITS))
 
 
-_NONE = np.zeros(0, np.int64)
 _BITS = (FAMILY_BITS, TILE_BITS, AGE_SPAN)
 
 
@@ -212,14 +210,15 @@ def _runs(row: Ints, code: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 @compiled
-def _unrolled(rows: Ints, distance: Ints, length: Ints) -> tuple[Ints, Ints]:
-    """Inverse of _runs."""
-    n = length.sum()
-    row, code = np.empty(n, np.int64), np.empty(n, np.int64)
+def _unrolled(rows: Ints, distance: Ints, length: Ints) -> Ints:
+    """The codes that runs stand for."""
+    code = np.empty(length.sum(), np.int64)
     at = 0
     for i in range(len(rows)):
-        begin = distance[i] + code[at - 1] if i > 0 and rows[i] == rows[i - 1] and at > 0 else distance[i]
+        begin = distance[i]
+        if i > 0 and rows[i] == rows[i - 1] and at > 0:
+            begin += code[at - 1]
         for k in range(length[i]):
-            row[at], code[at] = rows[i], begin + k
+            code[at] = begin + k
             at += 1
-    return row, code
+    return code

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from feature_repo import distinct, recent
 from feature_repo.packing import Ints
@@ -32,6 +31,7 @@ from feature_repo.tiles import (
     Level,
 )
 from feature_repo.window_loops import (
+    Floats,
     active_tiles,
     add_formats,
     add_hesitation,
@@ -41,8 +41,6 @@ from feature_repo.window_loops import (
     inside,
 )
 from firstmile.names import FAMILIES, FORMATS
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
