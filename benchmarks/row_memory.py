@@ -1,4 +1,5 @@
-"""What does a user cost in Redis? MEMORY USAGE of every user's whole key after OULAD, with and without the message ids.
+"""What does a user cost in Redis? MEMORY USAGE of every user's whole key after OULAD, with and without the message ids,
+and what is left as one view after the other is taken away.
 
 .venv/bin/python -m benchmarks.row_memory [--presentations BBB_2013B]
 """
@@ -12,15 +13,21 @@ import numpy as np
 
 from benchmarks import lab
 from benchmarks.machine import facts
-from feature_repo.fields import ACTIVITY
-from feature_repo.online_store import connect, feature_field
+from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS
+from feature_repo.online_store import connect, feature_field, time_field
 from feature_repo.store import apply
 from firstmile import oulad
 from firstmile.setting_sections import ROOT
 from pipelines.backfill import backfill_oulad
 
 USER_VIEWS = ["user_activity", "user_profile", "user_context"]
-APPLIED = feature_field(ACTIVITY, "applied")
+TAKEN_AWAY = {
+    "message_ids": [feature_field(ACTIVITY, "applied")],
+    "context": [time_field(CONTEXT), *(feature_field(CONTEXT, name) for name in CONTEXT_FIELDS)],
+    "profile": [time_field(PROFILE), *(feature_field(PROFILE, name) for name in PROFILE_FIELDS)],
+    "row": [feature_field(ACTIVITY, "activity")],
+}
+"""One after the other; what is left at last is the key, the version and the time of the row."""
 
 
 def main() -> None:
@@ -37,9 +44,13 @@ def main() -> None:
         keys = [key for key in client.scan_iter(count=1_000) if b"user_id" in key]
         whole = np.array([client.memory_usage(key, samples=0) for key in keys])
         fields = [len(client.hget(key, feature_field(ACTIVITY, "activity")) or b"") for key in keys]
-        for key in keys:
-            client.hdel(key, APPLIED)
-        without = np.array([client.memory_usage(key, samples=0) for key in keys])
+        left = {}
+        for name, gone in TAKEN_AWAY.items():
+            for key in keys:
+                client.hdel(key, *gone)
+            left[f"key_bytes_without_{name}"] = _spread(
+                np.array([client.memory_usage(key, samples=0) or 0 for key in keys])
+            )
     print(
         json.dumps(
             {
@@ -47,7 +58,7 @@ def main() -> None:
                 "n_users": len(keys),
                 "activity_bytes_mean": round(float(np.mean(fields)), 1),
                 "key_bytes": _spread(whole),
-                "key_bytes_without_message_ids": _spread(without),
+                **left,
             },
             indent=1,
         )

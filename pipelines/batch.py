@@ -2,97 +2,79 @@
 
     progress still ours? ─► dead letters and enriched events, flushed ─► rows ─► progress record ─► (Spark's commit)
 
-Killed between any two, the batch is done again: side outputs carry their input's position, rows their fences.
+Killed between any two, the batch is done again: side outputs carry their input's position, rows their fences. What
+lies between the first and the last is shared by processes (share.py, helper.py).
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import redis
-from numpy.typing import NDArray
 
 from feature_repo import progress
 from feature_repo.progress import Partition, Progress
-from firstmile.broker import AcknowledgedProducer
 from firstmile.clock import iso
-from firstmile.errors import DependencyError, StoreLossError
-from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
-from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles
-from pipelines.enrich import SideOutputs
-from pipelines.reading import TOMBSTONE
-from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
-from pipelines.rules import Rules, read_rules
-from pipelines.segment import segments
+from pipelines.share import Before, Done, ShareWriter, joined
 from pipelines.step_timer import StepTimer
+from pipelines.store_check import Offsets, require_store
 from pipelines.unknown_names import UnknownNames
 
 log = logging.getLogger(__name__)
 
-Offsets = Mapping[Partition, int]
-STEPS = ("side_outputs", "rows", "progress")
+STEPS: Final = ("side_outputs", "rows", "progress")
 """Names of the effects, for tests that stop between two of them."""
+LEAST_SPLIT: Final = 100
+"""Records that are worth a second process: below it, most of a batch's time is calls and not records."""
+
+
+class Other(Protocol):
+    """Does a share in another process."""
+
+    def begin(self, records: pa.Table, before: Before) -> None:
+        """Hand it over."""
+        ...
+
+    def end(self) -> Done | Exception:
+        """Wait for it: what became of it, or what was raised."""
+        ...
 
 
 @dataclass
 class BatchWriter:
     """Carries out the effects of a batch.
 
-    after
-        Called with the name of each effect when it has happened.
+    own
+        Does a share of every batch, or all of it.
+    others
+        Do the rest, if it is worth it.
     timer
         Restarted by whoever begins a batch; holds the time of its steps when it is written.
     """
 
-    client: "redis.Redis"
-    producer: AcknowledgedProducer
-    outputs: SideOutputs
-    mapping: EventMapping
-    topic_ids: Mapping[str, str]
-    after: Callable[[str], None] = lambda _: None
-    totals: dict[str, int] = field(default_factory=dict)
-    rules: Rules = field(default_factory=read_rules)
-    unknown: UnknownNames = field(default_factory=UnknownNames)
+    own: ShareWriter
+    others: Sequence[Other] = ()
     timer: StepTimer = field(default_factory=StepTimer)
+    totals: dict[str, int] = field(default_factory=dict)
+    unknown: UnknownNames = field(default_factory=UnknownNames)
+
+    def __post_init__(self) -> None:
+        self.own.lap = self.timer.lap
+
+    @property
+    def client(self) -> "redis.Redis":
+        """The online store's."""
+        return self.own.client
 
     def check(self, start: Offsets) -> dict[Partition, Progress]:
-        """Progress records, if the store holds everything before a batch's start.
+        """Progress records; raises as `require_store` does."""
+        return require_store(self.client, start, self.own.topic_ids)
 
-        Raises StoreLossError when it does not, DependencyError when Redis does not answer.
-        """
-        try:
-            stored = progress.read(self.client, start)
-        except redis.RedisError as error:
-            raise DependencyError(f"Redis does not answer: {error}; start the stream again when it does") from error
-        for partition, offset in start.items():
-            record = stored.get(partition)
-            name, number = partition
-            if record is None:  # the stream writes one for every partition before its first batch
-                raise StoreLossError(
-                    f"Redis has no progress record of {name}/{number}, yet the stream was at offset {offset}: the "
-                    "online store was emptied; nothing was written. Stop the stream and run `firstmile recover`"
-                )
-            if record.topic_id != self.topic_ids.get(name, record.topic_id):
-                raise StoreLossError(
-                    f"Redis has the progress of topic {name}, id {record.topic_id}, the stream reads the one with "
-                    f"id {self.topic_ids[name]}: the online store was rolled back to a copy from before the topic was "
-                    "made anew; nothing was written. Stop the stream and run `firstmile recover`"
-                )
-            if record.next_offset < offset:
-                raise StoreLossError(
-                    f"Redis is at offset {record.next_offset} of {name}/{number}, the stream at {offset}: the online "
-                    "store was rolled back to an older copy; nothing was written. Stop the stream and run "
-                    "`firstmile recover`"
-                )
-        return stored
-
-    def write(self, table: pa.Table, *, start: Offsets, end: Offsets) -> dict[str, int]:
-        """Carry out all effects of a decoded batch; returns counts.
+    def write(self, records: pa.Table, *, start: Offsets, end: Offsets) -> Done:
+        """Carry out all effects of a batch.
 
         Raises StoreLossError before any write when the store is not the one the batch belongs to.
         """
@@ -100,100 +82,71 @@ class BatchWriter:
         self.check(start)
         expected = progress.read(self.client, {**start, **end})  # a partition added meanwhile is in `end` alone
         self.timer.lap("check")
-        is_good = pc.is_null(table["reason"])
-        is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
-        dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
-        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self)
-        self.timer.lap("clean")
-        stored = read_users(self.client, changes.users())
-        self.timer.lap("read_rows")
-        self._send(changes.events, stored, dead)
-        self.timer.lap("side_outputs")
-        written = apply_changes(
-            self.client,
-            changes,
-            stored,
-            guard=guard,
-            before_writing=self._flush,  # Kafka takes them while the rows are folded
-            on_conflict=lambda: self._still(start, expected),
-            lap=self.timer.lap,
-        )
-        self.after("rows")
-        progress.write(self.client, expected, _progress(table, expected, end, self.topic_ids), run=run)
+        done = self._effects(records, Before(start, expected, guard))
+        new = _progress(done.newest_us, expected, end, self.own.topic_ids)
+        progress.write(self.client, expected, new, run=run)
         self.timer.lap("progress")
-        self.after("progress")
-        counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **changes.events.counts}
-        counts |= vars(written)
-        self.unknown.add(changes.events.unknown_names())
-        for name, n in counts.items():
+        self.own.after("progress")
+        self._tell(done)
+        return done
+
+    def _effects(self, records: pa.Table, before: Before) -> Done:
+        own, *rest = split(records, 1 + len(self.others))
+        busy = self.others[: len(rest)]
+        for other, share in zip(busy, rest, strict=True):
+            other.begin(share, before)
+        self.timer.lap("split")
+        try:
+            done = [self.own.write(own, before)]
+        finally:  # nobody writes when a batch has ended, however it did
+            answers = [other.end() for other in busy]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+            done.append(answer)
+        if busy:
+            self.timer.lap("others")
+        return joined(done)
+
+    def _tell(self, done: Done) -> None:
+        if done.dead:
+            log.warning("dead letters: %s", ", ".join(f"{n} {reason}" for reason, n in sorted(done.dead.items())))
+        self.unknown.add(done.unknown)
+        for name, n in done.counts.items():
             self.totals[name] = self.totals.get(name, 0) + n
-        return counts
-
-    def _still(self, start: Offsets, expected: Mapping[Partition, Progress]) -> bytes:
-        guard = progress.guard(self.client)
-        self.check(start)
-        if progress.read(self.client, expected) != expected:
-            raise StoreLossError("progress moved while a batch was being written: a second stream runs; stop one")
-        return guard
-
-    def _flush(self) -> None:
-        self.producer.flush()
-        self.timer.lap("flush")
-        self.after("side_outputs")
-
-    def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
-        profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
-        self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles, _segments(events, stored)))
-        for dead_key, value in self.outputs.dead_letters(dead):
-            self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
-        if dead.num_rows:
-            reasons = dead["reason"].value_counts().to_pylist()
-            log.warning("dead letters: %s", ", ".join(f"{r['counts']} {r['values']}" for r in reasons))
 
 
-def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
-    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
-    user = np.asarray(events.frame["user_id"].map(index), np.int64)
-    return segments(stored.rows, user, np.asarray(events.frame["received_us"], np.int64), stored.profiles)
+def split(records: pa.Table, n: int) -> list[pa.Table]:
+    """At most n shares of about the same size, none of them empty unless all are; a partition's records stay together.
 
-
-def _changes(good: pa.Table, tombstones: pa.Table, by: BatchWriter) -> Changes:
-    is_profile = pc.equal(good["topic"], PROFILES)
-    frame = good.filter(pc.invert(is_profile)).to_pandas()
-    events = clean(frame.assign(topic_id=frame["topic"].map(dict(by.topic_ids))), by.mapping, by.rules)
-    said = good.filter(is_profile).to_pandas()
-    kept = clean_profiles(said, by.rules)
-    events = events.counting(n_dropped_internal=len(said) - len(kept))
-    profiles = _latest(kept, "updated_us")
-    for row in tombstones.to_pylist():
-        user_id = row["key"].decode(errors="replace")
-        profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)
-    return Changes(events, profiles, _latest(events.frame[events.frame["topic"] == CONTEXT], "event_us"))
-
-
-def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:
-    """The newest record per user; among equal times the greatest message id, so that order does not matter."""
-    if frame.empty:
-        return {}
-    newest = frame.sort_values([source_time, "message_id"]).drop_duplicates("user_id", keep="last")
-    return {
-        row["user_id"]: Latest(int(row[source_time]), int(row["received_us"]), dict(row["properties"] or []))
-        for row in newest.to_dict("records")
-    }
+    >>> t = pa.table({"partition": [0, 1, 2] * LEAST_SPLIT + [2]})
+    >>> [share.num_rows for share in split(t, 2)], [share.num_rows for share in split(t, 1)]
+    ([200, 101], [301])
+    """
+    if n == 1 or records.num_rows < LEAST_SPLIT:
+        return [records]
+    partition = records["partition"].to_numpy()
+    numbers, counts = np.unique(partition, return_counts=True)
+    sizes, bins = np.zeros(n, np.int64), np.zeros(len(numbers), np.int64)
+    for i in np.argsort(-counts, kind="stable"):
+        bins[i] = sizes.argmin()
+        sizes[bins[i]] += counts[i]
+    bin_of = bins[np.searchsorted(numbers, partition)]
+    order = np.argsort(-sizes, kind="stable")
+    return [records.filter(pa.array(bin_of == i)) for i in order if sizes[i]]
 
 
 def _progress(
-    table: pa.Table, expected: Mapping[Partition, Progress], end: Offsets, topic_ids: Mapping[str, str]
+    newest_us: Mapping[Partition, int],
+    expected: Mapping[Partition, Progress],
+    end: Offsets,
+    topic_ids: Mapping[str, str],
 ) -> dict[Partition, Progress]:
-    received: dict[Partition, int] = {}
-    grouped = table.group_by(["topic", "partition"]).aggregate([("received_us", "max")])
-    for row in grouped.to_pylist():
-        received[(row["topic"], row["partition"])] = row["received_us_max"] or 0
     new = {}
     for partition, offset in end.items():
         before = expected.get(partition)
         if before is None or offset > before.next_offset:
-            latest_us = max(received.get(partition, 0), before.received_us if before else 0)
+            latest_us = max(newest_us.get(partition, 0), before.received_us if before else 0)
             new[partition] = Progress(offset, topic_ids[partition[0]], latest_us)
     return new
 

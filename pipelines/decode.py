@@ -4,11 +4,11 @@ A record nobody can use keeps its bytes and gets a reason; it goes to the dead l
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import fastavro
 import orjson
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
 from firstmile.errors import WireError
 from firstmile.names import STREAM_TOPICS
@@ -17,6 +17,9 @@ from pipelines.decode_columns import decode_columns
 from pipelines.decode_records import decode_records
 from pipelines.reading import RAW, Reading
 from pipelines.topics import schema_text
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 @dataclass
@@ -63,7 +66,7 @@ def _is_readable(writer: str, reader: str) -> bool:
     return needed <= given
 
 
-def raw(records: DataFrame) -> DataFrame:
+def raw(records: "DataFrame") -> "DataFrame":
     """What of Kafka's records (or a stream of them) is read."""
     return records.selectExpr(*RAW)
 

@@ -5,19 +5,17 @@ Spark only reads, decodes and drives the batches; all state is in the rows.
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pyarrow.compute as pc
 import redis
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
-from feature_repo.online_store import connect
-from firstmile.broker import TopicInfo, admin, describe_topics, producer
+from firstmile.broker import TopicInfo, admin, describe_topics
 from firstmile.cli import console
 from firstmile.errors import DependencyError, FirstmileError
 from firstmile.metrics import serve
@@ -25,11 +23,9 @@ from firstmile.names import STREAM_TOPICS
 from firstmile.progress_line import progress_line
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
-from firstmile.wire import Registry
 from pipelines.batch import BatchWriter, describe
-from pipelines.clean import read_mapping
-from pipelines.decode import WriterSchemas, decoded, raw
-from pipelines.enrich import SideOutputs
+from pipelines.decode import raw
+from pipelines.helper import Helper
 from pipelines.lake import Lake
 from pipelines.metrics import Gauges, StreamMetrics
 from pipelines.offsets import (
@@ -41,8 +37,7 @@ from pipelines.offsets import (
     to_json,
 )
 from pipelines.query import run_until
-from pipelines.reading import TOMBSTONE, Reading
-from pipelines.rules import read_rules
+from pipelines.share import Done, share_writer
 from pipelines.spark import spark_session
 from pipelines.stream_lag import StreamLag
 from pipelines.topic_checks import require_topics
@@ -51,6 +46,8 @@ from pipelines.topics import ensure_topics
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 5.0
+MAX_PROCESSES = 4
+"""Unless the setting says more: each takes some 300 MB."""
 
 
 class Stream:
@@ -61,9 +58,9 @@ class Stream:
         self.failure: FirstmileError | None = None
         self.topics: dict[str, TopicInfo] = {}
         self.writer: BatchWriter
+        self.helpers: list[Helper] = []
         self.metrics = StreamMetrics()
         self.show: Callable[[str], None] | None = None
-        self._schemas: WriterSchemas
         self._checkpoint: Path
         self._start: dict[tuple[str, int], int] = {}
         self._query: StreamingQuery | None = None
@@ -75,18 +72,10 @@ class Stream:
         ensure_topics(settings)
         require_topics(settings)
         self.topics = describe_topics(settings, STREAM_TOPICS)
-        registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
         topic_ids = {name: info.topic_id for name, info in self.topics.items()}
-        client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
-        self._schemas = WriterSchemas(registry)
-        self._schemas.learn_latest()
-        outputs = SideOutputs(registry, topic_ids)
-        # No record of its own accord gives up: one that did, with later ones sent, would leave a gap in the enriched
-        # events that the archive takes for archived. `flush` still gives up, and then the process ends.
-        out = producer(settings, **{"delivery.timeout.ms": 0})
-        mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
-        self._reading = Reading(mapping.fields, rules.watched, topic_ids)
-        self.writer = BatchWriter(client, out, outputs, mapping, topic_ids, rules=rules)
+        self.helpers = [Helper(settings, topic_ids) for _ in range(self._n_processes() - 1)]
+        self.writer = BatchWriter(share_writer(settings, topic_ids), self.helpers)
+        client = self.writer.client
         self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
         first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
         if (self._checkpoint / "offsets").exists():
@@ -128,35 +117,37 @@ class Stream:
             timer.lap("check")
             records = batch.toArrow()
             timer.lap("fetch")
-            table = decoded(records, self._schemas, self._reading)
-            timer.lap("decode")
-            counts = self.writer.write(table, start=start, end=end)
+            done = self.writer.write(records, start=start, end=end)
         except FirstmileError as error:
             self.failure = error  # Spark would wrap it in a Java trace
             raise
         except redis.RedisError as error:
             self.failure = DependencyError(f"Redis does not answer: {error}; start the stream again when it does")
             raise self.failure from error
-        self.metrics.count(counts, _dead_letters(table), timer)
-        self._log(counts, table)
+        self.metrics.count(done.counts, done.dead, timer)
+        self._log(done)
 
-    def _log(self, counts: dict[str, int], table: Any) -> None:
+    def _log(self, done: Done) -> None:
         is_due = self.show is not None or time.monotonic() - self._logged_at >= LOG_INTERVAL_S
-        if is_due and table.num_rows:
+        if is_due and done.counts["n_records"]:
             self._logged_at = time.monotonic()
-            newest = pc.max(table["received_us"]).as_py() or 0
-            line = f"{describe(counts, newest)}; {self.writer.totals['n_records']} records since start"
+            newest = max(done.newest_us.values(), default=0)
+            line = f"{describe(done.counts, newest)}; {self.writer.totals['n_records']} records since start"
             if self.show is not None:
                 self.show(line)
             else:
                 took = (self._query.lastProgress or {}).get("durationMs", {}) if self._query else {}
                 log.info("%s; Spark's last batch, ms: %s", line, took)
 
+    def _n_processes(self) -> int:
+        """Of Python, this one included: more than partitions or cores would have nothing to do."""
+        n_partitions = max(info.n_partitions for info in self.topics.values())
+        return self.settings.stream.processes or min(n_partitions, os.cpu_count() or 1, MAX_PROCESSES)
 
-def _dead_letters(table: Any) -> dict[str, int]:
-    """Records of a batch by the reason nobody could use them."""
-    found = table["reason"].drop_null().value_counts().to_pylist()
-    return {row["values"]: row["counts"] for row in found if row["values"] != TOMBSTONE}
+    def close(self) -> None:
+        """End the helpers."""
+        for helper in self.helpers:
+            helper.close()
 
 
 def run() -> None:
@@ -168,7 +159,10 @@ def run() -> None:
     gc.freeze()  # what was imported lives as long as the process: looking through it again stops a batch for 0.1 s
     with _metrics(stream), progress_line("waiting for the first records") as stream.show:
         console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
-        run_until(stopping, query, lambda: stream.failure, again=stream.query)
+        try:
+            run_until(stopping, query, lambda: stream.failure, again=stream.query)
+        finally:
+            stream.close()
     log.info("stream stopped: %s, unknown names: %s", stream.writer.totals, stream.writer.unknown.counts)
 
 

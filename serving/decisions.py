@@ -65,8 +65,8 @@ class DecisionLog:
 
     @property
     def n_waiting(self) -> int:
-        """Decisions queued and not yet handed on."""
-        return self._queue.qsize()
+        """Decisions that Kafka has not acknowledged."""
+        return self._queue.qsize() + self._outbox.n_waiting
 
     def is_alive(self) -> bool:
         """Whether decisions are still handed on."""
@@ -89,7 +89,7 @@ class DecisionLog:
             now_s = time.monotonic()
             if now_s - stepped_s >= STEP_S:
                 outbox.step(now_s=now_s)
-                self._metrics.log_queue.set(self._queue.qsize() + outbox.n_waiting)
+                self._metrics.log_queue.set(self.n_waiting)
                 stepped_s = now_s
         outbox.close(timeout_s=FLUSH_S)
 

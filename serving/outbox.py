@@ -79,7 +79,8 @@ class Outbox:
     @property
     def n_waiting(self) -> int:
         """Records that Kafka has not acknowledged, those on disk among them."""
-        return len(self._flying) + len(self._unwritten) + len(self._unsent) + self._spool.n_records
+        n_in_memory = len(self._unwritten) + sum(not flight.is_on_disk for flight in self._flying.values())
+        return n_in_memory + len(self._left) + self._spool.n_records - len(self._arrived)
 
     def is_busy(self, *, now_s: float) -> bool:
         """Whether the next step has something of the spool to send."""

@@ -6,14 +6,16 @@ from typing import Any
 import pyarrow as pa
 
 from feature_repo.online_store import connect
+from firstmile import wire
 from firstmile.broker import producer
 from firstmile.names import USER_ACTIONS
 from firstmile.settings import Settings
-from firstmile.wire import PartWriter, Registry
+from firstmile.wire import Registry
 from pipelines.batch import BatchWriter
 from pipelines.clean import read_mapping
 from pipelines.enrich import SideOutputs
 from pipelines.reading import prefix_fields
+from pipelines.share import ShareWriter
 
 T0_US = 1_700_000_000_000_000
 
@@ -22,7 +24,7 @@ def writer(settings: Settings, topic_id: str, *, after: Callable[[str], None] = 
     topic_ids = {USER_ACTIONS: topic_id}
     outputs = SideOutputs(Registry(settings.registry_url), topic_ids)
     client = connect(settings.redis_url, timeout_s=5)
-    return BatchWriter(client, producer(settings), outputs, read_mapping(), topic_ids, after)
+    return BatchWriter(ShareWriter(client, producer(settings), outputs, read_mapping(), topic_ids, after=after))
 
 
 def decoded(users: list[str], partition: int, offsets: range, *, topic_id: str = "") -> pa.Table:
@@ -64,4 +66,4 @@ def _prefix(row: dict[str, Any], topic_id: str) -> bytes:
     said = {"source_topic": row["topic"], "source_topic_id": topic_id}
     said |= {"source_partition": row["partition"], "source_offset": row["offset"]}
     said |= {"event_time": row["event_us"], "received_at": row["received_us"], "is_clamped": False, "properties": {}}
-    return PartWriter(fields).encode({f["name"]: said.get(f["name"], row.get(f["name"])) for f in fields})
+    return wire.PartWriter(fields).encode({f["name"]: said.get(f["name"], row.get(f["name"])) for f in fields})

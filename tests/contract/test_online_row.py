@@ -25,6 +25,7 @@ from pipelines.batch import BatchWriter
 from pipelines.clean import clean, read_mapping
 from pipelines.history import activity_history
 from pipelines.rows import Changes, Stored, Written, apply_changes, read_users
+from pipelines.share import ShareWriter
 from pipelines.view_history import write_file
 
 T0_US = 1_700_000_000_000_000
@@ -231,7 +232,8 @@ class NoOutputs:
 
 
 def batch_writer(client: "redis.Redis") -> BatchWriter:
-    return BatchWriter(client, None, NoOutputs(), read_mapping(), {USER_ACTIONS: TOPIC_ID})  # type: ignore[arg-type]
+    part = ShareWriter(client, None, NoOutputs(), read_mapping(), {USER_ACTIONS: TOPIC_ID})  # type: ignore[arg-type]
+    return BatchWriter(part)
 
 
 @pytest.fixture

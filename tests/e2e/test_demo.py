@@ -73,6 +73,7 @@ def test_check_proves_every_hop_and_leaves_nothing_running(start_demo: StartDemo
     assert demo.left_behind() == []
 
 
+@pytest.mark.slow  # a demo of its own, three minutes: test_stack_failover and test_stack_runner ask the same of parts
 @pytest.mark.timeout(1200)
 def test_killed_processes_are_named_and_decisions_go_on(start_demo: StartDemo) -> None:
     demo = start_demo()

@@ -92,6 +92,20 @@ def test_what_kafka_has_not_acknowledged_in_time_is_on_disk_and_arrives_once(tmp
     assert on.taken[-1] == 3  # straight again
 
 
+def test_what_waits_is_counted_once_whether_in_flight_on_disk_or_both(tmp_path: Path) -> None:
+    on = way(tmp_path, ListSink(is_away=True))
+    on.take(0, 1)
+    on.step(0.1 * SPOOL_S)
+    on.now_s += 0.5 * SPOOL_S
+    on.take(2)  # the other two are overdue, and written, before it is
+    for _ in range(6):
+        on.step(0.6 * SPOOL_S)
+        assert on.outbox.n_waiting == 3
+    on.sink.is_away = False
+    on.steps()
+    assert on.outbox.n_waiting == 0
+
+
 def test_what_the_client_gives_back_is_sent_again(tmp_path: Path) -> None:
     on = way(tmp_path, ListSink(is_away=True))
     on.take(0, 1)

@@ -1,0 +1,195 @@
+"""What one process does of a batch, from bytes to rows:
+
+    decode ─► clean ─► rows read ─► dead letters, enriched events sent ─► fold ─► those are with Kafka ─► rows written
+
+Shares are of whole partitions, as a user's records are in the same one of every topic.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+from numpy.typing import NDArray
+
+from feature_repo.online_store import connect
+from feature_repo.progress import Partition, Progress
+from firstmile.broker import AcknowledgedProducer, producer
+from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
+from firstmile.settings import Settings
+from firstmile.wire import Registry
+from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles, read_mapping
+from pipelines.decode import WriterSchemas, decoded
+from pipelines.enrich import SideOutputs
+from pipelines.reading import TOMBSTONE, Reading
+from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
+from pipelines.rules import Rules, read_rules
+from pipelines.segment import segments
+from pipelines.store_check import Offsets, require_still
+
+
+@dataclass(frozen=True)
+class Before:
+    """The store as a batch found it: where the batch begins, the progress records, and their guard."""
+
+    start: Offsets
+    expected: Mapping[Partition, Progress]
+    guard: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a share.
+
+    counts
+        `n_*` by name.
+    newest_us
+        Greatest received_at by partition, 0 where no record has one.
+    dead, unknown
+        Dead letters by reason; events by a name nobody mapped.
+    """
+
+    counts: Mapping[str, int]
+    newest_us: Mapping[Partition, int]
+    dead: Mapping[str, int]
+    unknown: Mapping[str, int]
+
+
+@dataclass
+class ShareWriter:
+    """Carries out the effects of some partitions' records.
+
+    decode
+        Kafka's records to the columns of reading.SCHEMA.
+    after
+        Called with the name of each effect when it has happened.
+    lap
+        Called with the name of each step when it is done.
+    """
+
+    client: "redis.Redis"
+    producer: AcknowledgedProducer
+    outputs: SideOutputs
+    mapping: EventMapping
+    topic_ids: Mapping[str, str]
+    decode: Callable[[pa.Table], pa.Table] = lambda table: table
+    rules: Rules = field(default_factory=read_rules)
+    after: Callable[[str], None] = lambda _: None
+    lap: Callable[[str], None] = lambda _: None
+
+    def write(self, records: pa.Table, before: Before) -> Done:
+        """Carry out all effects but the progress record.
+
+        Raises StoreLossError when the store turns out not to be the one the batch belongs to.
+        """
+        table = self.decode(records)
+        self.lap("decode")
+        is_good = pc.is_null(table["reason"])
+        is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
+        dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
+        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self)
+        self.lap("clean")
+        stored = read_users(self.client, changes.users())
+        self.lap("read_rows")
+        self._send(changes.events, stored, dead)
+        self.lap("side_outputs")
+        written = apply_changes(
+            self.client,
+            changes,
+            stored,
+            guard=before.guard,
+            before_writing=self._flush,  # Kafka takes them while the rows are folded
+            on_conflict=lambda: require_still(self.client, before.start, self.topic_ids, before.expected),
+            lap=self.lap,
+        )
+        self.after("rows")
+        counts = {"n_records": table.num_rows, "n_dead_letters": dead.num_rows, **changes.events.counts}
+        reasons = {row["values"]: row["counts"] for row in dead["reason"].value_counts().to_pylist()}
+        return Done(counts | vars(written), _newest_us(table), reasons, changes.events.unknown_names())
+
+    def _flush(self) -> None:
+        self.producer.flush()
+        self.lap("flush")
+        self.after("side_outputs")
+
+    def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
+        profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
+        self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles, _segments(events, stored)))
+        for dead_key, value in self.outputs.dead_letters(dead):
+            self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
+
+
+def share_writer(settings: Settings, topic_ids: Mapping[str, str]) -> ShareWriter:
+    """A writer of shares as the settings say.
+
+    Raises DependencyError when the registry does not say how records are written, DataError for a damaged file of
+    names or rules.
+    """
+    registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
+    schemas = WriterSchemas(registry)
+    schemas.learn_latest()
+    mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+    reading = Reading(mapping.fields, rules.watched, topic_ids)
+    return ShareWriter(
+        connect(settings.redis_url, timeout_s=settings.redis.timeout_s),
+        # No record of its own accord gives up: one that did, with later ones sent, would leave a gap in the enriched
+        # events that the archive takes for archived. `flush` still gives up, and then the process ends.
+        producer(settings, **{"delivery.timeout.ms": 0}),
+        SideOutputs(registry, topic_ids),
+        mapping,
+        topic_ids,
+        lambda records: decoded(records, schemas, reading),
+        rules,
+    )
+
+
+def joined(shares: Sequence[Done]) -> Done:
+    """What became of all shares together; at least one."""
+    sums = [Counter[str](), Counter[str](), Counter[str]()]
+    newest_us: dict[Partition, int] = {}
+    for share in shares:
+        for total, more in zip(sums, (share.counts, share.dead, share.unknown), strict=True):
+            total.update(more)
+        for partition, us in share.newest_us.items():
+            newest_us[partition] = max(us, newest_us.get(partition, 0))
+    return Done(dict(sums[0]), newest_us, dict(sums[1]), dict(sums[2]))
+
+
+def _newest_us(table: pa.Table) -> dict[Partition, int]:
+    grouped = table.group_by(["topic", "partition"]).aggregate([("received_us", "max")])
+    return {(row["topic"], row["partition"]): row["received_us_max"] or 0 for row in grouped.to_pylist()}
+
+
+def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
+    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
+    user = np.asarray(events.frame["user_id"].map(index), np.int64)
+    return segments(stored.rows, user, np.asarray(events.frame["received_us"], np.int64), stored.profiles)
+
+
+def _changes(good: pa.Table, tombstones: pa.Table, by: ShareWriter) -> Changes:
+    is_profile = pc.equal(good["topic"], PROFILES)
+    frame = good.filter(pc.invert(is_profile)).to_pandas()
+    events = clean(frame.assign(topic_id=frame["topic"].map(dict(by.topic_ids))), by.mapping, by.rules)
+    said = good.filter(is_profile).to_pandas()
+    kept = clean_profiles(said, by.rules)
+    events = events.counting(n_dropped_internal=len(said) - len(kept))
+    profiles = _latest(kept, "updated_us")
+    for row in tombstones.to_pylist():
+        user_id = row["key"].decode(errors="replace")
+        profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)
+    return Changes(events, profiles, _latest(events.frame[events.frame["topic"] == CONTEXT], "event_us"))
+
+
+def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:
+    """The newest record per user; among equal times the greatest message id, so that order does not matter."""
+    if frame.empty:
+        return {}
+    newest = frame.sort_values([source_time, "message_id"]).drop_duplicates("user_id", keep="last")
+    return {
+        row["user_id"]: Latest(int(row[source_time]), int(row["received_us"]), dict(row["properties"] or []))
+        for row in newest.to_dict("records")
+    }
