@@ -42,6 +42,8 @@ def content_hash(names: Sequence[str] | NDArray[np.object_]) -> Ints:
     """32-bit hash of each name, never 0; "" and None give 0, which means none. Shape (n,)."""
     values = np.asarray(names, dtype=object)
     missing = np.array([not v for v in values], bool) if len(values) else np.zeros(0, bool)
+    if missing.all():
+        return np.zeros(len(values), np.int64)
     hashed = (pd.util.hash_array(np.where(missing, "", values), categorize=True) >> np.uint64(32)).astype(np.int64)
     return np.where(missing, 0, np.maximum(hashed, 1))
 

@@ -24,7 +24,7 @@ def bots(agents: pd.Series, families: Set[str] = frozenset()) -> NDArray[np.bool
     [True, False]
     """
     found = {agent: is_bot(agent, families) for agent in agents.dropna().unique()}
-    return agents.map(found).eq(True).to_numpy(bool)
+    return np.array([found.get(agent, False) for agent in agents], bool)
 
 
 def is_bot(agent: str, families: Set[str] = frozenset()) -> bool:

@@ -23,6 +23,7 @@ __all__ = ["CleanEvents", "EventMapping", "clean", "clean_profiles", "read_mappi
 
 FORM_ERROR = FAMILIES.index("form_error")
 OTHER_FORMAT = FORMATS.index("other")
+_FORMAT_CODES = {word: i for i, word in enumerate(FORMATS)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class CleanEvents:
 
     def unknown_names(self) -> dict[str, int]:
         """How often each name occurs that nobody mapped."""
-        found = self.frame["name"][self.family == UNKNOWN].value_counts()
+        is_unknown = self.family == UNKNOWN
+        if not is_unknown.any():
+            return {}
+        found = self.frame["name"][is_unknown].value_counts()
         return {str(name): int(n) for name, n in found.items()}
 
     def counting(self, **more: int) -> "CleanEvents":
@@ -94,11 +98,12 @@ def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:
     def ints(column: str, default: int) -> NDArray[np.int64]:
         if column not in frame:
             return np.full(n, default, np.int64)
+        if frame[column].dtype == np.int64:
+            return frame[column].to_numpy()
         # Times with gaps pass through float64: µs of this century stay exact below 2**53.
         return np.asarray(pd.to_numeric(frame[column]).fillna(default), np.int64)
 
-    formats = frame["format"].map({f: i for i, f in enumerate(FORMATS)})
-    is_odd = formats.isna() & frame["format"].notna()
+    formats = [_FORMAT_CODES.get(word, OTHER_FORMAT) if isinstance(word, str) else -1 for word in frame["format"]]
     from_kafka = "partition" in frame
     topic = message_hash(frame["topic_id"].to_numpy(object)) if from_kafka else np.zeros(n, np.int64)
     source = Source(
@@ -116,7 +121,7 @@ def to_events(events: CleanEvents, user: NDArray[np.int64]) -> Events:
         weight=ints("weight", 1),
         content=content_hash(frame["content_id"].to_numpy(object)),
         page=content_hash(frame["page"].to_numpy(object)),
-        format=np.asarray(formats.fillna(-1).mask(is_odd, OTHER_FORMAT), np.int64),
+        format=np.array(formats, np.int64),
         step=frame["step"].fillna("").to_numpy(object),
         onboarding_ms=ints("onboarding_us", 0) // 1_000,
         target=content_hash(_targets(frame, events.family)),

@@ -1,6 +1,6 @@
 """A batch into the online store: read the users' rows, fold, write by compare-and-set, again for whoever changed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,6 +66,14 @@ class Stored:
     def rows(self) -> Rows:
         """The rows as columns, unpacked once for all who look at them."""
         return unpack_rows(self.activity, self.applied, self.versions_us)
+
+    def rows_of(self, user_ids: Iterable[str]) -> Ints:
+        """Row index of each user, shape (n,)."""
+        return np.array([self._index[user_id] for user_id in user_ids], np.int64)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {user_id: i for i, user_id in enumerate(self.user_ids)}
 
 
 @dataclass(frozen=True)
@@ -188,9 +196,7 @@ def apply_changes(
 def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Ints]:
     """One write per user (None: nothing to write), and the counters, shape (n_users, len(_COUNTERS))."""
     before = stored.rows
-    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
-    user = np.asarray(changes.events.frame["user_id"].map(index), np.int64)
-    after, changed = fold(before, to_events(changes.events, user))
+    after, changed = fold(before, to_events(changes.events, stored.rows_of(changes.events.frame["user_id"])))
     activity, applied = pack_rows(after), pack_applied(after.applied)
     writes: list[UserWrite | None] = []
     for i, user_id in enumerate(stored.user_ids):

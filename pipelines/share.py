@@ -165,15 +165,14 @@ def _newest_us(table: pa.Table) -> dict[Partition, int]:
 
 
 def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
-    index = {user_id: i for i, user_id in enumerate(stored.user_ids)}
-    user = np.asarray(events.frame["user_id"].map(index), np.int64)
+    user = stored.rows_of(events.frame["user_id"])
     return segments(stored.rows, user, np.asarray(events.frame["received_us"], np.int64), stored.profiles)
 
 
 def _changes(good: pa.Table, tombstones: pa.Table, by: ShareWriter) -> Changes:
     is_profile = pc.equal(good["topic"], PROFILES)
     frame = good.filter(pc.invert(is_profile)).to_pandas()
-    events = clean(frame.assign(topic_id=frame["topic"].map(dict(by.topic_ids))), by.mapping, by.rules)
+    events = clean(frame.assign(topic_id=[by.topic_ids.get(t) for t in frame["topic"]]), by.mapping, by.rules)
     said = good.filter(is_profile).to_pandas()
     kept = clean_profiles(said, by.rules)
     events = events.counting(n_dropped_internal=len(said) - len(kept))
