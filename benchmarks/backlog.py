@@ -6,13 +6,15 @@
 import argparse
 import json
 import time
+from typing import Any
 
 from benchmarks import lab
 from benchmarks.machine import facts
+from firstmile.local.ports import free_ports
 from firstmile.settings import Settings
 
 
-def run(settings: Settings, *, n_events: int, n_users: int, partitions: int, seed: int) -> dict[str, float]:
+def run(settings: Settings, *, n_events: int, n_users: int, partitions: int, seed: int) -> dict[str, Any]:
     """One backlog: half of it warms the stream up, the other half is timed."""
     out = lab.large_producer(settings)
     events = lab.Events(settings, n_users=n_users, seed=seed)
@@ -25,9 +27,11 @@ def run(settings: Settings, *, n_events: int, n_users: int, partitions: int, see
     warm = n_events // 4
     lab.start_verb(settings, "stream")
     lab.wait_read(settings, before + n_events + warm, partitions=partitions)
+    steps = lab.step_times(settings.stream.metrics_port)
     began, start = time.monotonic(), lab.n_read(settings, partitions=partitions)
     lab.wait_read(settings, before + 2 * n_events, partitions=partitions)
     seconds = time.monotonic() - began
+    steps = lab.step_means(steps, lab.step_times(settings.stream.metrics_port))
     lab.stop_verb(settings, "stream")
     timed = before + 2 * n_events - start
     return {
@@ -37,6 +41,7 @@ def run(settings: Settings, *, n_events: int, n_users: int, partitions: int, see
         "bytes_per_event": round(n_bytes / n_events, 1),
         "seconds": round(seconds, 2),
         "events_per_s": round(timed / seconds),
+        "batch_ms": steps,
     }
 
 
@@ -52,7 +57,8 @@ def main() -> None:
     for partitions in map(int, given.partitions.split(",")):
         for n_users in map(int, given.users.split(",")):
             for repeat in range(given.repeats):
-                with lab.own_stack(partitions=partitions) as settings:
+                (port,) = free_ports(1)
+                with lab.own_stack(partitions=partitions, metrics_port=port) as settings:
                     runs.append(
                         run(settings, n_events=given.events, n_users=n_users, partitions=partitions, seed=repeat)
                     )

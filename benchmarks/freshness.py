@@ -15,14 +15,11 @@ import json
 import multiprocessing as mp
 import sys
 import time
-import urllib.request
-from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from confluent_kafka.admin import NewTopic
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import feast_processor, lab
 from benchmarks.machine import facts
@@ -39,9 +36,6 @@ TICK_S = 0.005
 POLL_S = 0.01
 """Adds 5 ms on average to what is measured; oftener would take more CPU from it."""
 SETTLE_S = 20.0
-StepTimes = dict[str, tuple[float, float]]
-"""(seconds, number) by step."""
-STEPS = "firstmile_stream_batch_seconds"
 
 
 def generate(settings: Settings, way: str, rate: int, seconds: float, n_users: int, sent: Connection) -> None:
@@ -101,19 +95,6 @@ def _there(client: "lab.Any", users: list[str], project: str) -> list[str]:
         return [user for user, is_there in zip(users, pipe.execute(), strict=True) if is_there]
 
 
-def step_times(port: int) -> StepTimes:
-    """From the stream's page."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-        text = page.read().decode()
-    sums: dict[str, list[float]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples if family.name == STEPS else ():
-            if sample.name.endswith(("_sum", "_count")):
-                place = sums.setdefault(sample.labels["step"], [0.0, 0.0])
-                place[sample.name.endswith("_count")] = sample.value
-    return {step: (seconds, n) for step, (seconds, n) in sums.items()}
-
-
 def run(way: str, rate: int, seconds: float, n_users: int) -> dict[str, object]:
     """One run on a stack of its own."""
     (port,) = free_ports(1)
@@ -128,9 +109,9 @@ def run(way: str, rate: int, seconds: float, n_users: int) -> dict[str, object]:
         said_in.recv()
         prober.start()
         time.sleep(WARM_UP_S)
-        before = step_times(port) if way == "firstmile" else {}
+        before = lab.step_times(port) if way == "firstmile" else {}
         found = np.array(result_in.recv() if result_in.poll(seconds + 120) else [])
-        after = step_times(port) if way == "firstmile" else {}
+        after = lab.step_times(port) if way == "firstmile" else {}
         generator.join()
         prober.join()
         lab.stop_verb(settings, way)
@@ -141,7 +122,7 @@ def run(way: str, rate: int, seconds: float, n_users: int) -> dict[str, object]:
         "n_probes": len(found),
         "n_lost": int(np.isnan(found).sum()),
         "ms": {f"p{p:g}": round(float(np.percentile(came, p)), 1) for p in (1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
-        "batch_ms": dict(_means(before, after)),
+        "batch_ms": lab.step_means(before, after),
     }
 
 
@@ -154,15 +135,6 @@ def _start(settings: Settings, way: str) -> None:
     client = admin(settings)
     client.create_topics([topic])[topic.topic].result()
     lab.start_verb(settings, way, [sys.executable, "-m", "benchmarks.feast_processor"])
-
-
-def _means(
-    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
-) -> Iterable[tuple[str, float]]:
-    for step, (seconds, n) in after.items():
-        seconds_before, n_before = before.get(step, (0.0, 0.0))
-        if n > n_before:
-            yield step, round(1_000 * (seconds - seconds_before) / (n - n_before), 1)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
 from feature_repo import progress
 from feature_repo.online_store import connect
@@ -32,6 +34,9 @@ PARTS: tuple[Part, ...] = ("kafka", "registry", "redis")
 NAMES = ("Content Opened", "Page Viewed", "Button Clicked", "Step Completed", "Form Error", "Content Completed")
 FORMATS = ("video", "lesson", "quiz", "document")
 DEADLINE_S = 120.0
+StepTimes = dict[str, tuple[float, float]]
+"""(seconds, number) by step."""
+STEPS = "firstmile_stream_batch_seconds"
 
 
 @contextmanager
@@ -70,6 +75,29 @@ def start_verb(settings: Settings, verb: str, command: list[str] | None = None) 
 def stop_verb(settings: Settings, verb: str) -> None:
     """End it as Ctrl-C would."""
     process.stop(settings.home / "run", [verb])
+
+
+def step_times(port: int) -> StepTimes:
+    """From the stream's page."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    sums: dict[str, list[float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples if family.name == STEPS else ():
+            if sample.name.endswith(("_sum", "_count")):
+                place = sums.setdefault(sample.labels["step"], [0.0, 0.0])
+                place[sample.name.endswith("_count")] = sample.value
+    return {step: (seconds, n) for step, (seconds, n) in sums.items()}
+
+
+def step_means(before: StepTimes, after: StepTimes) -> dict[str, float]:
+    """Milliseconds of a batch by step, of the batches between two looks at the page."""
+    means = {}
+    for step, (seconds, n) in after.items():
+        seconds_before, n_before = before.get(step, (0.0, 0.0))
+        if n > n_before:
+            means[step] = round(1_000 * (seconds - seconds_before) / (n - n_before), 1)
+    return means
 
 
 class Events:

@@ -41,6 +41,7 @@ from pipelines.clean import CleanEvents, to_events
 
 _ACTIVITY_FIELD = feature_field(ACTIVITY, "activity")
 _APPLIED_FIELD = feature_field(ACTIVITY, "applied")
+_ACTIVITY_TIME = time_field(ACTIVITY)
 _READ = [
     VERSION_FIELD,
     _ACTIVITY_FIELD,
@@ -66,6 +67,13 @@ class Stored:
     def rows(self) -> Rows:
         """The rows as columns, unpacked once for all who look at them."""
         return unpack_rows(self.activity, self.applied, self.versions_us)
+
+    def of(self, users: Sequence[str]) -> "Stored":
+        """Of some of the users, in their order."""
+        at = self.rows_of(users).tolist()
+        lists = (self.keys, self.activity, self.applied, self.profiles)
+        keys, activity, applied, profiles = ([each[i] for i in at] for each in lists)
+        return Stored(users, keys, self.versions_us[at], activity, applied, self.context_us[at], profiles)
 
     def rows_of(self, user_ids: Iterable[str]) -> Ints:
         """Row index of each user, shape (n,)."""
@@ -198,25 +206,28 @@ def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Int
     before = stored.rows
     after, changed = fold(before, to_events(changes.events, stored.rows_of(changes.events.frame["user_id"])))
     activity, applied = pack_rows(after), pack_applied(after.applied)
+    # As lists: taking numbers out of arrays one by one costs more than the rest of the loop.
+    is_changed, contexts_us = changed.tolist(), stored.context_us.tolist()
+    versions_us, versions_before_us = after.version_us.tolist(), stored.versions_us.tolist()
     writes: list[UserWrite | None] = []
     for i, user_id in enumerate(stored.user_ids):
         profile = _newer(changes.profiles.get(user_id), stored.profiles[i].get(PROFILE_TIME, 0))
-        context = _newer(changes.contexts.get(user_id), int(stored.context_us[i]))
-        if not changed[i] and profile is None and context is None:
+        context = _newer(changes.contexts.get(user_id), contexts_us[i])
+        if not is_changed[i] and profile is None and context is None:
             writes.append(None)
             continue
         received_us = max(x.received_us for x in (profile, context) if x) if profile or context else 0
-        version_us = max(int(after.version_us[i]), received_us, int(stored.versions_us[i]) + 1)
+        version_us = max(versions_us[i], received_us, versions_before_us[i] + 1)
         fields: dict[bytes, bytes] = {}
-        if changed[i]:
+        if is_changed[i]:
             fields[_ACTIVITY_FIELD] = ValueProto(bytes_val=activity[i]).SerializeToString()
             fields[_APPLIED_FIELD] = ValueProto(bytes_val=applied[i]).SerializeToString()
-            fields[time_field(ACTIVITY)] = time_bytes(version_us)
+            fields[_ACTIVITY_TIME] = time_bytes(version_us)
         if profile:
             fields |= _view_fields(PROFILE, profile, (*PROFILE_STRINGS, *PROFILE_NUMBERS), PROFILE_TIME, version_us)
         if context:
             fields |= _view_fields(CONTEXT, context, CONTEXT_STRINGS, CONTEXT_TIME, version_us)
-        writes.append(UserWrite(stored.keys[i], int(stored.versions_us[i]), version_us, fields))
+        writes.append(UserWrite(stored.keys[i], versions_before_us[i], version_us, fields))
     return writes, _counters(after) - _counters(before)
 
 

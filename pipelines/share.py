@@ -7,6 +7,7 @@ Shares are of whole partitions, as a user's records are in the same one of every
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +81,7 @@ class ShareWriter:
     rules: Rules = field(default_factory=read_rules)
     after: Callable[[str], None] = lambda _: None
     lap: Callable[[str], None] = lambda _: None
+    _reads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reads"))
 
     def write(self, records: pa.Table, before: Before) -> Done:
         """Carry out all effects but the progress record.
@@ -91,9 +93,13 @@ class ShareWriter:
         is_good = pc.is_null(table["reason"])
         is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
         dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
-        changes = _changes(table.filter(is_good), table.filter(is_tombstone), self)
+        good, tombstones = table.filter(is_good), table.filter(is_tombstone)
+        reading = self._reads.submit(read_users, self.client, _users(good, tombstones))  # while events are cleaned
+        changes = _changes(good, tombstones, self)
         self.lap("clean")
-        stored = read_users(self.client, changes.users())
+        stored = reading.result()
+        if any(n for name, n in changes.events.counts.items() if name.startswith("n_dropped_")):
+            stored = stored.of(changes.users())
         self.lap("read_rows")
         self._send(changes.events, stored, dead)
         self.lap("side_outputs")
@@ -162,6 +168,12 @@ def joined(shares: Sequence[Done]) -> Done:
 def _newest_us(table: pa.Table) -> dict[Partition, int]:
     grouped = table.group_by(["topic", "partition"]).aggregate([("received_us", "max")])
     return {(row["topic"], row["partition"]): row["received_us_max"] or 0 for row in grouped.to_pylist()}
+
+
+def _users(good: pa.Table, tombstones: pa.Table) -> list[str]:
+    """Everybody of whom something is said, those who will be left out among them."""
+    deleted = (key.decode(errors="replace") for key in tombstones["key"].to_pylist())
+    return list(dict.fromkeys([*pc.unique(good["user_id"]).to_pylist(), *deleted]))
 
 
 def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
