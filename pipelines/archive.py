@@ -130,9 +130,9 @@ def run(
     settings = load_settings()
     stopping = on_stop_signals()
     archive, content = Archive(settings), ContentQuery(settings)
-    session = spark_session(settings, "archive")
-    query = archive.start(session, once=once)
-    with _metrics(archive):
+    with _metrics(archive):  # first: a taken port is known before Spark is started
+        session = spark_session(settings, "archive")
+        query = archive.start(session, once=once)
         _run(archive, content, session, query, stopping=stopping, once=once)
     content.look_for_dropped()
     emit(

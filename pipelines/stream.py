@@ -66,8 +66,8 @@ class Stream:
         self._query: StreamingQuery | None = None
         self._logged_at = 0.0
 
-    def start(self) -> StreamingQuery:
-        """Prepare topics, store and schemas, then start the query."""
+    def prepare(self) -> None:
+        """Make ready what the query needs: topics, store, schemas, helpers, and where it begins."""
         settings = self.settings
         ensure_topics(settings)
         require_topics(settings)
@@ -83,10 +83,9 @@ class Stream:
         else:
             archived = Lake(settings.lake).partitions(topic_ids)
             self._start = starting_offsets(client, self.topics, first, archived=archived)
-        return self.query()
 
     def query(self) -> StreamingQuery:
-        """Start the query where it stopped."""
+        """Start the query, once prepared, where it stopped."""
         settings = self.settings
         session = spark_session(settings, "stream")
         source = (
@@ -155,9 +154,10 @@ def run() -> None:
     settings = load_settings()
     stopping = on_stop_signals()
     stream = Stream(settings)
-    query = stream.start()
-    gc.freeze()  # what was imported lives as long as the process: looking through it again stops a batch for 0.1 s
+    stream.prepare()
     with _metrics(stream), progress_line("waiting for the first records") as stream.show:
+        query = stream.query()
+        gc.freeze()  # what was imported lives as long as the process: looking through it again stops a batch for 0.1 s
         console.print(f"ready: stream of {', '.join(STREAM_TOPICS)} from {settings.kafka_servers}", soft_wrap=True)
         try:
             run_until(stopping, query, lambda: stream.failure, again=stream.query)
