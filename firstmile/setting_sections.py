@@ -81,7 +81,7 @@ class StreamSettings(Section):
     java_options: str = Field("-XX:TieredStopAtLevel=1", description="of the driver's Java")
     shuffle_partitions: int = Field(2, ge=1)
     processes: int = Field(0, ge=0, description="sharing a batch's Python; 0: one per core and partition, at most 4")
-    max_offsets_per_trigger: int = Field(50_000, ge=1)
+    max_offsets_per_trigger: int = Field(100_000, ge=1)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535, description="of the stream; 0: no Prometheus endpoint")
     archive_metrics_port: int = Field(0, ge=0, le=65535, description="of the archive; 0: no Prometheus endpoint")
