@@ -5,7 +5,7 @@ Kuzilek J., Hlosta M., Zdrahal Z., Open University Learning Analytics dataset, S
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, overload
@@ -113,6 +113,25 @@ class OuladTables:
     def presentations(self) -> list[str]:
         """Names of the presentations held, sorted."""
         return sorted(self.courses["presentation"].to_pylist())
+
+    def users(self) -> pa.Array:
+        """Everybody of whom a table says something, each once."""
+        tables = (self.info, self.registrations, self.clicks, self.hand_ins)
+        return pc.unique(pa.chunked_array([pc.unique(table["user_id"]) for table in tables]))
+
+    def of(self, users: pa.Array) -> "OuladTables":
+        """The same of some users; pages, courses and assessments are of all."""
+
+        def own(table: pa.Table) -> pa.Table:
+            return table.filter(pc.is_in(table["user_id"], users))
+
+        return replace(
+            self,
+            clicks=own(self.clicks),
+            info=own(self.info),
+            registrations=own(self.registrations),
+            hand_ins=own(self.hand_ins),
+        )
 
 
 def read(data: Path, presentations: Sequence[str] | None = None) -> OuladTables:

@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -38,13 +39,16 @@ from pipelines.clean import CleanEvents, clean, read_mapping
 from pipelines.content_tiles import ContentTiles
 from pipelines.history import SCHEMA, activity_history
 from pipelines.mapping import EventMapping
-from pipelines.oulad_events import oulad_events
+from pipelines.oulad_events import SEED, DayRange, oulad_events
+from pipelines.oulad_milestones import milestones
 from pipelines.oulad_profiles import TRAITS, oulad_profiles
 from pipelines.rules import REASONS, Rules, read_rules
 from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
 
-MIN_EVENTS_PER_SHARD = 20_000
+MIN_CLICKS_PER_SHARD = 20_000
 """For fewer, a process costs more than it saves."""
+MAX_USERS_PER_SHARD = 1_300
+"""What a process holds of events, some 400,000 here; fewer users would be folded in as many rounds as these."""
 MANIFEST = "oulad.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
@@ -97,32 +101,27 @@ def backfill_oulad(
     """
     started = time.monotonic()
     mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
-    events, dropped = _kept(oulad_events(tables, from_day=days[0], to_day=days[1]), rules)
-    if not events.num_rows:
-        raise DataError(
-            f"no events in days {days[0]} … {days[1]} ({sum(dropped.values())} left out by {settings.stream.rules}); "
-            "courses run from about -25 to 269"
-        )
+    range_ = DayRange(*days)
+    if not range_.of(tables.clicks, "date").num_rows and not range_.of(milestones(tables, SEED), "day").num_rows:
+        raise DataError(f"no events in days {days[0]} … {days[1]}; courses run from about -25 to 269")
     names = sorted(set(tables.info["presentation"].to_pylist()))
-    history_to_us = int(pc.max(events["received_us"]).as_py())
     _forget(settings, names)
     about = settings.content / "events" if content else None
-    shard = _Shard(settings.history / "user_activity", about, mapping, history_to_us)
-    n_rows = _write_activity(shard, events, workers)
+    written = _write_shards(_Shard(settings.history, about, mapping, rules, range_), tables, workers)
+    n_dropped = {name: n for name, n in written.items() if name.startswith("n_dropped_")}
+    if not written["n_events"]:
+        raise DataError(
+            f"no events in days {days[0]} … {days[1]}: {settings.stream.rules} leaves out all {sum(n_dropped.values())}"
+        )
     profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
     profiles = profiles[~rules.internal.among(profiles)]
-    _write_views(settings.history, profiles, events.filter(pc.equal(events["topic"], CONTEXT)))
-    clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
+    _write_profiles(settings.history, profiles)
+    history_to_us = written.pop("history_to_us")
     _note(settings.history, names, days, history_to_us)
     return {
         "presentations": names,
-        "n_events": events.num_rows,
-        **dropped,
-        "n_users": pc.count_distinct(events["user_id"]).as_py(),
-        "n_history_rows": n_rows,
+        **written,
         "n_profiles": len(profiles),
-        "click_events": clicks.num_rows,
-        "click_weight": pc.sum(clicks["weight"]).as_py(),
         "history_to_us": history_to_us,
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -150,25 +149,48 @@ def _says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.b
 
 @dataclass(frozen=True)
 class _Shard:
-    """Events of whole users to files, one per presentation, each put in place when it is whole.
+    """Tables of some users to files, one per presentation, each put in place when it is whole.
 
-    rows, about
-        Folders of the history and of the events about content; None: they are not wanted.
+    history
+        Folder of the offline history.
+    about
+        Folder of the events about content; None: they are not wanted.
     """
 
-    rows: Path
+    history: Path
     about: Path | None
     mapping: EventMapping
-    history_to_us: int
+    rules: Rules
+    days: DayRange
 
-    def fold(self, i: int, frame: pd.DataFrame) -> int:
-        """Of shard i; the rules have kept all of its events. Returns the number of rows."""
-        events = clean(frame, self.mapping, Rules())
+    def write(self, i: int, tables: oulad.OuladTables) -> dict[str, int]:
+        """Shard i; returns what it wrote, in numbers."""
+        events, dropped = _kept(oulad_events(tables, from_day=self.days.first, to_day=self.days.last), self.rules)
+        if not events.num_rows:
+            return dropped
+        history_to_us = int(pc.max(events["received_us"]).as_py())
+        clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
+        written = {
+            "n_events": events.num_rows,
+            **dropped,
+            "n_users": pc.count_distinct(events["user_id"]).as_py(),
+            "click_events": clicks.num_rows,
+            "click_weight": pc.sum(clicks["weight"]).as_py() or 0,
+            "history_to_us": history_to_us,
+        }
+        _write_contexts(self.history, events.filter(pc.equal(events["topic"], CONTEXT)), i)
+        frame = events.drop_columns(["properties"]).to_pandas()
+        del events, clicks  # the greater half of a worker's memory
+        return {**written, "n_history_rows": self._fold(i, frame, history_to_us)}
+
+    def _fold(self, i: int, frame: pd.DataFrame, history_to_us: int) -> int:
+        """The rules have kept all of its events. Returns the number of rows."""
+        events, folder = clean(frame, self.mapping, Rules()), self.history / "user_activity"
         segment_of = None if self.about is None else np.full(len(frame), "", object)
         names = sorted(set(_presentation(pd.Series(frame["user_id"].unique()))))
         with ExitStack() as stack:
-            files = {name: stack.enter_context(ReplacedFile(self.rows / _file(name, i), SCHEMA)) for name in names}
-            for table in grouped(activity_history(events, history_to_us=self.history_to_us, segment_of=segment_of)):
+            files = {name: stack.enter_context(ReplacedFile(folder / _file(name, i), SCHEMA)) for name in names}
+            for table in grouped(activity_history(events, history_to_us=history_to_us, segment_of=segment_of)):
                 of = _presentation(table["user_id"].to_pandas()).to_numpy(str)
                 for name, file in files.items():
                     file.write(table.filter(pa.array(of == name)))
@@ -183,28 +205,39 @@ def _file(presentation: str, i: int) -> str:
     return f"oulad-{presentation}-{i}.parquet"
 
 
-def _write_activity(shard: _Shard, events: pa.Table, workers: int) -> int:
-    n_rows = 0
-    parts = list(_parts(events.drop_columns(["properties"]).to_pandas(), workers))
-    columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=console, transient=not console.is_terminal) as progress,
-        ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool,
-    ):
-        bar = progress.add_task("backfill", total=events.num_rows)
-        jobs = {pool.submit(shard.fold, i, part): len(part) for i, part in enumerate(parts)}
-        for job in as_completed(jobs):
-            n_rows += job.result()
-            progress.advance(bar, jobs[job])
-    return n_rows
+def _write_shards(shard: _Shard, tables: oulad.OuladTables, workers: int) -> dict[str, int]:
+    """All shards; sums of what they wrote, and the greatest history_to_us."""
+    users = tables.users()
+    least = max(1, min(workers, tables.clicks.num_rows // MIN_CLICKS_PER_SHARD))
+    n_shards = max(least, -(-len(users) // MAX_USERS_PER_SHARD))
+    shard_of = message_hash(users.to_numpy(zero_copy_only=False)) % n_shards
+    parts = [users.filter(pa.array(shard_of == i)) for i in range(n_shards)]
+    total: Counter[str] = Counter({"n_events": 0, **{f"n_dropped_{name}": 0 for name in REASONS}})
+    history_to_us = 0
+    columns = (TextColumn("backfill"), BarColumn(), MofNCompleteColumn(), TextColumn("users"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        bar = progress.add_task("backfill", total=len(users))
+        for i, found in _written(shard, tables, parts, min(workers, n_shards)):
+            history_to_us = max(history_to_us, found.pop("history_to_us", 0))
+            total.update(found)
+            progress.advance(bar, len(parts[i]))
+    return {**total, "history_to_us": history_to_us}
 
 
-def _parts(frame: pd.DataFrame, workers: int) -> Iterator[pd.DataFrame]:
-    """Whole users, one part per worker: a round takes milliseconds however few users are in it."""
-    n = max(1, min(workers, len(frame) // MIN_EVENTS_PER_SHARD))
-    code, users = pd.factorize(frame["user_id"])
-    shard = (message_hash(users.to_numpy(object)) % n)[code]
-    return (frame[shard == i] for i in range(n))
+def _written(
+    shard: _Shard, tables: oulad.OuladTables, parts: Sequence[pa.Array], workers: int
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """What became of each part of the users, as it is done: as many at a time as there are workers."""
+    if workers == 1:
+        yield from ((i, shard.write(i, tables.of(own))) for i, own in enumerate(parts))
+        return
+    waiting: dict[Future[dict[str, int]], int] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for i, own in enumerate(parts):
+            waiting[pool.submit(shard.write, i, tables.of(own))] = i
+            while len(waiting) > (workers if i < len(parts) - 1 else 0):  # no more tables wait than that
+                for job in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(job), job.result()
 
 
 def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pd.DataFrame:
@@ -215,8 +248,8 @@ def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pd.D
     return named[named["content_id"].notna()]
 
 
-def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> None:
-    """One file per presentation of what CRM and client said."""
+def _write_profiles(history: Path, profiles: pd.DataFrame) -> None:
+    """One file per presentation of what the CRM said."""
     for name, part in _by_presentation(profiles):
         said = Said(
             part["user_id"].tolist(),
@@ -225,6 +258,10 @@ def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> N
             [dict(zip(TRAITS, values, strict=True)) for values in part[list(TRAITS)].itertuples(index=False)],
         )
         write_file(history / "user_profile" / f"oulad-{name}.parquet", profile_history(said))
+
+
+def _write_contexts(history: Path, observed: pa.Table, i: int) -> None:
+    """One file per presentation of what the clients of shard i said."""
     for name, part in _by_presentation(observed.to_pandas()):
         said = Said(
             part["user_id"].tolist(),
@@ -232,7 +269,7 @@ def _write_views(history: Path, profiles: pd.DataFrame, observed: pa.Table) -> N
             part["received_us"].tolist(),
             [dict(p) for p in part["properties"]],
         )
-        write_file(history / "user_context" / f"oulad-{name}.parquet", context_history(said))
+        write_file(history / "user_context" / _file(name, i), context_history(said))
 
 
 def _by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
