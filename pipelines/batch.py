@@ -104,8 +104,7 @@ class BatchWriter:
             if isinstance(answer, Exception):
                 raise answer
             done.append(answer)
-        if busy:
-            self.timer.lap("others")
+        self.timer.lap("others")
         return joined(done)
 
     def _tell(self, done: Done) -> None:

@@ -15,7 +15,8 @@ from firstmile.names import PROFILES, STREAM_TOPICS, USER_ACTIONS
 from firstmile.settings import Settings
 
 Page = dict[tuple[str, tuple[str, ...]], float]
-STEPS = {"check", "fetch", "decode", "clean", "read_rows", "side_outputs", "fold", "flush", "rows", "progress", "total"}
+OWN_STEPS = {"decode", "clean", "read_rows", "side_outputs", "fold", "flush", "rows"}
+STEPS = {"check", "fetch", "split", *OWN_STEPS, "others", "progress", "total"}
 
 
 @pytest.fixture(scope="module")
