@@ -46,8 +46,6 @@ from pipelines.topics import ensure_topics
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 5.0
-FETCH_BYTES = 16_777_216
-POLL_RECORDS = 10_000
 MAX_PROCESSES = 4
 """Unless the setting says more: each takes some 300 MB."""
 
@@ -93,9 +91,6 @@ class Stream:
         source = (
             session.readStream.format("kafka")
             .option("kafka.bootstrap.servers", settings.kafka_servers)
-            .option("kafka.max.partition.fetch.bytes", FETCH_BYTES)
-            .option("kafka.fetch.max.bytes", FETCH_BYTES)
-            .option("kafka.max.poll.records", POLL_RECORDS)
             .option("subscribe", ",".join(STREAM_TOPICS))
             .option("startingOffsets", to_json(self._start))
             .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)
