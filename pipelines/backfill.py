@@ -12,38 +12,31 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import typer
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from feature_repo.applied import message_hash
 from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import DataError
-from firstmile.names import CONTEXT, FAMILIES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, load_settings
 from pipelines.backfill_content import backfill_content
-from pipelines.backfill_lake import backfill_lake, grouped
-from pipelines.clean import CleanEvents, clean, read_mapping
+from pipelines.backfill_lake import backfill_lake
+from pipelines.backfill_shard import Shard, by_presentation
+from pipelines.clean import read_mapping
 from pipelines.content_tiles import ContentTiles
-from pipelines.history import SCHEMA, activity_history
-from pipelines.mapping import EventMapping
-from pipelines.oulad_events import SEED, DayRange, oulad_events
+from pipelines.oulad_events import SEED, DayRange
 from pipelines.oulad_milestones import milestones
 from pipelines.oulad_profiles import TRAITS, oulad_profiles
-from pipelines.rules import REASONS, Rules, read_rules
-from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
+from pipelines.rules import REASONS, read_rules
+from pipelines.view_history import Said, profile_history, write_file
 
 MIN_CLICKS_PER_SHARD = 20_000
 """For fewer, a process costs more than it saves."""
@@ -104,15 +97,14 @@ def backfill_oulad(
     range_ = DayRange(*days)
     if not range_.of(tables.clicks, "date").num_rows and not range_.of(milestones(tables, SEED), "day").num_rows:
         raise DataError(f"no events in days {days[0]} … {days[1]}; courses run from about -25 to 269")
+    if (rules.left_out(pd.DataFrame({"user_id": tables.users().to_pandas()})) >= 0).all():
+        raise DataError(f"{settings.stream.rules} leaves out every user; nothing was written")
     names = sorted(set(tables.info["presentation"].to_pylist()))
     _forget(settings, names)
     about = settings.content / "events" if content else None
-    written = _write_shards(_Shard(settings.history, about, mapping, rules, range_), tables, workers)
-    n_dropped = {name: n for name, n in written.items() if name.startswith("n_dropped_")}
+    written = _write_shards(Shard(settings.history, about, mapping, rules, range_), tables, workers)
     if not written["n_events"]:
-        raise DataError(
-            f"no events in days {days[0]} … {days[1]}: {settings.stream.rules} leaves out all {sum(n_dropped.values())}"
-        )
+        raise DataError(f"no events in days {days[0]} … {days[1]} that {settings.stream.rules} does not leave out")
     profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
     profiles = profiles[~rules.internal.among(profiles)]
     _write_profiles(settings.history, profiles)
@@ -127,85 +119,7 @@ def backfill_oulad(
     }
 
 
-def _kept(events: pa.Table, rules: Rules) -> tuple[pa.Table, dict[str, int]]:
-    """The events the rules keep, and how many they leave out by reason: here, while properties are still there."""
-    reason = rules.left_out(events.select(["user_id"]).to_pandas())
-    some = np.flatnonzero(_says_any(events["properties"], rules.watched))
-    if len(some):  # most events say nothing that is looked at, and turning their properties into Python takes seconds
-        reason[some] = rules.left_out(events.select(["user_id", "properties"]).take(some).to_pandas())
-    dropped = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
-    return events.filter(pa.array(reason < 0)) if any(dropped.values()) else events, dropped
-
-
-def _says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Which property maps have one of the names, shape (n,)."""
-    asked = pa.array(list(names), pa.string())
-    maps = properties.combine_chunks()
-    # Every map's pairs lie one behind the other: how many of the asked names stand before each edge.
-    n_found = np.concatenate(([0], np.cumsum(pc.is_in(maps.keys, asked).to_numpy(zero_copy_only=False))))
-    edges = maps.offsets.to_numpy() - maps.offsets[0].as_py()
-    return np.asarray(np.diff(n_found[edges]) > 0)
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """Tables of some users to files, one per presentation, each put in place when it is whole.
-
-    history
-        Folder of the offline history.
-    about
-        Folder of the events about content; None: they are not wanted.
-    """
-
-    history: Path
-    about: Path | None
-    mapping: EventMapping
-    rules: Rules
-    days: DayRange
-
-    def write(self, i: int, tables: oulad.OuladTables) -> dict[str, int]:
-        """Shard i; returns what it wrote, in numbers."""
-        events, dropped = _kept(oulad_events(tables, from_day=self.days.first, to_day=self.days.last), self.rules)
-        if not events.num_rows:
-            return dropped
-        history_to_us = int(pc.max(events["received_us"]).as_py())
-        clicks = events.filter(pc.is_in(events["name"], pa.array(["Page Viewed", "Content Opened"])))
-        written = {
-            "n_events": events.num_rows,
-            **dropped,
-            "n_users": pc.count_distinct(events["user_id"]).as_py(),
-            "click_events": clicks.num_rows,
-            "click_weight": pc.sum(clicks["weight"]).as_py() or 0,
-            "history_to_us": history_to_us,
-        }
-        _write_contexts(self.history, events.filter(pc.equal(events["topic"], CONTEXT)), i)
-        frame = events.drop_columns(["properties"]).to_pandas()
-        del events, clicks  # the greater half of a worker's memory
-        return {**written, "n_history_rows": self._fold(i, frame, history_to_us)}
-
-    def _fold(self, i: int, frame: pd.DataFrame, history_to_us: int) -> int:
-        """The rules have kept all of its events. Returns the number of rows."""
-        events, folder = clean(frame, self.mapping, Rules()), self.history / "user_activity"
-        segment_of = None if self.about is None else np.full(len(frame), "", object)
-        names = sorted(set(_presentation(pd.Series(frame["user_id"].unique()))))
-        with ExitStack() as stack:
-            files = {name: stack.enter_context(ReplacedFile(folder / _file(name, i), SCHEMA)) for name in names}
-            for table in grouped(activity_history(events, history_to_us=history_to_us, segment_of=segment_of)):
-                of = _presentation(table["user_id"].to_pandas()).to_numpy(str)
-                for name, file in files.items():
-                    file.write(table.filter(pa.array(of == name)))
-        if self.about is not None and segment_of is not None:
-            content = _about_content(events, segment_of)
-            for name, part in _by_presentation(content):
-                write_file(self.about / _file(name, i), pa.Table.from_pandas(part, preserve_index=False))
-        return sum(file.n_rows for file in files.values())
-
-
-def _file(presentation: str, i: int) -> str:
-    return f"oulad-{presentation}-{i}.parquet"
-
-
-def _write_shards(shard: _Shard, tables: oulad.OuladTables, workers: int) -> dict[str, int]:
+def _write_shards(shard: Shard, tables: oulad.OuladTables, workers: int) -> dict[str, int]:
     """All shards; sums of what they wrote, and the greatest history_to_us."""
     users = tables.users()
     least = max(1, min(workers, tables.clicks.num_rows // MIN_CLICKS_PER_SHARD))
@@ -225,7 +139,7 @@ def _write_shards(shard: _Shard, tables: oulad.OuladTables, workers: int) -> dic
 
 
 def _written(
-    shard: _Shard, tables: oulad.OuladTables, parts: Sequence[pa.Array], workers: int
+    shard: Shard, tables: oulad.OuladTables, parts: Sequence[pa.Array], workers: int
 ) -> Iterator[tuple[int, dict[str, int]]]:
     """What became of each part of the users, as it is done: as many at a time as there are workers."""
     if workers == 1:
@@ -240,17 +154,9 @@ def _written(
                     yield waiting.pop(job), job.result()
 
 
-def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pd.DataFrame:
-    """What `content_stats` reads of the events that name a content item."""
-    columns = ["user_id", "message_id", "content_id", "name", "weight", "received_us"]
-    families = np.array([*FAMILIES, None], object)  # the last is that of NOT_COUNTED, -1
-    named = events.frame[columns].assign(family=families[events.family], segment=segment_of)
-    return named[named["content_id"].notna()]
-
-
 def _write_profiles(history: Path, profiles: pd.DataFrame) -> None:
     """One file per presentation of what the CRM said."""
-    for name, part in _by_presentation(profiles):
+    for name, part in by_presentation(profiles):
         said = Said(
             part["user_id"].tolist(),
             part["updated_us"].tolist(),
@@ -258,30 +164,6 @@ def _write_profiles(history: Path, profiles: pd.DataFrame) -> None:
             [dict(zip(TRAITS, values, strict=True)) for values in part[list(TRAITS)].itertuples(index=False)],
         )
         write_file(history / "user_profile" / f"oulad-{name}.parquet", profile_history(said))
-
-
-def _write_contexts(history: Path, observed: pa.Table, i: int) -> None:
-    """One file per presentation of what the clients of shard i said."""
-    for name, part in _by_presentation(observed.to_pandas()):
-        said = Said(
-            part["user_id"].tolist(),
-            part["event_us"].tolist(),
-            part["received_us"].tolist(),
-            [dict(p) for p in part["properties"]],
-        )
-        write_file(history / "user_context" / _file(name, i), context_history(said))
-
-
-def _by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name, part in frame.groupby(_presentation(frame["user_id"]), sort=True):
-        yield str(name), part
-
-
-def _presentation(user_ids: pd.Series) -> pd.Series:
-    """Of each user, `<presentation>-<student>`."""
-    code, users = pd.factorize(user_ids)
-    names: pd.Series = pd.Series(users).str.rpartition("-")[0].iloc[code].set_axis(user_ids.index)
-    return names
 
 
 def _forget(settings: Settings, presentations: Iterable[str]) -> None:

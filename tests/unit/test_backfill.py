@@ -11,7 +11,8 @@ from firstmile import oulad
 from firstmile.errors import DataError
 from firstmile.settings import Settings
 from pipelines import backfill
-from pipelines.backfill import _says_any, backfill_oulad
+from pipelines.backfill import backfill_oulad
+from pipelines.backfill_shard import _says_any
 from pipelines.content_tiles import HISTORY, TILES, ContentTiles
 
 MAPS = pa.array(
@@ -88,4 +89,18 @@ def test_days_without_events_are_refused_and_what_was_there_stays(some: oulad.Ou
     before = history(tmp_path)
     with pytest.raises(DataError, match=r"no events in days 900 … 901; courses run from about -25 to 269"):
         backfill_oulad(settings, some, days=(900, 901), workers=1)
+    assert history(tmp_path) == before
+
+
+def test_rules_that_leave_out_everybody_are_refused_and_what_was_there_stays(
+    some: oulad.OuladTables, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    backfill_oulad(settings, some, days=(None, 5), workers=1)
+    before = history(tmp_path)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text('version: 1\ninternal: {user_ids: ["AAA_*"]}\n')
+    strict = settings.model_copy(update={"stream": settings.stream.model_copy(update={"rules": rules})})
+    with pytest.raises(DataError, match=r"rules.yaml leaves out every user; nothing was written"):
+        backfill_oulad(strict, some, days=(None, 5), workers=1)
     assert history(tmp_path) == before
