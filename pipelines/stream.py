@@ -48,6 +48,10 @@ log = logging.getLogger(__name__)
 LOG_INTERVAL_S = 5.0
 MAX_PROCESSES = 4
 """Unless the setting says more: each takes some 300 MB."""
+_LARGE_POLLS = {"kafka.max.poll.records": "10000", "kafka.max.partition.fetch.bytes": "16777216"}
+"""Spark asks Kafka for a partition's first and last offset after every poll, and a poll is of 500 records otherwise."""
+_PLAIN_PLANS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+"""The plan computes nothing, and its code would be generated anew for every batch and task: a tenth of a fetch."""
 
 
 class Stream:
@@ -88,9 +92,12 @@ class Stream:
         """Start the query, once prepared, where it stopped."""
         settings = self.settings
         session = spark_session(settings, "stream")
+        for name, value in _PLAIN_PLANS.items():
+            session.conf.set(name, value)
         source = (
             session.readStream.format("kafka")
             .option("kafka.bootstrap.servers", settings.kafka_servers)
+            .options(**_LARGE_POLLS)
             .option("subscribe", ",".join(STREAM_TOPICS))
             .option("startingOffsets", to_json(self._start))
             .option("maxOffsetsPerTrigger", settings.stream.max_offsets_per_trigger)
