@@ -34,7 +34,12 @@ demo: setup
 	@$(BIN)/firstmile demo $(ARGS)
 
 test: setup
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal tests/unit
+	$(BIN)/pytest -m "not slow" --durations 40 tests/contract tests/integration tests/e2e
+else
 	$(BIN)/pytest -m "not slow" $(ARGS)
+endif
 
 test-full: setup
 	$(BIN)/pytest $(ARGS)
