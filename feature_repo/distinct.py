@@ -18,6 +18,8 @@ WORD_BITS = 7  # so that a word is one byte of a packed row
 N_WORDS = 288
 N_BITS = N_WORDS * WORD_BITS
 N_PROBES = 3
+FEW = 2_000
+"""Names that are hashed sooner than it is found out which are the same."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def content_hash(names: Sequence[str] | NDArray[np.object_]) -> Ints:
     missing = np.array([not v for v in values], bool) if len(values) else np.zeros(0, bool)
     if missing.all():
         return np.zeros(len(values), np.int64)
-    hashed = (pd.util.hash_array(np.where(missing, "", values), categorize=True) >> np.uint64(32)).astype(np.int64)
+    given = np.where(missing, "", values)
+    hashed = (pd.util.hash_array(given, categorize=len(given) > FEW) >> np.uint64(32)).astype(np.int64)
     return np.where(missing, 0, np.maximum(hashed, 1))
 
 

@@ -32,6 +32,9 @@ from pipelines.rules import Rules, read_rules
 from pipelines.segment import segments
 from pipelines.store_check import Offsets, require_still
 
+_UNREAD = ("at_us", "key", "value", "schema_id", "reason", "anonymous_id", "type", "sent_us")
+"""Columns of good records that nothing after decoding reads."""
+
 
 @dataclass(frozen=True)
 class Before:
@@ -90,10 +93,8 @@ class ShareWriter:
         """
         table = self.decode(records)
         self.lap("decode")
-        is_good = pc.is_null(table["reason"])
-        is_tombstone = pc.equal(table["reason"], TOMBSTONE).fill_null(False)
-        dead = table.filter(pc.and_(pc.invert(is_good), pc.invert(is_tombstone)))
-        good, tombstones = table.filter(is_good), table.filter(is_tombstone)
+        good, others = parted(table, pc.is_null(table["reason"]))
+        tombstones, dead = parted(others, pc.equal(others["reason"], TOMBSTONE))
         reading = self._reads.submit(read_users, self.client, _users(good, tombstones))  # while events are cleaned
         changes = _changes(good, tombstones, self)
         self.lap("clean")
@@ -182,17 +183,33 @@ def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
 
 
 def _changes(good: pa.Table, tombstones: pa.Table, by: ShareWriter) -> Changes:
-    is_profile = pc.equal(good["topic"], PROFILES)
-    frame = good.filter(pc.invert(is_profile)).to_pandas()
-    events = clean(frame.assign(topic_id=[by.topic_ids.get(t) for t in frame["topic"]]), by.mapping, by.rules)
-    said = good.filter(is_profile).to_pandas()
-    kept = clean_profiles(said, by.rules)
-    events = events.counting(n_dropped_internal=len(said) - len(kept))
-    profiles = _latest(kept, "updated_us")
+    said, happened = parted(good.drop_columns(_UNREAD), pc.equal(good["topic"], PROFILES))
+    frame = happened.to_pandas()
+    frame["topic_id"] = [by.topic_ids.get(topic) for topic in frame["topic"]]
+    events, profiles = clean(frame, by.mapping, by.rules), dict[str, Latest]()
+    if said.num_rows:
+        kept = clean_profiles(said.to_pandas(), by.rules)
+        events = events.counting(n_dropped_internal=said.num_rows - len(kept))
+        profiles = _latest(kept, "updated_us")
     for row in tombstones.to_pylist():
         user_id = row["key"].decode(errors="replace")
         profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)
-    return Changes(events, profiles, _latest(events.frame[events.frame["topic"] == CONTEXT], "event_us"))
+    is_context = events.frame["topic"] == CONTEXT
+    contexts = _latest(events.frame[is_context], "event_us") if is_context.any() else {}
+    return Changes(events, profiles, contexts)
+
+
+def parted(table: pa.Table, chosen: pa.ChunkedArray) -> tuple[pa.Table, pa.Table]:
+    """The chosen rows, and the others; nothing is copied when all are of one kind.
+
+    >>> table = pa.table({"n": [1, 2, 3]})
+    >>> [part["n"].to_pylist() for part in parted(table, pc.greater(table["n"], 1))]
+    [[2, 3], [1]]
+    """
+    none, n = table.slice(0, 0), pc.sum(chosen).as_py() or 0
+    if n == table.num_rows:
+        return table, none
+    return (table.filter(chosen), table.filter(pc.invert(chosen))) if n else (none, table)
 
 
 def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:

@@ -94,6 +94,13 @@ def test_frames_from_before_the_flag_are_read(flags: list[bool | None] | None) -
     )
 
 
+def test_what_is_given_is_left_as_it_was() -> None:
+    frame = pd.DataFrame([event(event_us=T0_US + 1, format="clip"), event(format="video")])
+    before = frame.copy()
+    clean(frame, read_mapping())
+    pd.testing.assert_frame_equal(frame, before)
+
+
 def test_cleaning_again_changes_nothing() -> None:
     once = cleaned(event(event_us=T0_US + 1, format="clip"), event(format="video"), event(name="new"))
     again = clean(once.frame, read_mapping())

@@ -73,3 +73,10 @@ def test_a_full_sketch_still_answers() -> None:
     words = np.full((1, distinct.N_WORDS), 127, np.int64)
     full = distinct.Distinct(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64), words)
     assert np.isfinite(distinct.count(full, 1)).all()
+
+
+def test_a_name_has_one_hash_in_whatever_company() -> None:
+    names = [*(f"page-{i}" for i in range(distinct.FEW)), "", "page-1"]
+    together = distinct.content_hash(names)
+    assert together[[0, 1, -1]].tolist() == distinct.content_hash(["page-0", "page-1", "page-1"]).tolist()
+    assert together[-2] == 0
