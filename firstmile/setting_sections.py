@@ -77,7 +77,7 @@ class StreamSettings(Section):
 
     master: str = "local[2]"
     driver_memory: str = "1g"
-    # Java's second compiler takes longer to warm up than a demo lasts; a long backlog gains by it: docs/operations.md.
+    # Java's second compiler takes longer to warm up than a demo lasts; a long backlog may gain: docs/operations.md.
     java_options: str = Field("-XX:TieredStopAtLevel=1", description="of the driver's Java")
     shuffle_partitions: int = Field(2, ge=1)
     processes: int = Field(0, ge=0, description="sharing a batch's Python; 0: one per core and partition, at most 4")
