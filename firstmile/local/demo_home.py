@@ -3,6 +3,7 @@
 import fcntl
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +53,11 @@ def own_home(settings: Settings) -> Iterator[Path]:
 
 
 def environment_file(settings: Settings) -> Path:
-    """Write `<home>/env`: source it in a shell and every verb talks to this demo. Readable by its owner alone."""
+    """Write `<home>/env`: source it in a shell and every verb is found there and talks to this demo. Readable by its
+    owner alone."""
     path = settings.home / "env"
     path.touch(mode=0o600)
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in as_environment(settings).items())
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in as_environment(settings).items()]
+    lines.append(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
     path.write_text("".join(lines))
     return path
