@@ -12,8 +12,8 @@ from feature_repo.fields import PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.store import apply
-from firstmile.broker import admin, describe_topics
-from firstmile.cli import emit
+from firstmile.broker import admin, describe_topics, kafka_must_answer
+from firstmile.cli import console, emit
 from firstmile.clock import SystemClock, iso, to_us
 from firstmile.errors import DataError, DependencyError, UsageError
 from firstmile.names import USER_ACTIONS
@@ -45,13 +45,8 @@ def _online(settings: Settings, user: str) -> dict[str, Any]:
     clock = SystemClock()
     reader = OnlineReader(settings)
     try:
-        topics = describe_topics(settings, [USER_ACTIONS])
-        n = topics[USER_ACTIONS].n_partitions if topics else settings.kafka.partitions
-        ends = EndOffsets(admin(settings), n_partitions=n, clock=clock, read_progress=reader.read_progress)
-        ends.look()
-        reader = OnlineReader(settings, ends=ends)
         found = reader.read(user, clock.now_us())
-        lag_ms = reader.pipeline_lag_ms(user)
+        lag_ms = _lag_ms(settings, user, reader) if found is not None else None
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; see `firstmile status`") from error
     if found is None:
@@ -65,6 +60,20 @@ def _online(settings: Settings, user: str) -> dict[str, Any]:
         "context": dict(found.context),
         "features": dict(found.values),
     }
+
+
+def _lag_ms(settings: Settings, user: str, reader: OnlineReader) -> float | None:
+    """Pipeline lag of the user's partitions, ms; None where Kafka does not say where its topics end."""
+    try:
+        topics = describe_topics(settings, [USER_ACTIONS])
+        n = topics[USER_ACTIONS].n_partitions if topics else settings.kafka.partitions
+        ends = EndOffsets(admin(settings), n_partitions=n, clock=SystemClock(), read_progress=reader.read_progress)
+        with kafka_must_answer(settings.kafka_servers):
+            ends.look(settings.kafka.timeout_s)
+    except DependencyError as error:
+        console.print(f"the pipeline's lag is not known: {error}", highlight=False)
+        return None
+    return OnlineReader(settings, ends=ends).pipeline_lag_ms(user)
 
 
 def _offline(settings: Settings, user: str, now_us: int) -> dict[str, Any]:

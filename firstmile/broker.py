@@ -1,6 +1,7 @@
 """Kafka clients as everyone here uses them: one partitioner, acknowledged writes, clear errors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +113,15 @@ def admin(settings: Settings) -> AdminClient:
     return AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2})
 
 
+@contextmanager
+def kafka_must_answer(servers: str) -> Iterator[None]:
+    """Within it, what a Kafka client raises becomes a DependencyError that names the servers."""
+    try:
+        yield
+    except KafkaException as error:
+        raise DependencyError(f"Kafka at {servers}: {error.args[0].str()}") from error
+
+
 @dataclass(frozen=True)
 class TopicInfo:
     """What the broker says of a topic."""
@@ -131,12 +141,11 @@ def describe_topics(settings: Settings, topics: Iterable[str]) -> dict[str, Topi
     futures = client.describe_topics(TopicCollection(list(topics)), request_timeout=settings.kafka.timeout_s)
     found = {}
     for topic, future in futures.items():
-        try:
+        error = future.exception()
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            continue
+        with kafka_must_answer(settings.kafka_servers):
             description = future.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                continue
-            raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
         replication = len(description.partitions[0].replicas)
         found[topic] = TopicInfo(topic, str(description.topic_id), len(description.partitions), replication)
     return found

@@ -8,15 +8,16 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from firstmile.broker import consumer, describe_topics
+from firstmile.broker import consumer, describe_topics, kafka_must_answer
 from firstmile.clock import to_us
 from firstmile.errors import DataError, DependencyError, WireError
 from firstmile.names import AUDIT_ATTRIBUTES, DECISIONS
@@ -175,16 +176,12 @@ def _spans(settings: Settings) -> tuple[dict[int, tuple[int, int]], int]:
     per_partition = -(-settings.monitoring.max_decisions // topic.n_partitions)
     spans, n_unread = {}, 0
     client = _client(settings)
-    try:
+    with closing(client), kafka_must_answer(settings.kafka_servers):
         for partition in range(topic.n_partitions):
             where = TopicPartition(DECISIONS, partition)
             first, end = client.get_watermark_offsets(where, timeout=settings.kafka.timeout_s)
             spans[partition] = (max(first, end - per_partition), end)
             n_unread += spans[partition][0] - first
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-    finally:
-        client.close()
     return spans, n_unread
 
 

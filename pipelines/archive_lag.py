@@ -1,11 +1,12 @@
 """How far the archive is behind: the oldest enriched record that no manifest entry of the lake has read."""
 
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from firstmile.broker import TopicInfo, consumer, describe_topics
+from firstmile.broker import TopicInfo, consumer, describe_topics, kafka_must_answer
 from firstmile.clock import SystemClock
 from firstmile.errors import DependencyError
 from firstmile.names import ENRICHED
@@ -39,12 +40,8 @@ def archive_lag(settings: Settings) -> list[ArchiveLag]:
         return []
     read_to = Lake(settings.lake).read_to()
     reader = consumer(settings, group=f"archive-lag-{uuid.uuid4()}", log_level=0)
-    try:
+    with closing(reader), kafka_must_answer(settings.kafka_servers):
         return [_lag(reader, topic, p, read_to, settings.kafka.timeout_s) for p in range(topic.n_partitions)]
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
 
 
 def _lag(reader: Consumer, topic: TopicInfo, partition: int, read_to: dict[str, int], timeout_s: float) -> ArchiveLag:

@@ -7,12 +7,13 @@ onboarding.dead-letters-replayed    compacted: per source position how it was se
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
-from firstmile.broker import consumer, describe_topics
+from firstmile.broker import consumer, describe_topics, kafka_must_answer
 from firstmile.clock import to_us
 from firstmile.errors import DataError, DependencyError
 from firstmile.names import DEAD_LETTERS, REPLAYED
@@ -89,7 +90,7 @@ def _records(settings: Settings, topic: str) -> Iterator[Record]:
         raise DataError(f"Kafka at {settings.kafka_servers} has no topic {topic}; `firstmile topics` makes it")
     decoder = RecordReader(Registry(settings.registry_url, timeout_s=settings.registry.timeout_s))
     reader = consumer(settings, group=f"dead-letters-{uuid.uuid4()}", **{"enable.partition.eof": True})
-    try:
+    with closing(reader), kafka_must_answer(settings.kafka_servers):
         reader.assign([TopicPartition(topic, p, 0) for p in range(info.n_partitions)])
         left, deadline = set(range(info.n_partitions)), time.monotonic() + settings.kafka.timeout_s
         while left:
@@ -103,10 +104,6 @@ def _records(settings: Settings, topic: str) -> Iterator[Record]:
                 )
             for message in messages:
                 yield from _record(message, topic, left, decoder)
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
 
 
 def _record(message: Any, topic: str, left: set[int], decoder: RecordReader) -> Iterator[Record]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from firstmile.broker import producer
+from firstmile.broker import kafka_must_answer, producer
 from firstmile.errors import DependencyError
 from firstmile.settings import Settings
 
@@ -63,10 +63,8 @@ class Delivery:
 
     def check(self, topic: str, timeout_s: float) -> None:
         """Blocks until Kafka has answered; raises DependencyError when it does not within the timeout."""
-        try:
+        with kafka_must_answer(self._servers):
             self._producer.list_topics(topic, timeout=timeout_s)
-        except KafkaException as error:
-            raise DependencyError(f"Kafka at {self._servers}: {error.args[0].str()}") from error
 
     def close(self) -> int:
         """Deliver what waits, then stop; returns the number of records Kafka never acknowledged."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import orjson
 import redis
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from feature_repo import progress
 from feature_repo.progress import Partition, Progress
-from firstmile.broker import TopicInfo
+from firstmile.broker import TopicInfo, admin, kafka_must_answer
 from firstmile.errors import StoreLossError
+from firstmile.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +58,17 @@ def to_json(offsets: Mapping[Partition, int]) -> str:
     return orjson.dumps(nested).decode()
 
 
-def first_offsets(client: AdminClient, topics: Mapping[str, TopicInfo], *, timeout_s: float) -> dict[Partition, int]:
-    """Oldest offset Kafka still has of each partition."""
+def first_offsets(settings: Settings, topics: Mapping[str, TopicInfo]) -> dict[Partition, int]:
+    """Oldest offset Kafka still has of each partition. Raises DependencyError when it does not answer."""
+    client = admin(settings)  # named: the futures fail once their client is collected
     wanted = {
         TopicPartition(name, p): OffsetSpec.earliest()
         for name, info in topics.items()
         for p in range(info.n_partitions)
     }
-    futures = client.list_offsets(wanted, request_timeout=timeout_s)
-    return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+    futures = client.list_offsets(wanted, request_timeout=settings.kafka.timeout_s)
+    with kafka_must_answer(settings.kafka_servers):
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
 
 
 def starting_offsets(

@@ -19,7 +19,7 @@ from feature_repo.fields import ACTIVITY, CONTENT, CONTEXT, PROFILE
 from feature_repo.online_store import connect
 from feature_repo.progress import Partition, Progress
 from feature_repo.store import apply
-from firstmile.broker import TopicInfo, admin, describe_topics
+from firstmile.broker import TopicInfo, describe_topics
 from firstmile.cli import console, emit
 from firstmile.errors import DependencyError
 from firstmile.names import STREAM_TOPICS
@@ -57,7 +57,7 @@ def recover(settings: Settings) -> dict[str, Any]:
     with redirect_stdout(sys.stderr):  # Feast says what it does where our result goes
         apply(settings).materialize(LONG_AGO, datetime.now(UTC), feature_views=views)
     topics = describe_topics(settings, STREAM_TOPICS)
-    first = first_offsets(admin(settings), topics, timeout_s=settings.kafka.timeout_s)
+    first = first_offsets(settings, topics)
     start = restart_offsets(covered, topics, first)
     gone = _gone(restart_offsets(covered, topics, dict.fromkeys(first, 0)), first)
     shutil.rmtree(checkpoint_folder(settings.checkpoints, topics), ignore_errors=True)

@@ -15,7 +15,7 @@ import redis
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming import StreamingQuery
 
-from firstmile.broker import TopicInfo, admin, describe_topics
+from firstmile.broker import TopicInfo, describe_topics
 from firstmile.cli import console
 from firstmile.errors import DependencyError, FirstmileError
 from firstmile.metrics import serve
@@ -81,7 +81,7 @@ class Stream:
         self.writer = BatchWriter(share_writer(settings, topic_ids), self.helpers)
         client = self.writer.client
         self._checkpoint = checkpoint_folder(settings.checkpoints, self.topics)
-        first = first_offsets(admin(settings), self.topics, timeout_s=settings.kafka.timeout_s)
+        first = first_offsets(settings, self.topics)
         if (self._checkpoint / "offsets").exists():
             self._start = first  # Spark goes on where it was; `check` holds that against the progress records
         else:

@@ -8,11 +8,10 @@ Retention must exceed the archive's lag on the enriched events, which the lake i
 import logging
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from firstmile.broker import TopicInfo, admin, describe_topics
-from firstmile.errors import DataError, DependencyError, GateError
+from firstmile.broker import TopicInfo, admin, describe_topics, kafka_must_answer
+from firstmile.errors import DataError, GateError
 from firstmile.local.checks import Finding
 from firstmile.names import ENRICHED, STREAM_TOPICS, TOPICS
 from firstmile.settings import Settings
@@ -129,13 +128,11 @@ def real_topics(settings: Settings) -> dict[str, RealTopic]:
     client = admin(settings)  # named: the futures fail once their client is collected
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in infos]
     found = {}
-    try:
+    with kafka_must_answer(settings.kafka_servers):
         for resource, future in client.describe_configs(resources, request_timeout=settings.kafka.timeout_s).items():
             config = {name: entry.value for name, entry in future.result().items()}
             info: TopicInfo = infos[resource.name]
             found[resource.name] = RealTopic(info.n_partitions, info.replication, config)
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
     return found
 
 

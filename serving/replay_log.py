@@ -1,11 +1,12 @@
 """One decision out of the decision log, by its request_id: the newest records are looked at first."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from firstmile.broker import consumer, describe_topics
+from firstmile.broker import consumer, describe_topics, kafka_must_answer
 from firstmile.errors import DataError, DependencyError, WireError
 from firstmile.names import DECISIONS
 from firstmile.settings import Settings
@@ -28,7 +29,7 @@ def find_decision(settings: Settings, request_id: str) -> Record:
         raise DataError(f"Kafka at {settings.kafka_servers} has no topic {DECISIONS}; `firstmile topics` makes it")
     reader = RecordReader(Registry(settings.registry_url, timeout_s=settings.registry.timeout_s))
     client, n_read = consumer(settings, group="firstmile-replay"), 0
-    try:
+    with closing(client), kafka_must_answer(settings.kafka_servers):
         ends = {p: _ends(client, p, settings) for p in range(topic.n_partitions)}
         for spans in windows(ends):
             for value in _values(client, spans, settings):
@@ -36,10 +37,6 @@ def find_decision(settings: Settings, request_id: str) -> Record:
                 # An id stands in the bytes as it is: decoding every record would take twenty times as long.
                 if request_id.encode() in value and (found := _decoded(reader, value))["request_id"] == request_id:
                     return found
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-    finally:
-        client.close()
     raise DataError(
         f"none of the {n_read} records of {DECISIONS} has the request_id {request_id}: it may be older than Kafka's "
         "retention, or still wait for Kafka on the disk of the worker that answered"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from firstmile.broker import consumer, describe_topics
+from firstmile.broker import consumer, describe_topics, kafka_must_answer
 from firstmile.clock import Clock
 from firstmile.errors import DataError, DependencyError, WireError
 from firstmile.local.lag import stream_lag
@@ -114,10 +114,8 @@ class KafkaLog:
             self._troubled(error.args[0])
 
     def _start_of(self, partition: Partition, state: State, *, is_known: bool) -> int:
-        try:
+        with kafka_must_answer(self._settings.kafka_servers):
             first, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), self._settings.kafka.timeout_s)
-        except KafkaException as error:
-            raise DependencyError(f"Kafka at {self._settings.kafka_servers}: {error.args[0].str()}") from error
         saved = state.offsets.get(partition)
         if saved is None or not is_known:
             if saved is not None:

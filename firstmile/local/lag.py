@@ -1,6 +1,7 @@
 """How far the stream is behind Kafka: its progress record in Redis beside the topics' ends."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import orjson
@@ -9,8 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from firstmile.broker import consumer
-from firstmile.errors import DependencyError
+from firstmile.broker import consumer, kafka_must_answer
 from firstmile.settings import Settings
 
 PROGRESS_KEY = "firstmile:progress"
@@ -53,7 +53,7 @@ def stream_lag(settings: Settings) -> list[PartitionLag] | None:
 def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
     """Records ever appended per topic. Raises DependencyError when Kafka does not answer."""
     reader = consumer(settings, group="firstmile-status", log_level=0)
-    try:
+    with closing(reader), kafka_must_answer(settings.kafka_servers):
         known = reader.list_topics(timeout=TIMEOUT_S).topics
         return {
             topic: sum(
@@ -62,10 +62,6 @@ def end_offsets(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
             )
             for topic in topics
         }
-    except KafkaException as error:
-        raise DependencyError(f"Kafka at {settings.kafka_servers}: {error.args[0].str()}") from error
-    finally:
-        reader.close()
 
 
 def _lag(reader: Consumer, field: str, record: dict[str, int]) -> PartitionLag:
