@@ -26,6 +26,7 @@ from benchmarks.lab import own_stack
 from benchmarks.load import percentiles
 from benchmarks.machine import facts
 from benchmarks.serving_lab import LEARNER, trained, write_learners
+from feature_repo.async_reader import AsyncReader
 from feature_repo.online_store import connect, user_key
 from feature_repo.reader import FIELDS, OnlineReader
 from feature_repo.services import model_features, service_name
@@ -34,7 +35,7 @@ from firstmile.clock import SystemClock
 from firstmile.names import MODELS
 from firstmile.settings import Settings
 from serving.facts import Facts
-from serving.features import instant_us, read_users
+from serving.features import Reading, instant_us, read_users
 from serving.ladder import Ladder
 from serving.models import Question, Scores, ScoringModel, prepare, score
 from serving.playbook import PlaybookFiles
@@ -50,14 +51,18 @@ Work = Callable[[str], Any]
 
 def ways(settings: Settings, models: dict[str, ScoringModel], loop: asyncio.AbstractEventLoop) -> dict[str, Work]:
     """Each way of deciding, and its parts, by name; each takes a user id."""
-    reader, clock = OnlineReader(settings), SystemClock()
+    reader, clock = AsyncReader(settings, OnlineReader(settings), timeout_s=5), SystemClock()
+
+    def read(user: str) -> Reading:
+        return loop.run_until_complete(read_users(reader, [(user, instant_us(clock.now_us()))]))[0]
+
     playbook = PlaybookFiles(settings.serving, POLICY_FIELDS, clock).current
     policy = playbook.policy
     ladder = Ladder(settings.serving, lambda: playbook, reader=reader, models=lambda kind: models, clock=clock)
     client = connect(settings.redis_url, timeout_s=5)
     naive = _naive(settings, models)
     row = np.random.default_rng(7).uniform(0, 60, (1, len(model_features("activation")))).astype(np.float32)
-    values = read_users(reader, [(f"{LEARNER}-0", instant_us(clock.now_us()))])[0].facts({}).features
+    values = read(f"{LEARNER}-0").facts({}).features
 
     def lean(user: str) -> Any:
         return loop.run_until_complete(ladder.decide(Ask(user), started_s=time.perf_counter()))
@@ -71,9 +76,9 @@ def ways(settings: Settings, models: dict[str, ScoringModel], loop: asyncio.Abst
         "naive": lambda user: policy.answer(Facts(scores=naive(user)), limit=5),
         "lean": lean,
         "floor": floor,
-        "models": lambda user: score([Question(list(models.values()), values, Scores())]),
+        "models": lambda user: score(Question(list(models.values()), values, Scores())),
         "models_inplace_predict": lambda user: [m.booster.inplace_predict(row) for m in models.values()],
-        "read": lambda user: read_users(reader, [(user, instant_us(clock.now_us()))]),
+        "read": read,
         "policy": lambda user: policy.answer(Facts(features=values), limit=5),
     }
 
@@ -120,7 +125,7 @@ def together_ms(settings: Settings, n: int) -> dict[int, float]:
         asked, took = [(f"{LEARNER}-{i}", now_us) for i in range(k)], []
         for _ in range(n // k + 10):
             began = time.perf_counter()
-            read_users(reader, asked)
+            reader.read_many(asked)
             took.append((time.perf_counter() - began) * 1_000 / k)
         found[k] = round(float(np.median(took)), 3)
     return found

@@ -1,4 +1,7 @@
-"""A user's features now, by one read of the user's hash: what the hot path uses instead of `get_online_features`."""
+"""A user's features now, by one read of the user's hash: what the hot path uses instead of `get_online_features`.
+
+OnlineReader blocks; AsyncReader (async_reader.py) reads the same on an event loop.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +57,29 @@ class UserFeatures:
         return [bool(seen) for seen in contains(self.contents, 0, content_hash(list(content_ids)))]
 
 
+Found = tuple[UserFeatures | Exception | None, float | None]
+"""A user's features, or what is wrong with the row, and the pipeline lag in ms; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One question to the store about users, (user id, instant) each.
+
+    numbers
+        Their partitions' numbers.
+    """
+
+    asked: Sequence[tuple[str, int]]
+    numbers: Sequence[int]
+    partitions: Sequence[Partition]
+
+    @property
+    def hashes(self) -> list[tuple[str | bytes, Sequence[str | bytes]]]:
+        """Keys and fields to read: the progress records, then each user's row."""
+        records = progress.KEY, [progress.field(p) for p in self.partitions]
+        return [records, *((user_key(user_id), FIELDS) for user_id, _ in self.asked)]
+
+
 class OnlineReader:
     """Reads rows and progress records in Feast's own layout."""
 
@@ -71,27 +97,37 @@ class OnlineReader:
         stored: list[bytes | None] = self.client.hmget(user_key(user_id), FIELDS)  # type: ignore[assignment,arg-type]
         return decode(user_id, stored, now_us)
 
-    def read_many(
-        self, asked: Sequence[tuple[str, int]]
-    ) -> "list[tuple[UserFeatures | Exception | None, float | None]]":
+    def read_many(self, asked: Sequence[tuple[str, int]]) -> "list[Found]":
         """Features and pipeline lag of many users, (user id, instant) each, by one trip to the store.
 
         A damaged row has its error in its place. Raises redis.RedisError when the store does not answer in time.
         """
+        trip = self.trip(asked)
+        with self.client.pipeline(transaction=False) as pipe:
+            for key, fields in trip.hashes:
+                pipe.hmget(key, fields)  # type: ignore[arg-type]
+            return self.found(trip, pipe.execute(raise_on_error=False))
+
+    def trip(self, asked: Sequence[tuple[str, int]]) -> "Trip":
+        """What to ask the store of users, (user id, instant) each."""
         n = self._ends.n_partitions if self._ends else self._n_partitions
         numbers = [partition_of(user_id.encode(), n) for user_id, _ in asked]
-        partitions = [(topic, number) for topic in EVENT_TOPICS for number in set(numbers)]
-        with self.client.pipeline(transaction=False) as pipe:
-            pipe.hmget(progress.KEY, [progress.field(p) for p in partitions])
-            for user_id, _ in asked:
-                pipe.hmget(user_key(user_id), FIELDS)  # type: ignore[arg-type]
-            records, *stored = pipe.execute()
+        return Trip(asked, numbers, [(topic, number) for topic in EVENT_TOPICS for number in set(numbers)])
+
+    def found(self, trip: "Trip", replies: Sequence[Any]) -> "list[Found]":
+        """Features and lags in the store's replies, in the order asked; a refusal is for the user it is about.
+
+        Raises the store's error when it refused the progress records.
+        """
+        records, *stored = replies
+        if isinstance(records, Exception):
+            raise records
         now_us, lags_ms = self._clock.now_us(), dict[int, float]()
-        for partition, record in progress.of_fields(partitions, records).items():
+        for partition, record in progress.of_fields(trip.partitions, records).items():
             lag_ms = self._lag_us(partition, record, now_us) / 1_000
             lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
-        found = decode_many(asked, stored)
-        return [(row, lags_ms.get(number)) for row, number in zip(found, numbers, strict=True)]
+        rows = decode_many(trip.asked, stored)
+        return [(row, lags_ms.get(number)) for row, number in zip(rows, trip.numbers, strict=True)]
 
     def pipeline_lag_ms(self, user_id: str, now_us: int | None = None) -> float | None:
         """Greatest lag of the user's partitions; None without a progress record: the store was lost, or never fed."""
@@ -127,16 +163,25 @@ def decode(user_id: str, stored: list[bytes | None], now_us: int) -> UserFeature
 
 
 def decode_many(
-    asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | None]]
+    asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | None] | Exception]
 ) -> list[UserFeatures | Exception | None]:
-    """Features of many users, (user id, instant) each; None where every field is missing, a damaged row's error in its
-    place. Pure. Most of its cost is per call and not per user."""
+    """Features of many users, (user id, instant) each; None where every field is missing, in a damaged row's place what
+    is wrong with it. Pure. Most of its cost is per call and not per user.
+
+    stored
+        The fields of each, or why the store did not give them.
+    """
+    found: list[UserFeatures | Exception | None] = [s if isinstance(s, Exception) else None for s in stored]
+    given = [i for i, fields in enumerate(stored) if not isinstance(fields, Exception)]
     try:
-        return list(_decoded(asked, stored))
+        rows = _decoded([asked[i] for i in given], [stored[i] for i in given])  # type: ignore[misc]
     except (DataError, DecodeError, ValueError) as error:
-        if len(asked) == 1:
-            return [error]
-        return [decode_many([one], [fields])[0] for one, fields in zip(asked, stored, strict=True)]
+        for i in given:  # one of them is damaged: each by itself
+            found[i] = error if len(given) == 1 else decode_many([asked[i]], [stored[i]])[0]
+        return found
+    for i, row in zip(given, rows, strict=True):
+        found[i] = row
+    return found
 
 
 def _decoded(asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | None]]) -> list[UserFeatures | None]:

@@ -123,7 +123,7 @@ class ServingSettings(Section):
     policy_poll_s: float = Field(1.0, gt=0, description="between two looks at these files")
     content_poll_s: float = Field(5.0, gt=0, description="between two readings of the content statistics")
     workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
-    threads: int = Field(4, ge=1, description="per worker and stage: store reads, scoring")
+    threads: int = Field(4, ge=1, description="per worker and stage: models too slow for the loop, ranker")
     max_body_bytes: int = Field(16_384, ge=256)
     body_timeout_ms: float = Field(2_000.0, gt=0, description="for a body to arrive, before the budget begins")
     max_connections: int = Field(4_096, ge=1, description="open at once, per worker; more are closed at once")

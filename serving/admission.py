@@ -1,11 +1,12 @@
 """The first layer of the server: decisions take the short way, and past capacity they are shed.
 
-    uvicorn -> FirstLayer -> the decision API        POST /api/personalization
+    uvicorn -> FirstLayer -> one decision            POST /api/personalization
+                          -> the decision API        the same of a page of another origin, or by another method
                           -> BentoML                 everything else: probes, metrics
 
 BentoML's own layers (traffic metrics, OpenTelemetry, a task for its timeout, the request's context) cost a request
 several times what authenticating, parsing and shedding it do together, and they stand before anything a service can
-add. So decisions do not pass through them.
+add. So decisions do not pass through them; nor through Starlette's routes, which a decision does not need.
 """
 
 from dataclasses import dataclass, field
@@ -50,12 +51,15 @@ class FirstLayer:
     who may not ask is told so at any load, and a shed answer is of the user's arm too.
     """
 
-    def __init__(self, behind: ASGIApp, api: ASGIApp) -> None:
+    def __init__(self, behind: ASGIApp, api: ASGIApp, decision: ASGIApp) -> None:
         self._behind = behind
         self._api = api
+        self._decision = decision
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == PREFIX + ROUTE:
-            await self._api({**scope, "root_path": PREFIX}, receive, send)
-        else:
+        if scope["type"] != "http" or scope["path"] != PREFIX + ROUTE:
             await self._behind(scope, receive, send)
+        elif scope["method"] == "POST" and not any(name == b"origin" for name, _ in scope["headers"]):
+            await self._decision(scope, receive, send)
+        else:
+            await self._api({**scope, "root_path": PREFIX}, receive, send)

@@ -94,6 +94,22 @@ async def personalization(request: Request) -> Response:
     return json_response(decision.response())
 
 
+class OneDecision:
+    """POST /api/personalization alone, of the app that has the desk: no routes, no middleware."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self._app
+        request = Request(scope, receive)
+        try:
+            response = await personalization(request)
+        except RefusalError as error:
+            response = await _refused(request, error)
+        await response(scope, receive, send)
+
+
 async def exposure(request: Request) -> Response:
     """Take it that an answer was shown. Raises RefusalError for what cannot be taken."""
     desk: Desk = request.app.state.desk

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from firstmile.setting_sections import ROOT
 CONTENT: Final = Path(__file__).with_name("content.yaml")
 GENERAL: Final = ""
 """The cohort of those whose own catalogue is not known."""
+UNKNOWN_LEVEL_FIT: Final = 0.5
 NO_WEEK: Final = 10_000
 """Pages without a week come after those with one."""
 
@@ -81,6 +83,22 @@ class Shelf:
     level: Ints
     order: Floats
     needs: tuple[tuple[int, Ints], ...]
+
+    @cached_property
+    def formats(self) -> tuple[str, ...]:
+        """Those that items have."""
+        return tuple(FORMATS[code] for code in np.unique(self.format))
+
+    def level_fit(self, level: int) -> Floats:
+        """How near each item's level is to this one, in [0, 1], shape (n_items,)."""
+        return self._level_fits[level]
+
+    @cached_property
+    def _level_fits(self) -> tuple[Floats, ...]:
+        return tuple(
+            np.where(self.level < 0, UNKNOWN_LEVEL_FIT, 1.0 - np.abs(self.level - wanted) / (len(SKILL_LEVELS) - 1))
+            for wanted in range(len(SKILL_LEVELS))
+        )
 
     @classmethod
     def of(cls, cohort: str, items: Iterable[Content]) -> "Shelf":

@@ -62,6 +62,7 @@ class MlflowChampions:
         mlflow.set_tracking_uri(uri)
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)
+        self._runs: dict[str, Mapping[str, str]] = {}
 
     def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
         """The version the alias stands at, with what its run says; None, DataError, DependencyError as agreed."""
@@ -69,7 +70,7 @@ class MlflowChampions:
 
         try:
             version = self._client.get_model_version_by_alias(name, alias)
-            tags = self._client.get_run(version.run_id).data.tags if version.run_id else {}
+            tags = self._tags(str(version.run_id or ""))
         except MlflowException as error:
             if error.error_code == "INVALID_PARAMETER_VALUE":  # the server's word for an alias that stands nowhere
                 return None
@@ -88,6 +89,12 @@ class MlflowChampions:
             min_onboarding_days=float(tags.get("min_onboarding_days", 0)),
             gated_without=tuple(v for v in tags.get("gated_without", "").split(",") if v),
         )
+
+    def _tags(self, run_id: str) -> Mapping[str, str]:
+        """What training said of its run; asked for once, since a look takes the interpreter from answers."""
+        if run_id and run_id not in self._runs:
+            self._runs[run_id] = dict(self._client.get_run(run_id).data.tags)
+        return self._runs.get(run_id, {})
 
     def fetch(self, champion: Champion, folder: Path) -> None:
         """Download the version's files, and its run's golden rows if it has any.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
@@ -33,9 +34,9 @@ class UserRow(Protocol):
 
 
 class Reader(Protocol):
-    """Where rows are read: feature_repo.reader.OnlineReader, or a fake."""
+    """Where rows are read: feature_repo.async_reader.AsyncReader, or a fake."""
 
-    def read_many(
+    async def read_many(
         self, asked: Sequence[tuple[str, int]]
     ) -> Sequence[tuple[UserRow | Exception | None, float | None]]: ...
 
@@ -89,12 +90,12 @@ class Reading:
         )
 
 
-def read_users(reader: Reader, asked: Sequence[tuple[str, int]]) -> list[Reading]:
-    """Rows and lags of users, (user id, instant) each; blocking. A row that cannot be decoded is a reading too: the
-    store did answer."""
+async def read_users(reader: Reader, asked: Sequence[tuple[str, int]]) -> list[Reading]:
+    """Rows and lags of users, (user id, instant) each. A row that cannot be decoded is a reading too: the store did
+    answer."""
     return [
         Reading(None, lag_ms, unreadable=True) if isinstance(row, Exception) else Reading(row, lag_ms)
-        for row, lag_ms in reader.read_many(asked)
+        for row, lag_ms in await reader.read_many(asked)
     ]
 
 
@@ -108,6 +109,7 @@ def instant_us(now_us: int) -> int:
     return now_us - now_us % INSTANT_US + INSTANT_US - 1
 
 
+@lru_cache(maxsize=64)
 def views_of(features: tuple[str, ...]) -> frozenset[str]:
     """Views that may be missing and that these features come from."""
     return frozenset({PROFILE}) if set(features) & set(PROFILE_NUMBERS) else frozenset()

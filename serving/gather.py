@@ -1,26 +1,25 @@
-"""One blocking call for all who wait: what costs by the call and little by the user is done for many users at once.
+"""One call for all who wait: what costs by the call and little by the user is done for many users at once.
 
-While one call runs, those who come wait together; the next call takes all of them. A lone request waits for nobody,
-and the busier the worker, the less each of them costs.
+While one call is under way, those who come wait together; the next call takes all of them. A lone request waits for
+nobody, and the busier the worker, the less each of them costs.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from serving.stage import Breaker, Stage
+from serving.stage import Bounded, Breaker
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 OVERDUE_S: Final = 0.03
-"""A call that takes longer is taken to be stuck: those who wait go on without it, in another thread."""
+"""A call that takes longer is taken to be stuck: those who wait go on without it, by another call."""
 MAX_TOGETHER: Final = 32
 
 
-class Gather(Stage, Generic[K, T]):
+class Gather(Bounded, Generic[K, T]):
     """A stage that answers many keys by one call. Used from one event loop.
 
     work
@@ -28,68 +27,55 @@ class Gather(Stage, Generic[K, T]):
     """
 
     def __init__(
-        self,
-        name: str,
-        work: Callable[[Sequence[K]], Sequence[T]],
-        *,
-        n_threads: int,
-        breaker: Breaker | None = None,
+        self, name: str, work: Callable[[Sequence[K]], Awaitable[Sequence[T]]], *, breaker: Breaker | None = None
     ) -> None:
-        super().__init__(name, n_threads=n_threads, breaker=breaker)
+        super().__init__(name, breaker=breaker)
         self._work = work
-        self._waiting: list[tuple[K, Future[T]]] = []
-        self._begun_s: dict[Future[Sequence[T]], float] = {}
+        self._waiting: list[tuple[K, asyncio.Future[T]]] = []
+        self._begun_s: dict[asyncio.Future[Sequence[T]], float] = {}
         self._again: asyncio.TimerHandle | None = None
 
     async def ask(self, key: K, *, timeout_s: float) -> T:
         """The result of one key within `timeout_s`. Raises StageError otherwise."""
-        loop = asyncio.get_running_loop()
 
-        def begin() -> Future[T]:
-            future: Future[T] = Future()
-            self._waiting.append((key, future))
-            self._call(loop)
-            return future
+        def begin(waiting: "asyncio.Future[T]") -> None:
+            self._waiting.append((key, waiting))
+            self._call()
 
-        return await self._within(begin, timeout_s=timeout_s)
+        return await self.within(begin, timeout_s=timeout_s)
 
-    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _call(self) -> None:
         """Begin a call for those who wait, unless one is under way that will end soon."""
         self._waiting = [(k, f) for k, f in self._waiting if not f.done()]  # some gave up
         if not self._waiting:
             return
-        newest_s = max(self._begun_s.values(), default=-OVERDUE_S)
-        early_s = newest_s + OVERDUE_S - time.monotonic() if self._begun_s else 0.0
+        now_s = time.monotonic()
+        early_s = max(self._begun_s.values()) + OVERDUE_S - now_s if self._begun_s else 0.0
         if early_s > 0:
             if self._again is not None:
                 self._again.cancel()
-            self._again = loop.call_later(early_s, self._call, loop)
+            self._again = asyncio.get_running_loop().call_later(early_s, self._call)
             return
         now, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
-        call = self._pool.submit(self._work, [key for key, _ in now])
-        self._begun_s[call] = time.monotonic()
 
-        def ended(_: object) -> None:
-            del self._begun_s[call]
-            _hand_on(call, [future for _, future in now])
-            self._call(loop)
+        def ended(call: "asyncio.Future[Sequence[T]]") -> None:
+            self._begun_s.pop(call, None)
+            _hand_on(call, [waiting for _, waiting in now])
+            self._call()
 
-        call.add_done_callback(lambda done: _on(loop, ended, done))
-
-
-def _on(loop: asyncio.AbstractEventLoop, ended: Callable[[object], None], done: object) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(ended, done)
+        self._begun_s[call := asyncio.ensure_future(self._work([key for key, _ in now]))] = now_s
+        call.add_done_callback(ended)
 
 
-def _hand_on(call: "Future[Sequence[T]]", waiting: Sequence["Future[T]"]) -> None:
-    error = None if call.cancelled() else call.exception()
+def _hand_on(call: "asyncio.Future[Sequence[T]]", waiting: Sequence["asyncio.Future[T]"]) -> None:
+    """Each his result, or all the error, if they still wait."""
+    if call.cancelled():
+        return
+    error = call.exception()
     for i, future in enumerate(waiting):
-        if future.cancelled() or not future.set_running_or_notify_cancel():
+        if future.done():
             continue
         if error is not None:
             future.set_exception(error)
-        elif call.cancelled():
-            future.set_exception(RuntimeError("the stage was closed"))
         else:
             future.set_result(call.result()[i])

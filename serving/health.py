@@ -41,17 +41,17 @@ class Readiness:
         self._timeout_s = timeout_s
         self._has_read = False
 
-    def is_ready(self) -> bool:
-        """Asks the store until it has once answered in time; blocking."""
+    async def is_ready(self) -> bool:
+        """Asks the store until it has once answered in time."""
         if not self._first_look.is_set():
             return False
-        self._has_read = self._has_read or self._reads_in_time()
+        self._has_read = self._has_read or await self._reads_in_time()
         return self._has_read or self._now_s() - self._began_s >= GIVE_UP_S
 
-    def _reads_in_time(self) -> bool:
+    async def _reads_in_time(self) -> bool:
         started_s = time.perf_counter()
         try:
-            read_users(self._reader, [(NOBODY, 0)])
+            await read_users(self._reader, [(NOBODY, 0)])
         except (redis.RedisError, OSError):
             return False
         return time.perf_counter() - started_s <= self._timeout_s

@@ -111,10 +111,8 @@ class Ladder:
         self._playbook = playbook
         self._models = models
         self._clock = clock
-        self._reading = Gather[tuple[str, int], Reading](
-            "features", lambda asked: read_users(reader, asked), n_threads=settings.threads
-        )
-        self._scoring = Gather[Question, Scores]("models", score, n_threads=settings.threads)
+        self._reading = Gather[tuple[str, int], Reading]("features", partial(read_users, reader))
+        self._scoring = Stage("models", n_threads=settings.threads)
         self._ranking = Stage("ranker", n_threads=settings.threads)
         self._standings = standings
         self._explainer = Explainer()
@@ -145,7 +143,6 @@ class Ladder:
 
     def close(self) -> None:
         """Let the stages' threads go."""
-        self._reading.close()
         self._scoring.close()
         self._ranking.close()
         self._explainer.close()
@@ -197,14 +194,9 @@ class Ladder:
         asked, reasons = fitting(models, facts, reading.missing_views(), tasks=tasks_of(kind))
         ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
         scores = Scores()
-        problem: Problem = "late"
-        if asked:
-            try:
-                await self._scoring.ask(Question(asked, facts.features, scores), timeout_s=self._model_s(case))
-            except StageError as error:
-                problem = error.problem
+        problem = await self._ask(case, asked, facts, scores) if asked else None
         case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
-        problems, wanted = dict.fromkeys((m.name for m in asked), problem), list(asked)
+        problems, wanted = dict.fromkeys((m.name for m in asked), problem or "late"), list(asked)
         if ranker is not None and scores.answered:  # without a model nothing is shown in its order
             wanted.append(ranker)
             problems[RANKER] = await self._rank(case, ranker, facts, scores)
@@ -231,6 +223,21 @@ class Ladder:
             vector=vector(answered, facts.features),
             asked=answered,
         )
+
+    async def _ask(self, case: Case, models: list[ScoringModel], facts: Facts, into: Scores) -> Problem | None:
+        """Ask the models; what is to be said of those that gave nothing, if any.
+
+        Quick ones are asked here and now: to hand the question to a thread and the answer back costs more than they do.
+        """
+        question, left_s = Question(models, facts.features, into), self._model_s(case)
+        if left_s > 0 and all(model.is_quick for model in models):
+            score(question)
+            return None
+        try:
+            await self._scoring.run(lambda: score(question), timeout_s=left_s)
+        except StageError as error:
+            return error.problem
+        return None
 
     async def _rank(self, case: Case, ranker: ScoringModel, facts: Facts, into: Scores) -> Problem:
         """Ask the ranker too; what is to be said if it gave nothing."""

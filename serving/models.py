@@ -1,9 +1,11 @@
 """A model as serving uses it: a native booster, single-threaded, checked before it is trusted, scored row by row."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,10 @@ from firstmile.errors import DataError
 from firstmile.names import CLASSES
 from serving.facts import Values
 from serving.order import Order
-from serving.scorer import Rows, Scorer, scorer
+from serving.scorer import Rows, Scorer, is_native, scorer
+
+QUICK_MS: Final = 0.5
+N_TRIES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class ScoringModel:
     def scores(self) -> Scorer:
         """The booster's scores of `rows`, not calibrated."""
         return scorer(self.booster)
+
+    @cached_property
+    def is_quick(self) -> bool:
+        """Whether an event loop may wait for it: native trees that take QUICK_MS for a row at most."""
+        return is_native(self.scores) and best_row_ms(self) <= QUICK_MS
 
     def probabilities(self, values: Values) -> dict[str, float]:
         """Probabilities of one user by `model` or `model:class`. Raises ValueError when the booster refuses."""
@@ -90,6 +100,17 @@ def prepare(booster: Booster) -> Booster:
     return booster
 
 
+def best_row_ms(model: ScoringModel) -> float:
+    """How long an empty row takes: the best of N_TRIES, for what else the machine does only adds."""
+    return min(_row_ms(model) for _ in range(N_TRIES))
+
+
+def _row_ms(model: ScoringModel) -> float:
+    started_s = time.perf_counter()
+    model.probabilities({})
+    return (time.perf_counter() - started_s) * 1_000
+
+
 def check(model: ScoringModel, known_features: Sequence[str]) -> None:
     """Refuse a model that cannot be served, and warm it.
 
@@ -125,33 +146,28 @@ class Question:
     into: Scores
 
 
-def score(questions: Sequence[Question]) -> Sequence[Scores]:
-    """Ask every model about all its users at once; one that raises does not keep the others from answering."""
-    about: dict[int, tuple[ScoringModel, list[Question]]] = {}
-    for question in questions:
-        for model in question.models:
-            about.setdefault(id(model), (model, []))[1].append(question)
-    rows: dict[tuple[tuple[str, ...], tuple[int, ...]], Rows] = {}
-    for model, of in about.values():
-        same = model.features, tuple(id(q) for q in of)
+def score(question: Question) -> Scores:
+    """Ask every model; one that raises does not keep the others from answering."""
+    rows: dict[tuple[str, ...], Rows] = {}
+    for model in question.models:
         try:
-            if same not in rows:
-                rows[same] = rows_of(model.features, [q.values for q in of])
-            found = model.named(model.scores(rows[same]))
+            if model.features not in rows:
+                rows[model.features] = rows_of(model.features, [question.values])
+            probabilities = model.named(model.scores(rows[model.features]))[0]
         except (ValueError, TypeError):
-            for question in of:
-                question.into.failed.append(model.name)
+            question.into.failed.append(model.name)
             continue
-        for question, probabilities in zip(of, found, strict=True):
-            question.into.probabilities.update(probabilities)
-            question.into.answered.append(model.name)
-    return [question.into for question in questions]
+        question.into.probabilities.update(probabilities)
+        question.into.answered.append(model.name)
+    return question.into
 
 
 def vector(models: Sequence[ScoringModel], values: Values) -> dict[str, float | None]:
     """The features these models read, by name; what is not a number is None."""
-    found = {name: values.get(name) for name in _names(tuple(model.features for model in models))}
-    return {name: None if n is None or n != n else float(n) for name, n in found.items()}  # NaN is not itself
+    return {
+        name: None if (n := values.get(name)) is None or n != n else float(n)  # NaN is not itself
+        for name in _names(tuple(model.features for model in models))
+    }
 
 
 @lru_cache(maxsize=64)

@@ -1,11 +1,8 @@
 """From facts to an answer: segment, preferences, flow, ranked content. Pure: the same facts give the same answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import GENERAL, Catalogue, Shelf
@@ -107,21 +104,21 @@ def preferred_formats(facts: Facts, shelf: Shelf) -> tuple[tuple[str, float], ..
     By the model of preference where it answered; formats it was not taught (LEARNED_FORMATS) keep their share of the
     user's own opens. Without it by the opens alone.
     """
-    formats = [FORMATS[i] for i in np.unique(shelf.format)]
-    shares = _shares_of_opens(facts.features, formats)
-    said = np.array([facts.scores.get(f"preference:{f}", np.nan) for f in formats])
-    is_said = ~np.isnan(said)
-    if said[is_said].sum() > 0:
-        shares[is_said] = said[is_said] / said[is_said].sum() * (1.0 - shares[~is_said].sum())
-    found = [(f, round(float(s), 4)) for f, s in zip(formats, shares, strict=True)]
+    shares = _shares_of_opens(facts.features, shelf.formats)
+    said = {f: p for f in shares if (p := facts.scores.get(f"preference:{f}")) is not None}
+    if (whole := sum(said.values())) > 0:
+        left = 1.0 - sum(share for f, share in shares.items() if f not in said)
+        shares |= {f: p / whole * left for f, p in said.items()}
+    found = [(f, round(share, 4)) for f, share in shares.items()]
     return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
 
 
-def _shares_of_opens(features: Mapping[str, float | None], formats: list[str]) -> NDArray[np.float64]:
+def _shares_of_opens(features: Mapping[str, float | None], formats: Sequence[str]) -> dict[str, float]:
     """The share of the user's own opens, drawn towards equal shares as if PRIOR_OPENS more opens had been spread evenly
     (a Dirichlet prior)."""
-    opens = np.array([max(features.get(f"opens_{f}") or 0.0, 0.0) for f in formats])
-    return np.asarray((opens + PRIOR_OPENS / len(formats)) / (opens.sum() + PRIOR_OPENS), np.float64)
+    opens = [max(features.get(f"opens_{f}") or 0.0, 0.0) for f in formats]
+    prior, whole = PRIOR_OPENS / len(formats), sum(opens) + PRIOR_OPENS
+    return {f: (n + prior) / whole for f, n in zip(formats, opens, strict=True)}
 
 
 def _selectors(rule: Rule) -> list[Selector]:

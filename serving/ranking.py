@@ -24,7 +24,6 @@ WEIGHTS: Final = {
     "tailored": (0.6, 0.2, 0.2),
     "re-engage": (0.5, 0.2, 0.3),
 }
-UNKNOWN_LEVEL_FIT: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,7 @@ def fit(shelf: Shelf, taste: Taste) -> Floats:
     """How well each item fits, in [0, 1], shape (n_items,)."""
     liked, level, early = WEIGHTS[taste.flow]
     by_format = np.array([taste.preferences.get(f, 0.0) for f in FORMATS])
-    wanted = SKILL_LEVELS.index(taste.skill_level)
-    level_fit = np.where(
-        shelf.level < 0, UNKNOWN_LEVEL_FIT, 1.0 - np.abs(shelf.level - wanted) / (len(SKILL_LEVELS) - 1)
-    )
+    level_fit = shelf.level_fit(SKILL_LEVELS.index(taste.skill_level))
     liking = by_format[shelf.format] / by_format.max()
     return np.asarray(liked * liking + level * level_fit + early * (1.0 - shelf.order), np.float64)
 

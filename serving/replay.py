@@ -70,7 +70,7 @@ def replay(settings: Settings, request_id: str) -> dict[str, Any]:
 
 def repredicted(models: Sequence[ScoringModel], record: Record) -> dict[str, float]:
     """What the models say to the record's vector. Raises DataError when one cannot be asked."""
-    (scores,) = score([Question(models, record["features"], Scores())])
+    scores = score(Question(models, record["features"], Scores()))
     if scores.failed:
         raise DataError(f"{', '.join(scores.failed)} cannot score the vector of {record['request_id']} any more")
     return scores.probabilities

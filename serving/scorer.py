@@ -55,6 +55,11 @@ def scorer(booster: Booster) -> Scorer:
     return fast if is_same else lambda rows: _slow(booster, rows)
 
 
+def is_native(scores: Scorer) -> bool:
+    """Whether it is the fast way."""
+    return hasattr(scores, "keeps")
+
+
 def _slow(booster: Booster, rows: Rows) -> Scores:
     return np.asarray(booster.inplace_predict(rows), np.float32).reshape(len(rows), -1)
 
@@ -135,8 +140,12 @@ def _refuse(library: Any, code: int) -> None:
 
 
 def _library() -> Any:
-    """XGBoost's library, loaded already; ours to describe, so that nobody else's description changes."""
-    library = ctypes.CDLL(find_lib_path()[0])
+    """XGBoost's library, loaded already; ours to describe, so that nobody else's description changes.
+
+    PyDLL keeps the interpreter's lock: the trees take some 20 µs, and to have given it up means to queue for it behind
+    whoever else runs, once for every model.
+    """
+    library = ctypes.PyDLL(find_lib_path()[0])
     library.XGBoosterPredictFromCSR.argtypes = [
         ctypes.c_void_p,  # booster
         *(ctypes.c_char_p,) * 3,  # where each row begins, columns, values

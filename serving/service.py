@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from firstmile.settings import load_settings
 from serving.address import PREFIX
 from serving.admission import FirstLayer
-from serving.api import build_app, build_docs_app
+from serving.api import OneDecision, build_app, build_docs_app
 from serving.connections import guard_connections
 from serving.watchdog import Watchdog
 
@@ -38,7 +38,7 @@ class Front(bentoml.Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """What uvicorn calls."""
-        return FirstLayer(super().to_asgi(is_main=is_main), app)
+        return FirstLayer(super().to_asgi(is_main=is_main), app, OneDecision(app))
 
 
 @bentoml.service(
@@ -72,8 +72,8 @@ class Personalization:
     def __is_alive__(self) -> bool:
         return self.process.is_alive()
 
-    def __is_ready__(self) -> bool:
-        return self.process.is_ready()
+    async def __is_ready__(self) -> bool:
+        return await self.process.is_ready()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Shadow:
         scores, outcome = Scores(), "scored"
         try:
             await self._stage.run(
-                lambda: score([Question(shadow.models, shadow.values, scores)]), timeout_s=self._timeout_s
+                lambda: score(Question(shadow.models, shadow.values, scores)), timeout_s=self._timeout_s
             )
         except StageError as error:
             outcome = error.problem

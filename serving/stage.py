@@ -1,13 +1,12 @@
-"""Blocking work under a deadline: a few threads of its own, and a breaker that stops asking what does not answer.
+"""Work under a deadline: a breaker that stops asking what does not answer, and a few threads for what blocks.
 
-A thread that waits on a hung store cannot be cancelled. So every stage has a bounded pool (stuck threads hurt nobody
+A thread that is stuck in a model cannot be cancelled. So every stage has a bounded pool (stuck threads hurt nobody
 else), callers stop waiting at their deadline, and after a few failures in a row nobody waits at all until one trial
 call comes through.
 """
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,39 +77,71 @@ class Breaker:
         self._retry_s = now_s + self.cool_down_s
 
 
-class Stage:
-    """Runs blocking calls in its own threads, never longer than asked. Used from one event loop."""
+class Bounded:
+    """Waits for what others do: never longer than asked, and not at all while it keeps failing. For one event loop."""
 
-    def __init__(self, name: str, *, n_threads: int, breaker: Breaker | None = None) -> None:
+    def __init__(self, name: str, *, breaker: Breaker | None = None) -> None:
         self.name = name
         self.breaker = breaker or Breaker()
+        self._n_waiting = 0
+
+    async def within(self, begin: Callable[["asyncio.Future[T]"], None], *, timeout_s: float) -> T:
+        """What comes into the future that `begin` is given. Raises StageError when it does not within `timeout_s`."""
+        if timeout_s <= 0:
+            raise StageError(self.name, "late", "no time was left")
+        if self._n_waiting >= MAX_WAITING or not self.breaker.allows(now_s=time.monotonic()):
+            raise StageError(self.name, "refused")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._n_waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                begin(future)
+                result = await future
+        except Exception as error:  # the edge between our answer and a dependency's fault, whatever it is
+            self.breaker.failed(now_s=time.monotonic())
+            if deadline.expired():
+                raise StageError(self.name, "late", f"no result within {timeout_s * 1000:.0f} ms") from None
+            log.warning("%s failed: %s: %s", self.name, type(error).__name__, error)
+            raise StageError(self.name, "failed", repr(error)) from error
+        finally:
+            self._n_waiting -= 1
+        self.breaker.succeeded()
+        return result
+
+
+class Stage(Bounded):
+    """Runs blocking calls in a few threads of its own, never longer than asked. Used from one event loop."""
+
+    def __init__(self, name: str, *, n_threads: int, breaker: Breaker | None = None) -> None:
+        super().__init__(name, breaker=breaker)
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
-        self._places = threading.BoundedSemaphore(MAX_WAITING)
 
     async def run(self, work: Callable[[], T], *, timeout_s: float) -> T:
         """The work's result within `timeout_s`. Raises StageError otherwise."""
-        return await self._within(lambda: self._pool.submit(work), timeout_s=timeout_s)
+        loop = asyncio.get_running_loop()
 
-    async def _within(self, begin: Callable[[], Future[T]], *, timeout_s: float) -> T:
-        """The result of what is begun, if there is time and a place and the breaker allows it."""
-        if timeout_s <= 0:
-            raise StageError(self.name, "late", "no time was left")
-        if not self.breaker.allows(now_s=time.monotonic()) or not self._places.acquire(blocking=False):
-            raise StageError(self.name, "refused")
-        future = begin()
-        future.add_done_callback(lambda _: self._places.release())
-        try:
-            result = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
-        except TimeoutError:
-            self.breaker.failed(now_s=time.monotonic())
-            raise StageError(self.name, "late", f"no result within {timeout_s * 1000:.0f} ms") from None
-        except Exception as error:  # the edge between our answer and a dependency's fault, whatever it is
-            self.breaker.failed(now_s=time.monotonic())
-            log.warning("%s failed: %s: %s", self.name, type(error).__name__, error)
-            raise StageError(self.name, "failed", repr(error)) from error
-        self.breaker.succeeded()
-        return result
+        def begin(waiting: "asyncio.Future[T]") -> None:
+            def ended(call: "Future[T]") -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(_settle, waiting, call)
+
+            call = self._pool.submit(work)
+            call.add_done_callback(ended)
+            waiting.add_done_callback(lambda _: call.cancel())  # who gave up needs no thread any more
+
+        return await self.within(begin, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Start no more work; does not wait for threads that are stuck."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _settle(waiting: "asyncio.Future[T]", call: "Future[T]") -> None:
+    """Tell who waits what a call that has ended has come to, if anybody still waits."""
+    if waiting.done() or call.cancelled():
+        return
+    error = call.exception()
+    if error is None:
+        waiting.set_result(call.result())
+    else:
+        waiting.set_exception(error)

@@ -9,6 +9,7 @@ import redis
 from confluent_kafka.admin import AdminClient
 
 from feature_repo.activity import windows
+from feature_repo.async_reader import AsyncReader
 from feature_repo.lag import EndOffsets
 from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
@@ -23,7 +24,6 @@ from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
 from serving.exposures import Exposures
 from serving.facts import Facts
-from serving.features import read_users
 from serving.guard import Guard
 from serving.health import Readiness
 from serving.key_watch import KeyWatch
@@ -55,9 +55,9 @@ class Process:
         """Whether the threads that no answer waits for are still at work."""
         return self.watch.is_alive() and all(one.is_alive() for one in self.logs)
 
-    def is_ready(self) -> bool:
-        """Whether models are warm and a row could be read in time; blocking."""
-        return self.readiness.is_ready()
+    async def is_ready(self) -> bool:
+        """Whether models are warm and a row could be read in time."""
+        return await self.readiness.is_ready()
 
     def close(self) -> None:
         """Stop the background threads, handing on the decisions that wait."""
@@ -79,7 +79,7 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
     windows(unpack_rows([None]), np.array([0], np.int64))
     policy.answer(Facts(), limit=1)
     try:
-        read_users(reader, [("", 0)])
+        reader.read("", 0)
     except (redis.RedisError, OSError) as error:
         log.warning("starting without Redis: %s", error)
 
@@ -119,6 +119,7 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
+    on_loop = AsyncReader(settings, reader, timeout_s=timeout_s)
     client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     counts = ContentCounts(
         client, lambda: playbook.current.policy.catalogue, clock=clock, poll_s=serving.content_poll_s
@@ -127,7 +128,7 @@ def start_process(settings: Settings) -> Process:
     ladder = Ladder(
         serving,
         lambda: playbook.current,
-        reader=reader,
+        reader=on_loop,
         models=watch.models,
         clock=clock,
         standings=counts.standings,
@@ -145,5 +146,5 @@ def start_process(settings: Settings) -> Process:
     exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
     traces = otlp_traces(serving.traces_url)
     desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow, traces=traces)
-    readiness = Readiness(watch.first_look, reader, timeout_s=timeout_s)
+    readiness = Readiness(watch.first_look, on_loop, timeout_s=timeout_s)
     return Process(desk, playbook, watch, ends, counts, (decisions, shown), keys, readiness)

@@ -1,5 +1,6 @@
 """Serving without a store or a server: rows, readers, boosters and policies with defaults."""
 
+import asyncio
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -70,21 +71,21 @@ class Rows:
     gate: threading.Event | None = None
     asked: list[int] = field(default_factory=list)
 
-    def read(self, user_id: str, now_us: int) -> Row | None:
+    async def read(self, user_id: str, now_us: int) -> Row | None:
         """The row, or trouble."""
         self.asked.append(now_us)
-        if self.gate is not None:
-            self.gate.wait(10)
+        while self.gate is not None and not self.gate.is_set():
+            await asyncio.sleep(0.001)
         if self.error is not None:
             raise self.error
         return self.rows.get(user_id)
 
-    def read_many(self, asked: Sequence[tuple[str, int]]) -> list[tuple[Row | Exception | None, float | None]]:
+    async def read_many(self, asked: Sequence[tuple[str, int]]) -> list[tuple[Row | Exception | None, float | None]]:
         """The rows and their lag; a damaged one's error in its place."""
         found: list[tuple[Row | Exception | None, float | None]] = []
         for user_id, now_us in asked:
             try:
-                found.append((self.read(user_id, now_us), self.lag_ms))
+                found.append((await self.read(user_id, now_us), self.lag_ms))
             except DataError as error:
                 found.append((error, self.lag_ms))
         return found

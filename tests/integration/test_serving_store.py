@@ -50,6 +50,7 @@ class Served:
     client: "redis.Redis"
     process: Process
     ends: EndOffsets
+    runner: asyncio.Runner
 
     def ask(self, user_id: str, **body: Any) -> dict[str, Any]:
         """The answer, which must come."""
@@ -63,7 +64,7 @@ class Served:
                 request = http.post("/personalization", json={"user_id": user_id, **body}, headers=headers)
                 return await asyncio.wait_for(request, 2)
 
-        response = asyncio.run(call())
+        response = self.runner.run(call())
         assert response.status_code == 200, response.text
         return dict(response.json())
 
@@ -100,7 +101,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     process = start_process(settings)
     try:
         process.watch.current = {n: replace(model(n), booster=prepare(_booster(n)), features=_names(n)) for n in MODELS}
-        yield Served(settings, stack, connect(settings.redis_url, timeout_s=5), process, process.ends)
+        with asyncio.Runner() as runner:
+            yield Served(settings, stack, connect(settings.redis_url, timeout_s=5), process, process.ends, runner)
     finally:
         process.close()
         stack.down()
@@ -205,6 +207,12 @@ def test_stream_that_fell_behind_masks_activity(served: Served, user: str) -> No
     finally:
         served.ends.ends = {}
     assert served.ask(user)["rung"] == "model"
+
+
+def test_key_of_another_type_is_answered_from_rules(served: Served, user: str) -> None:
+    served.client.delete(user_key(user))
+    served.client.set(user_key(user), "no hash")
+    assert [served.ask(user)["reasons"] for _ in range(8)] == [["row_unreadable"]] * 8
 
 
 @pytest.mark.parametrize("junk", [b"\x0a\x04junk", b"\xff\xff"], ids=["row", "value"])

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from firstmile.setting_sections import ServingSettings
 from serving.admission import Admission, FirstLayer
@@ -134,19 +135,25 @@ def test_decisions_take_the_short_way_and_everything_else_the_long_one() -> None
     async def seen(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"decided {request.url.path}")
 
+    async def short(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("the short way")(scope, receive, send)
+
     async def behind(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"behind {request.url.path}")
 
     layer = FirstLayer(
         Starlette(routes=[Route("/{rest:path}", behind)]),
         Starlette(routes=[Route("/personalization", seen, methods=["POST"])]),
+        short,
     )
 
-    async def call(method: str, path: str) -> httpx.Response:
+    async def call(method: str, path: str, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(layer), base_url="http://x") as client:
-            return await client.request(method, path)
+            return await client.request(method, path, headers=headers)
 
-    assert asyncio.run(call("POST", "/api/personalization")).text == "decided /api/personalization"
+    assert asyncio.run(call("POST", "/api/personalization")).text == "the short way"
+    page = asyncio.run(call("POST", "/api/personalization", origin="https://app.example.com"))
+    assert page.text == "decided /api/personalization"
     assert asyncio.run(call("GET", "/api/personalization")).status_code == 405
     assert asyncio.run(call("GET", "/livez")).text == "behind /livez"
     assert asyncio.run(call("GET", "/api/other")).text == "behind /api/other"

@@ -11,10 +11,15 @@ from desk_builder import guard, make_desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_builder import Row, Rows
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
 from firstmile.setting_sections import ServingSettings
-from serving.api import Desk, build_app
+from serving.address import PREFIX
+from serving.admission import FirstLayer
+from serving.api import Desk, OneDecision, build_app
 from serving.heartbeat import Heartbeat
 
 KEY = "demo-api-key"
@@ -47,10 +52,16 @@ def desk(reader: Rows) -> Desk:
     return make_desk(reader=reader, max_shown=3)
 
 
-@pytest.fixture
-def post(desk: Desk) -> Post:
+@pytest.fixture(params=["first layer", "whole app"])
+def post(desk: Desk, request: pytest.FixtureRequest) -> Post:
+    """Asks the server's first layer, which knows a short way for decisions, or the app that pages of others ask."""
     app = build_app()
     app.state.desk = desk
+    ways: dict[str, tuple[str, ASGIApp]] = {
+        "whole app": ("", app),
+        "first layer": (PREFIX, FirstLayer(Starlette(routes=[Mount(PREFIX, app)]), app, OneDecision(app))),
+    }
+    prefix, asked = ways[request.param]
 
     def send(
         body: Any,
@@ -63,8 +74,8 @@ def post(desk: Desk) -> Post:
         content = body if isinstance(body, bytes) else orjson.dumps(body)
 
         async def call() -> httpx.Response:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-                return await client.request(method, route, headers=headers, content=content)
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(asked), base_url="http://x") as client:
+                return await client.request(method, prefix + route, headers=headers, content=content)
 
         return asyncio.run(call())
 

@@ -1,5 +1,6 @@
 """When a worker is ready: models warm and one row read in time, and then for good."""
 
+import asyncio
 import threading
 
 import pytest
@@ -18,24 +19,24 @@ def looked() -> threading.Event:
 
 def test_worker_is_not_ready_before_the_models_and_does_not_even_read() -> None:
     reader = Rows()
-    assert not Readiness(threading.Event(), reader, timeout_s=20).is_ready()
+    assert not asyncio.run(Readiness(threading.Event(), reader, timeout_s=20).is_ready())
     assert not reader.asked
 
 
 def test_worker_is_ready_once_a_row_was_read_and_stays_so_without_reading_again(looked: threading.Event) -> None:
     reader = Rows(error=redis.ConnectionError("away"))
     ready = Readiness(looked, reader, timeout_s=20)
-    assert not ready.is_ready()
+    assert not asyncio.run(ready.is_ready())
     reader.error = None
-    assert ready.is_ready()
+    assert asyncio.run(ready.is_ready())
     reader.error = redis.ConnectionError("away again")
     n_reads = len(reader.asked)
-    assert ready.is_ready()
+    assert asyncio.run(ready.is_ready())
     assert len(reader.asked) == n_reads
 
 
 def test_store_that_answers_too_late_makes_nobody_ready(looked: threading.Event) -> None:
-    assert not Readiness(looked, Rows(), timeout_s=0).is_ready()
+    assert not asyncio.run(Readiness(looked, Rows(), timeout_s=0).is_ready())
 
 
 def test_worker_started_while_the_store_is_away_is_ready_without_it_after_a_while(looked: threading.Event) -> None:
@@ -43,6 +44,6 @@ def test_worker_started_while_the_store_is_away_is_ready_without_it_after_a_whil
     reader = Rows(error=redis.ConnectionError("away"))
     ready = Readiness(looked, reader, timeout_s=20, now_s=lambda: now_s[0])
     now_s[0] = GIVE_UP_S - 0.1
-    assert not ready.is_ready()
+    assert not asyncio.run(ready.is_ready())
     now_s[0] = GIVE_UP_S
-    assert ready.is_ready()
+    assert asyncio.run(ready.is_ready())
