@@ -127,7 +127,7 @@ class ServingSettings(Section):
     max_body_bytes: int = Field(16_384, ge=256)
     body_timeout_ms: float = Field(2_000.0, gt=0, description="for a body to arrive, before the budget begins")
     max_connections: int = Field(4_096, ge=1, description="open at once, per worker; more are closed at once")
-    max_in_flight: int = Field(5, ge=1, description="per worker; past it, answers are shed to the default flow")
+    max_in_flight: int = Field(8, ge=1, description="per worker; past it, answers are shed to the default flow")
     max_lag_ms: float = Field(60.0, gt=0, description="of the event loop, likewise")
     traces_url: str = Field("", description="OTLP/HTTP address that decisions are traced to; empty: none")
     watchdog_s: float = Field(1.0, ge=0, description="a worker whose loop is blocked for longer is ended; 0: none")

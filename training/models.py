@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from firstmile.calibration import Calibration
+from training.anchor import AGE, CLICKS, anchor, plane
 from training.calibrate import Scored, choose_calibration
 from training.masking import masked
 from training.split import FloatArray, IntArray, TextArray, validation
@@ -26,24 +27,17 @@ RECIPE: Final[dict[str, Any]] = {
     "colsample_bytree": 0.5,
     "reg_lambda": 5.0,
 }
-# Two classes are learned in two steps. First what total clicks and the onboarding's age say alone, which holds in a
-# start never seen; then small corrections by everything else, as many always: stopping early left from 1 to 860 rounds,
-# and 1 where positives are few. Chosen on pairs of starts, one learned from, one examined. A row weighs a fifth of a
-# user or less, so 5 as least child weight was some 300 rows: of disengagement AAA_2013J taught nothing.
-ANCHORS: Final = ("clicks_total_weight", "onboarding_age_days")
-ANCHOR_ROUNDS: Final = 60
-ANCHOR: Final[dict[str, Any]] = {
-    "learning_rate": 0.1,
-    "max_depth": 2,
-    "min_child_weight": 0.5,
-    "colsample_bytree": 1.0,
-}
-CORRECTION_ROUNDS: Final = 150
+# Two classes are learned in two steps (docs/adr/0015). First what total clicks and the age say alone, which holds in a
+# start never seen; then small corrections by everything, as many always: stopping early left from 1 to 860
+# rounds, and 1 where positives are few. Chosen on pairs of starts, one learned from, one examined. A row weighs a fifth
+# of a user or less, so 5 as least child weight was some 300 rows: of disengagement AAA_2013J taught nothing.
+CORRECTION_ROUNDS: Final = 75
 BINARY: Final[dict[str, Any]] = {
     "learning_rate": 0.02,
     "max_depth": 1,
     "min_child_weight": 0.5,
     "colsample_bytree": 0.15,
+    "base_score": 0.5,
 }
 # With several classes a round grows a tree for each: 0.05 took twice as long and gained 0.001 of log loss.
 SEVERAL: Final[dict[str, Any]] = {"learning_rate": 0.1}
@@ -158,14 +152,21 @@ class Fitter:
         return replace(found, booster=xgb.train(self.parameters(), matrix, n_rounds, verbose_eval=False))
 
     def _anchored(self, rows: Rows) -> xgb.Booster:
-        """What the anchors say alone, then corrections by all features."""
-        seen = self._masked(rows)
-        hidden = [i for i, name in enumerate(self.features) if name not in ANCHORS]
-        alone = np.array(seen.x)
-        alone[:, hidden] = np.nan
-        anchor = {**self.parameters(), **ANCHOR}
-        first = xgb.train(anchor, self._matrix(replace(seen, x=alone)), ANCHOR_ROUNDS, verbose_eval=False)
-        return xgb.train(self.parameters(), self._matrix(seen), CORRECTION_ROUNDS, xgb_model=first, verbose_eval=False)
+        """What clicks and age say alone, then corrections by all features."""
+        parameters, first = self.parameters(), None
+        if CLICKS in self.features:
+            clicks, age = self._column(rows, CLICKS), self._column(rows, AGE)
+            said = plane(clicks, age, rows.y, rows.weight, sign=TASKS[self.model].activity_says)
+            most = float(np.nanmax(clicks, initial=0.0)), float(np.nanmax(age, initial=0.0))
+            first = anchor(said, features=self.features, most=most, objective=parameters["objective"])
+        matrix = self._matrix(self._masked(rows))
+        return xgb.train(parameters, matrix, CORRECTION_ROUNDS, xgb_model=first, verbose_eval=False)
+
+    def _column(self, rows: Rows, name: str) -> FloatArray:
+        """Of a feature this vector does not have, the same of everybody."""
+        if name not in self.features:
+            return np.ones(len(rows.y))
+        return np.asarray(rows.x[:, self.features.index(name)], np.float64)
 
     def _stopped(self, train: Rows, judge: Rows) -> xgb.Booster:
         """Stopped where the judging rows no longer gain."""

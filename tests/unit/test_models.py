@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training.anchor import ROUNDS as ANCHOR_ROUNDS
 from training.masking import MASKED_SHARE, masked, without
-from training.models import ANCHOR_ROUNDS, CORRECTION_ROUNDS, MAX_ROUNDS, Fitter, Rows
+from training.models import CORRECTION_ROUNDS, MAX_ROUNDS, Fitter, Rows
 from training.tasks import TASKS
 
 FEATURES = ("signal", "noise")
