@@ -66,11 +66,12 @@ def plane(clicks: FloatArray, age: FloatArray, y: IntArray, weight: FloatArray, 
     if len(np.unique(y[known])) < 2:
         return Plane(blind, 0.0, 0.0, blind)
     x = np.column_stack([_log_clicks(clicks[known]), _log_days(age[known])])
-    fitted = LogisticRegression().fit(x, y[known], sample_weight=weight[known])
-    by_clicks, by_age = map(float, fitted.coef_[0])
+    # Newton's steps come to a point; where others stop depends on the order in which threads add up.
+    fitted = LogisticRegression(solver="newton-cholesky", tol=1e-9).fit(x, y[known], sample_weight=weight[known])
+    by_clicks, by_age, intercept = (round(float(n), 6) for n in (*fitted.coef_[0], fitted.intercept_[0]))
     if by_clicks * sign < 0:
         return Plane(blind, 0.0, 0.0, blind)
-    return Plane(float(fitted.intercept_[0]), by_clicks, by_age, blind)
+    return Plane(intercept, by_clicks, by_age, blind)
 
 
 def _log_clicks(clicks: FloatArray) -> FloatArray:
