@@ -73,17 +73,17 @@ def test_connections_are_kept_and_made_anew_when_the_store_was_restarted(own_red
     settings, stack = own_redis
     reader, asked = reader_of(settings), [("u1", NOW_US)]
 
-    async def around_a_restart() -> tuple[int, list[object]]:
-        await asyncio.gather(*(reader.read_many(asked) for _ in range(3)))
-        await reader.read_many(asked)
-        n_connections = int(connect(settings.redis_url, timeout_s=5).info("clients")["connected_clients"])  # type: ignore[index]
-        os.kill(pid_of(stack), signal.SIGKILL)
-        await asyncio.to_thread(stack.up, ["redis"])
-        return n_connections, [await reader.read_many(asked) for _ in range(3)]
+    async def read(n: int) -> list[object]:
+        return list(await asyncio.gather(*(reader.read_many(asked) for _ in range(n))))
 
-    n_connections, after = asyncio.run(around_a_restart())
-    assert n_connections == 4  # three of the reader, and the one that asks
-    assert after == [[(None, None)]] * 3
+    with asyncio.Runner() as runner:
+        runner.run(read(3))
+        runner.run(read(1))
+        clients = connect(settings.redis_url, timeout_s=5).info("clients")
+        assert clients["connected_clients"] == 4  # type: ignore[index]  # three of the reader, and the one that asks
+        os.kill(pid_of(stack), signal.SIGKILL)
+        stack.up(["redis"])
+        assert runner.run(read(3)) == [[(None, None)]] * 3
 
 
 def test_store_that_hangs_is_given_up_in_time_and_read_again_when_it_goes_on(
