@@ -12,6 +12,7 @@ import pytest
 import redis
 from conftest import settings_on_free_ports
 from online_rows import write_progress, write_user
+from running import poll
 
 from feature_repo.async_reader import AsyncReader
 from feature_repo.fields import ACTIVITY
@@ -82,6 +83,7 @@ def test_connections_are_kept_and_made_anew_when_the_store_was_restarted(own_red
         clients = connect(settings.redis_url, timeout_s=5).info("clients")
         assert clients["connected_clients"] == 4  # type: ignore[index]  # three of the reader, and the one that asks
         os.kill(pid_of(stack), signal.SIGKILL)
+        poll(lambda: find(stack.run_folder, "redis") is None, what="the killed one gone")
         stack.up(["redis"])
         assert runner.run(read(3)) == [[(None, None)]] * 3
 
