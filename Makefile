@@ -36,9 +36,7 @@ demo: setup
 test: setup
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal tests/unit
-	$(BIN)/pytest -m "not slow and not deadlines" -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/contract tests/integration
-	$(BIN)/pytest -m "not slow and deadlines" --durations 10 tests/contract tests/integration
-	$(BIN)/pytest -m "not slow" tests/e2e
+	$(BIN)/pytest -m "not slow" --durations 40 tests/contract tests/integration tests/e2e
 else
 	$(BIN)/pytest -m "not slow" $(ARGS)
 endif

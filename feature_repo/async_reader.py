@@ -42,8 +42,8 @@ class AsyncReader:
         while self._idle:
             try:
                 return await self._ask(self._idle.pop(), commands)
-            except redis.ConnectionError:
-                continue  # closed by the store since it was last used, as all are that knew it before it was restarted
+            except _CLOSED:
+                continue  # since it was last used, as all are that knew the store before it was restarted
         return await self._ask(self._pool.make_connection(), commands)  # type: ignore[no-untyped-call]
 
     async def _ask(self, connection: AbstractConnection, commands: list[tuple[Any, ...]]) -> list[Any]:
@@ -66,7 +66,13 @@ class AsyncReader:
 
 
 async def _reply(connection: AbstractConnection) -> Any:
+    """A reply, or why this one was refused: refusals are replies too, and leave the connection as it was."""
     try:
         return await connection.read_response()
     except redis.ResponseError as error:
         return error
+
+
+_CLOSED = (redis.ConnectionError, redis.TimeoutError, RuntimeError)
+"""What using a connection raises that was closed: uvloop raises RuntimeError where it was reset. Our own deadline is
+none of these: it cancels."""

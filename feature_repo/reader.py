@@ -115,10 +115,13 @@ class OnlineReader:
         return Trip(asked, numbers, [(topic, number) for topic in EVENT_TOPICS for number in set(numbers)])
 
     def found(self, trip: "Trip", replies: Sequence[Any]) -> "list[Found]":
-        """Features and lags in the store's replies, in the order asked; a refusal is for the user it is about.
+        """Features and lags in the store's replies, in the order asked; a key of another type is its user's damage.
 
-        Raises the store's error when it refused the progress records.
+        Raises the store's error when it refused for any other reason: that is about all of them.
         """
+        for refusal in (reply for reply in replies if isinstance(reply, Exception)):
+            if not str(refusal).startswith("WRONGTYPE"):
+                raise refusal
         records, *stored = replies
         if isinstance(records, Exception):
             raise records

@@ -5,6 +5,7 @@ The challengers, and the online learner's versions, are followed likewise while 
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from serving.row_time import check_row_time
 
 log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5
+RUN_KEPT_S: Final = 60.0
 SERVED: Final = (*MODELS, RANKER)
 MAX_ROW_MS: Final = 20.0
 READS_AS: Final = {ONLINE_MODEL: "activation"}
@@ -62,7 +64,7 @@ class MlflowChampions:
         mlflow.set_tracking_uri(uri)
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)
-        self._runs: dict[str, Mapping[str, str]] = {}
+        self._runs: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     def champion(self, name: str, alias: str = CHAMPION) -> Champion | None:
         """The version the alias stands at, with what its run says; None, DataError, DependencyError as agreed."""
@@ -91,10 +93,15 @@ class MlflowChampions:
         )
 
     def _tags(self, run_id: str) -> Mapping[str, str]:
-        """What training said of its run; asked for once, since a look takes the interpreter from answers."""
-        if run_id and run_id not in self._runs:
-            self._runs[run_id] = dict(self._client.get_run(run_id).data.tags)
-        return self._runs.get(run_id, {})
+        """What training said of its run; asked for once in RUN_KEPT_S, since a look takes the interpreter from
+        answers."""
+        if not run_id:
+            return {}
+        asked_s, tags = self._runs.get(run_id, (-RUN_KEPT_S, {}))
+        if time.monotonic() - asked_s >= RUN_KEPT_S:
+            tags = dict(self._client.get_run(run_id).data.tags)
+            self._runs[run_id] = time.monotonic(), tags
+        return tags
 
     def fetch(self, champion: Champion, folder: Path) -> None:
         """Download the version's files, and its run's golden rows if it has any.
@@ -294,6 +301,7 @@ def _checked(champion: Champion, place: Path) -> ScoringModel:
     else:
         check(model, model_features(READS_AS.get(model.name, model.name)))
         check_golden(model, place)
+        log.debug("%s is asked %s", model.name, "on the loop" if model.quick_scores else "in a thread")  # measured here
     return model
 
 

@@ -16,7 +16,7 @@ from firstmile.errors import DataError
 from firstmile.names import CLASSES
 from serving.facts import Values
 from serving.order import Order
-from serving.scorer import Rows, Scorer, is_native, scorer
+from serving.scorer import Rows, Scorer, holding, scorer
 
 QUICK_MS: Final = 0.5
 N_TRIES: Final = 10
@@ -51,9 +51,10 @@ class ScoringModel:
         return scorer(self.booster)
 
     @cached_property
-    def is_quick(self) -> bool:
-        """Whether an event loop may wait for it: native trees that take QUICK_MS for a row at most."""
-        return is_native(self.scores) and best_row_ms(self) <= QUICK_MS
+    def quick_scores(self) -> Scorer | None:
+        """`scores` for an event loop, which may wait for native trees that take QUICK_MS for a row at most."""
+        found = holding(self.scores)
+        return found if found is not None and best_row_ms(self) <= QUICK_MS else None
 
     def probabilities(self, values: Values) -> dict[str, float]:
         """Probabilities of one user by `model` or `model:class`. Raises ValueError when the booster refuses."""
@@ -146,14 +147,19 @@ class Question:
     into: Scores
 
 
-def score(question: Question) -> Scores:
-    """Ask every model; one that raises does not keep the others from answering."""
+def score(question: Question, *, quickly: bool = False) -> Scores:
+    """Ask every model; one that raises does not keep the others from answering.
+
+    quickly
+        By the quick scores of models that have them.
+    """
     rows: dict[tuple[str, ...], Rows] = {}
     for model in question.models:
         try:
             if model.features not in rows:
                 rows[model.features] = rows_of(model.features, [question.values])
-            probabilities = model.named(model.scores(rows[model.features]))[0]
+            scores = (model.quick_scores if quickly else None) or model.scores
+            probabilities = model.named(scores(rows[model.features]))[0]
         except (ValueError, TypeError):
             question.into.failed.append(model.name)
             continue

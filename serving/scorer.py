@@ -47,7 +47,7 @@ def scorer(booster: Booster) -> Scorer:
         return lambda rows: _slow(booster, rows)
     probe = np.linspace(-1.0, 60.0, booster.num_features(), dtype=np.float32)[None]
     try:
-        fast = _fast(booster)
+        fast = _fast(booster, _library(ctypes.CDLL))
         is_same = np.array_equal(fast(probe), _slow(booster, probe))
     except (OSError, AttributeError, ValueError) as error:
         log.warning("XGBoost's C API cannot be called, scoring by inplace_predict: %s", error)
@@ -55,17 +55,22 @@ def scorer(booster: Booster) -> Scorer:
     return fast if is_same else lambda rows: _slow(booster, rows)
 
 
-def is_native(scores: Scorer) -> bool:
-    """Whether it is the fast way."""
-    return hasattr(scores, "keeps")
+def holding(scores: Scorer) -> Scorer | None:
+    """The same fast way keeping the interpreter's lock, for a loop that would wait anyway; None for the slow one.
+
+    To give the lock up for trees of some 20 µs is to queue for it behind whoever else runs, once for every model. It is
+    not for trees that take long: nobody else runs meanwhile.
+    """
+    booster = getattr(scores, "keeps", None)
+    return None if booster is None else _fast(booster, _library(ctypes.PyDLL))
 
 
 def _slow(booster: Booster, rows: Rows) -> Scores:
     return np.asarray(booster.inplace_predict(rows), np.float32).reshape(len(rows), -1)
 
 
-def _fast(booster: Booster) -> Scorer:
-    library, handle = _library(), booster.handle
+def _fast(booster: Booster, library: Any) -> Scorer:
+    handle = booster.handle
     n_features = booster.num_features()
     forms: dict[int, _Form] = {}
 
@@ -139,13 +144,9 @@ def _refuse(library: Any, code: int) -> None:
         raise ValueError(library.XGBGetLastError().decode(errors="replace"))
 
 
-def _library() -> Any:
-    """XGBoost's library, loaded already; ours to describe, so that nobody else's description changes.
-
-    PyDLL keeps the interpreter's lock: the trees take some 20 µs, and to have given it up means to queue for it behind
-    whoever else runs, once for every model.
-    """
-    library = ctypes.PyDLL(find_lib_path()[0])
+def _library(load: type[ctypes.CDLL]) -> Any:
+    """XGBoost's library, loaded already; ours to describe, so that nobody else's description changes."""
+    library = load(find_lib_path()[0])
     library.XGBoosterPredictFromCSR.argtypes = [
         ctypes.c_void_p,  # booster
         *(ctypes.c_char_p,) * 3,  # where each row begins, columns, values

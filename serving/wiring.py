@@ -38,6 +38,11 @@ from serving.traces import otlp_traces
 log = logging.getLogger(__name__)
 
 
+AFTERWARDS_S = 0.05
+"""A trip to the store may go on for so long after its request gave up: an answer that is there already, when the loop
+has stood still, leaves the connection as good as it was."""
+
+
 @dataclass
 class Process:
     """The running parts of one serving process."""
@@ -119,7 +124,7 @@ def start_process(settings: Settings) -> Process:
         read_progress=OnlineReader(settings).read_progress,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
-    on_loop = AsyncReader(settings, reader, timeout_s=timeout_s)
+    on_loop = AsyncReader(settings, reader, timeout_s=timeout_s + AFTERWARDS_S)
     client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     counts = ContentCounts(
         client, lambda: playbook.current.policy.catalogue, clock=clock, poll_s=serving.content_poll_s

@@ -122,6 +122,12 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
 
 def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: Version) -> tuple[FloatArray, str]:
     """The champion's recipe in the challenger's examination, and the words for it."""
+    recipes = [version.params.get("recipe") for version in (champion, challenger)]
+    if recipes[0] != recipes[1]:
+        raise DataError(
+            f"there is no data after both, and its recipe ({recipes[0] or 'of a version before recipes had names'}) "
+            "cannot be fitted again by this one"
+        )
     why = "no data after both, so the champion's recipe was refitted on the challenger's window"
     recipe = Fitter(data.model, data.features, int(challenger.params["seed"])).parameters()
     said = {name: champion.params[name] for name in recipe if name in champion.params}

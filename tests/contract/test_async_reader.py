@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 from conftest import settings_on_free_ports
 from online_rows import write_progress, write_user
 from running import poll
@@ -86,6 +87,27 @@ def test_connections_are_kept_and_made_anew_when_the_store_was_restarted(own_red
         poll(lambda: find(stack.run_folder, "redis") is None, what="the killed one gone")
         stack.up(["redis"])
         assert runner.run(read(3)) == [[(None, None)]] * 3
+
+
+def test_connection_that_was_reset_is_made_anew_on_the_loop_that_serves(redis_settings: Settings) -> None:
+    reader, asked = reader_of(redis_settings), [(uuid.uuid4().hex, NOW_US)]
+
+    async def around_a_reset() -> object:
+        await reader.read_many(asked)
+        reader._idle[0]._writer.transport.abort()
+        await asyncio.sleep(0)
+        return await reader.read_many(asked)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert [row for row, _ in runner.run(around_a_reset())] == [None]  # type: ignore[attr-defined]
+
+
+def test_refusal_that_is_not_about_one_row_is_an_error(own_redis: tuple[Settings, Stack]) -> None:
+    settings, _ = own_redis
+    client = connect(settings.redis_url, timeout_s=5)
+    client.execute_command("ACL", "SETUSER", "default", "resetkeys", "~firstmile:*")
+    with pytest.raises(redis.ResponseError, match=r"(?i)permission"):
+        asyncio.run(reader_of(settings).read_many([("u1", NOW_US)]))
 
 
 def test_store_that_hangs_is_given_up_in_time_and_read_again_when_it_goes_on(

@@ -28,8 +28,6 @@ from pipelines.topics import ensure_topics
 from serving.decisions import kafka_log
 from serving.metrics import Metrics
 
-pytestmark = pytest.mark.deadlines
-
 WRITER = Path(__file__).parents[1] / "decision_writer.py"
 KEPT_BEFORE_S = 1.0
 """A kill may cost what was decided within the last second."""

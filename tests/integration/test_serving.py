@@ -43,8 +43,6 @@ from serving.keys import user_hash
 from serving.openapi import OPENAPI_ROUTE, openapi
 from serving.replay import replay
 
-pytestmark = pytest.mark.deadlines
-
 USER = "AAA_2014J-1"
 BIN = Path(sys.executable).parent
 

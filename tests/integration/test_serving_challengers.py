@@ -18,8 +18,6 @@ from serving.model_copies import Champion, ModelCopies
 from training.online_models import fresh
 from training.online_register import Offer, register_offer
 
-pytestmark = pytest.mark.deadlines
-
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -21,8 +21,6 @@ from firstmile.names import MODELS, RANKER
 from serving.champions import Champions, MlflowChampions, ModelWatch
 from serving.model_copies import Champion, ModelCopies
 
-pytestmark = pytest.mark.deadlines
-
 VALUES = {"clicks_total_count": 30.0, "onboarding_age_days": 6.0}
 
 

@@ -36,8 +36,6 @@ from serving.features import instant_us
 from serving.models import prepare
 from serving.wiring import Process, start_process
 
-pytestmark = pytest.mark.deadlines
-
 NOW_US = SystemClock().now_us()
 OPENED = [("877037", "lesson"), ("877040", "lesson"), ("877045", "lesson"), ("877030", "document"), ("877051", "guide")]
 PROFILE = {"cohort": "AAA_2014J", "product": "AAA", "prior_attempts": 0, "studied_credits": 60}

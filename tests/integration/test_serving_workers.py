@@ -20,8 +20,6 @@ from test_serving import running as running_api
 from firstmile.local.process import find
 from firstmile.local.stack import Stack
 
-pytestmark = pytest.mark.deadlines
-
 N_REQUESTS = 12
 
 

@@ -15,8 +15,6 @@ from serving_builder import Row, Rows, ladder
 from serving.requests import Ask
 from serving.traces import otlp_traces
 
-pytestmark = pytest.mark.deadlines
-
 
 class Receiver(BaseHTTPRequestHandler):
     """Takes what is exported."""

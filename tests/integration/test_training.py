@@ -296,6 +296,13 @@ def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Train
     assert found.difference != 0.0
 
 
+def test_a_recipe_that_this_code_does_not_have_is_not_taken_for_its_own(trained: Trained) -> None:
+    challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
+    older = replace(challenger, version="0", params={n: p for n, p in challenger.params.items() if n != "recipe"})
+    with pytest.raises(DataError, match="of a version before recipes had names"):
+        compare(trained.client, challenger, older)
+
+
 def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itself(
     trained: Trained, tmp_path: Path
 ) -> None:

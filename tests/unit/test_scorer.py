@@ -14,7 +14,7 @@ from serving_builder import FEATURES, Broken, booster
 from firstmile.names import MODELS
 from serving import scorer as module
 from serving.models import prepare
-from serving.scorer import Rows, scorer
+from serving.scorer import Rows, holding, scorer
 
 N = len(FEATURES)
 numbers = st.floats(width=32, allow_infinity=False) | st.sampled_from([0.0, -0.0, float("nan"), 30.0])
@@ -40,6 +40,9 @@ def test_scores_of_rows_together_equal_those_of_inplace_predict_alone_bit_for_bi
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype == np.float32
     assert found.tobytes() == expected.tobytes()
+    held = holding(fast)
+    assert held is not None
+    assert held(row).tobytes() == expected.tobytes()
 
 
 def test_result_stays_when_the_next_row_is_scored() -> None:
@@ -77,13 +80,14 @@ def test_row_of_another_form_is_refused_and_not_read(row: Any) -> None:
 
 
 def test_without_the_library_the_booster_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> Any:
+    def missing(load: Any) -> Any:
         raise OSError("libxgboost.so: cannot open shared object file")
 
     monkeypatch.setattr(module, "_library", missing)
     made = prepare(booster("skill_level"))
     slow = scorer(made)
     assert not is_fast(slow)
+    assert holding(slow) is None
     row = np.full((1, N), 7, np.float32)
     assert np.array_equal(slow(row), inplace(made, row))
 
