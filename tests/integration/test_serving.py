@@ -398,7 +398,9 @@ def test_outage_of_kafka_costs_no_answer_and_no_decision(api: Api, world: World)
 def test_start_without_mlflow_and_registry_answers_with_the_copies_and_hands_on_the_log_at_sigterm(
     api: Api, world: World
 ) -> None:
+    before = end_offsets(world.settings, (DECISIONS,))
     api.post()
+    until(lambda: len(records_since(world.settings, before)) == 1, "the warm worker's decision in Kafka")
     settings = on_port(world.settings, free_ports(1)[0])
     since = end_offsets(world.settings, (DECISIONS,))
     world.stack.down(["mlflow", "registry"])
