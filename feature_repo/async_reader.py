@@ -59,11 +59,6 @@ class AsyncReader:
         self._idle.append(connection)
         return replies
 
-    async def close(self) -> None:
-        """Let the connections go."""
-        while self._idle:
-            await self._idle.pop().disconnect()
-
 
 async def _reply(connection: AbstractConnection) -> Any:
     """A reply, or why this one was refused: refusals are replies too, and leave the connection as it was."""

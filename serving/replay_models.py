@@ -7,7 +7,7 @@ from typing import Literal
 
 from firstmile.names import MODELS
 from firstmile.settings import Settings
-from serving.champions import MlflowChampions
+from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel
 

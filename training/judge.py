@@ -1,6 +1,6 @@
 """The gates put to one registered version: what its run logged, and the champion it would replace."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from training.gates import (
     no_comparison,
     not_worse_gate,
 )
-from training.models import Fitter
+from training.models import STOPPED_EARLY, Fitter
 from training.ranker_compare import compare_rankers
 from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
@@ -122,14 +122,13 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
 
 def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: Version) -> tuple[FloatArray, str]:
     """The champion's recipe in the challenger's examination, and the words for it."""
-    recipes = [version.params.get("recipe") for version in (champion, challenger)]
-    if recipes[0] != recipes[1]:
-        raise DataError(
-            f"there is no data after both, and its recipe ({recipes[0] or 'of a version before recipes had names'}) "
-            "cannot be fitted again by this one"
-        )
+    fitter = Fitter(data.model, data.features, int(challenger.params["seed"]))
+    # Of several classes it is what it was before recipes had names.
+    known = champion.params.get("recipe", STOPPED_EARLY if fitter.n_classes > 2 else "of before they had names")
+    if known != fitter.recipe:
+        raise DataError(f"there is no data after both, and its recipe ({known}) cannot be fitted again by this code")
     why = "no data after both, so the champion's recipe was refitted on the challenger's window"
-    recipe = Fitter(data.model, data.features, int(challenger.params["seed"])).parameters()
+    recipe = fitter.parameters()
     said = {name: champion.params[name] for name in recipe if name in champion.params}
     changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
     own, other = (version.params.get("reweighed", "") for version in (challenger, champion))
@@ -137,10 +136,9 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
         return p, f"{why}: its XGBoost parameters are the challenger's own, so its answers are too"
     why += f", without its reweighing by {other}" if other else ""
     changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
-    fitter = Fitter(data.model, data.features, int(challenger.params["seed"]), changes)
     examination = judged_by(sorted(set(data.users["presentation"])))
     named = ", ".join(f"{name} {value}" for name, value in changed.items()) or "weights as they are"
-    return examine(data, fitter, threads=2)[examination].p, f"{why}: {named}"
+    return examine(data, replace(fitter, changes=changes), threads=2)[examination].p, f"{why}: {named}"
 
 
 def gate_table(judged: Judged) -> Table:

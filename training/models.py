@@ -32,8 +32,8 @@ RECIPE: Final[dict[str, Any]] = {
 # rounds, and 1 where positives are few. Chosen on pairs of starts, one learned from, one examined. A row weighs a fifth
 # of a user or less, so 5 as least child weight was some 300 rows: of disengagement AAA_2013J taught nothing.
 CORRECTION_ROUNDS: Final = 75
-RECIPE_NAMES: Final = {True: "plane and corrections, docs/adr/0015", False: "stopped early"}
-"""By whether there are two classes: logged with a version, for what its parameters do not say."""
+STOPPED_EARLY: Final = "stopped early"
+PLANE: Final = "plane and corrections, docs/adr/0015"
 BINARY: Final[dict[str, Any]] = {
     "learning_rate": 0.02,
     "max_depth": 1,
@@ -115,6 +115,11 @@ class Fitter:
     def n_classes(self) -> int:
         """Number of classes of the task."""
         return len(TASKS[self.model].classes)
+
+    @property
+    def recipe(self) -> str:
+        """Logged with a version, for what its parameters do not say."""
+        return PLANE if self.n_classes == 2 else STOPPED_EARLY
 
     def parameters(self) -> dict[str, Any]:
         """All XGBoost parameters."""

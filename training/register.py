@@ -18,7 +18,7 @@ from training.examine import Answers
 from training.findings import Findings
 from training.gates import all_passed, first_gate
 from training.masking import MASKED_SHARE
-from training.models import RECIPE_NAMES, Fitted, Fitter
+from training.models import Fitted, Fitter
 from training.papers import CARD, EXAMINED, TRAINING_SET, TRAINING_USERS, Papers, set_params
 from training.plan import PLAIN, Plan
 from training.plots import draw_all
@@ -122,7 +122,7 @@ def _params(candidate: Candidate) -> dict[str, Any]:
         "n_rounds": candidate.fitted.booster.num_boosted_rounds(),
         "calibration": candidate.fitted.calibration.method,
         **{f"calibration.log_loss.{method}": loss for method, loss in candidate.fitted.losses.items()},
-        "recipe": RECIPE_NAMES[candidate.fitter.n_classes == 2],
+        "recipe": candidate.fitter.recipe,
         "anchor_rounds": ROUNDS if candidate.fitter.n_classes == 2 else 0,
         "masked_share": MASKED_SHARE,
         "reweighed": candidate.plan.reweigh or "",

@@ -13,7 +13,8 @@ from feature_repo.services import model_features
 from firstmile.errors import DependencyError
 from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
 from serving.arms import ONLINE_LEARNER
-from serving.champions import Champions, MlflowChampions, ModelWatch
+from serving.champions import Champions, ModelWatch
+from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies
 from training.online_models import fresh
 from training.online_register import Offer, register_offer

@@ -18,7 +18,8 @@ from feature_repo.content_features import RANKER_FEATURES
 from feature_repo.services import model_features
 from firstmile.errors import DependencyError
 from firstmile.names import MODELS, RANKER
-from serving.champions import Champions, MlflowChampions, ModelWatch
+from serving.champions import Champions, ModelWatch
+from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies
 
 VALUES = {"clicks_total_count": 30.0, "onboarding_age_days": 6.0}

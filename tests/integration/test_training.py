@@ -297,10 +297,14 @@ def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Train
 
 
 def test_a_recipe_that_this_code_does_not_have_is_not_taken_for_its_own(trained: Trained) -> None:
-    challenger = read_version(trained.client, "activation", trained.result["models"]["activation"]["version"])
-    older = replace(challenger, version="0", params={n: p for n, p in challenger.params.items() if n != "recipe"})
-    with pytest.raises(DataError, match="of a version before recipes had names"):
-        compare(trained.client, challenger, older)
+    def against_an_older_one(model: str) -> Any:
+        challenger = read_version(trained.client, model, trained.result["models"][model]["version"])
+        older = {name: value for name, value in challenger.params.items() if name != "recipe"}
+        return compare(trained.client, challenger, replace(challenger, version="0", params=older))
+
+    with pytest.raises(DataError, match="of before they had names"):
+        against_an_older_one("activation")
+    assert "the challenger's own" in against_an_older_one("skill_level").how  # several classes: the recipe it was
 
 
 def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itself(
