@@ -18,6 +18,8 @@ from feature_repo.lag import EndOffsets, lag_us, partition_of
 from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
+from feature_repo.values import NAMES, FeatureValues
+from feature_repo.window_loops import Floats
 from feature_repo.windows import FEATURE_NAMES, window_table
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError
@@ -193,11 +195,10 @@ def _decoded(asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | Non
     if not known:
         return found
     rows = unpack_rows([_packed(stored[i]) for i in known])
-    table = window_table(rows, np.array([asked[i][1] for i in known], np.int64)).T.tolist()
-    for row, (i, numbers) in enumerate(zip(known, table, strict=True)):
-        # What is not equal to itself is NaN: not known.
-        values = {name: n if n == n else None for name, n in zip(FEATURE_NAMES, numbers, strict=True)}
-        found[i] = _user(asked[i][0], stored[i], values, str(rows.step[row]), of_row(rows.contents, row))
+    table = np.full((len(known), len(NAMES)), np.nan)
+    table[:, : len(FEATURE_NAMES)] = window_table(rows, np.array([asked[i][1] for i in known], np.int64)).T
+    for row, i in enumerate(known):
+        found[i] = _user(asked[i][0], stored[i], table[row], str(rows.step[row]), of_row(rows.contents, row))
     return found
 
 
@@ -206,11 +207,13 @@ def _packed(fields: list[bytes | None]) -> bytes | None:
 
 
 def _user(
-    user_id: str, fields: list[bytes | None], values: dict[str, float | None], step: str, contents: Distinct
+    user_id: str, fields: list[bytes | None], numbers: Floats, step: str, contents: Distinct
 ) -> UserFeatures:
     end = 2 + len(PROFILE_FIELDS)
     profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, fields[2:end], strict=True)}
     context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, fields[end:], strict=True)}
-    values.update({name: profile[name] for name in PROFILE_NUMBERS})
+    for at, name in enumerate(PROFILE_NUMBERS, len(FEATURE_NAMES)):
+        if profile[name] is not None:
+            numbers[at] = profile[name]
     version_us = time_of(fields[1]) or None
-    return UserFeatures(user_id, values, profile, context, version_us, step, contents)
+    return UserFeatures(user_id, FeatureValues(numbers), profile, context, version_us, step, contents)

@@ -1,4 +1,4 @@
-"""Compile everything rows are read and written with: `make setup` does it beside its downloads, so that the first
+"""Compile everything rows are read, written and scored with: `make setup` does it beside its downloads, so that the first
 processes need not, each for itself.
 
     .venv/bin/python -m feature_repo.warm_up
@@ -10,6 +10,9 @@ from feature_repo.activity import Events, fold, windows
 from feature_repo.applied import Source, pack_applied
 from feature_repo.row import empty_rows, pack_rows, unpack_rows
 from firstmile.names import FAMILIES
+from firstmile.trees import LOGISTIC, Trees
+
+ONE = np.ones(1, np.float32)
 
 
 def main() -> None:
@@ -18,6 +21,11 @@ def main() -> None:
     stored = pack_rows(rows), pack_applied(rows.applied)
     again, _ = fold(unpack_rows(*stored, rows.version_us), _two_events())
     windows(again, np.array([60_000_000], np.int64))
+    leaf = Trees(
+        np.array([[-1, 0, 0, 0]], np.int32), ONE, np.zeros(1, np.int32), np.zeros(1, np.int32), ONE, LOGISTIC, n_features=1
+    )
+    leaf.scores(ONE[None])
+    leaf.scores_at_once(ONE[None])
 
 
 def _two_events() -> Events:

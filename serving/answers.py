@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from firstmile.clock import to_datetime
@@ -10,7 +11,7 @@ from firstmile.wire import Record
 from serving.experiments import Assignment
 from serving.explain import Explanation
 from serving.facts import Values
-from serving.models import ScoringModel
+from serving.models import ScoringModel, vector
 from serving.policy import Answer
 from serving.requests import Ask
 
@@ -36,10 +37,10 @@ class Basis:
         Probabilities by model, or `model:class`.
     models
         Version by model.
-    vector
-        What the models read; empty when none was asked.
     asked
-        The models that read it.
+        The models that answered.
+    values
+        What they were asked about.
     shadow
         What is to be scored after the answer, if anything.
     """
@@ -48,11 +49,16 @@ class Basis:
     reasons: tuple[str, ...] = ()
     predictions: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
-    vector: Mapping[str, float | None] = field(default_factory=dict)
     row_version_us: int | None = None
     feature_lag_ms: float | None = None
     asked: Sequence[ScoringModel] = ()
+    values: Values = field(default_factory=dict)
     shadow: Unscored | None = None
+
+    @cached_property
+    def vector(self) -> dict[str, float | None]:
+        """What the models read, by name; empty when none was asked. Made when somebody wants it, after the answer."""
+        return vector(self.asked, self.values)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstmile.wire import Record
+from serving.answers import Basis
 from serving.facts import Facts, Seen
 from serving.order import Order
 from serving.policy import Policy
@@ -20,13 +21,9 @@ COHORT: Final = "cohort"
 """The field of the profile that chooses the shelf."""
 
 
-def evidence(policy: Policy, facts: Facts, vector: Mapping[str, float | None]) -> Record:
-    """The fields of the decision's record that say what was known.
-
-    vector
-        What the record holds already: a feature in it is not said twice.
-    """
-    order = facts.order
+def evidence(policy: Policy, facts: Facts, basis: Basis) -> Record:
+    """The fields of the decision's record that say what was known; a feature in the basis' vector is not said twice."""
+    order, vector = facts.order, basis.vector
     return {
         "request": dict(facts.request),
         "profile": _used(policy, "profile", facts.profile, COHORT),

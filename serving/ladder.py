@@ -30,7 +30,7 @@ from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users
 from serving.fitting import fitting
 from serving.gather import Gather
-from serving.models import Question, Scores, ScoringModel, score, vector
+from serving.models import Question, Scores, ScoringModel, score
 from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.ranker import Orders, Standings
@@ -134,7 +134,7 @@ class Ladder:
             log.exception("a decision failed, answering with the default flow")
             return self._default(case, ("internal_error",))
         explanation = await self._explain(case, basis) if ask.explain else None
-        grounds = partial(evidence, case.policy, facts, basis.vector)
+        grounds = partial(evidence, case.policy, facts, basis)
         return replace(self._decision(case, basis, answer), grounds=grounds, explanation=explanation)
 
     def shed(self, ask: Ask, *, started_s: float) -> Decision:
@@ -220,8 +220,8 @@ class Ladder:
             reasons=tuple(reasons),
             predictions=predictions,
             models=versions,
-            vector=vector(answered, facts.features),
             asked=answered,
+            values=facts.features,
         )
 
     async def _ask(self, case: Case, models: list[ScoringModel], facts: Facts, into: Scores) -> Problem | None:

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from xgboost import Booster
 
+from feature_repo.values import FeatureValues
 from firstmile.calibration import NONE, Calibration
 from firstmile.errors import DataError
 from firstmile.names import CLASSES
+from firstmile.trees import Trees
 from serving.facts import Values
 from serving.order import Order
-from serving.scorer import Rows, Scorer, holding, scorer
+from serving.scorer import Rows, Scorer, by_xgboost, compiled_trees
 
 QUICK_MS: Final = 0.5
 N_TRIES: Final = 10
@@ -46,15 +48,19 @@ class ScoringModel:
     calibration: Calibration = NONE
 
     @cached_property
+    def trees(self) -> Trees | None:
+        """The booster's trees, if they can be walked without it."""
+        return compiled_trees(self.booster)
+
+    @cached_property
     def scores(self) -> Scorer:
         """The booster's scores of `rows`, not calibrated."""
-        return scorer(self.booster)
+        return by_xgboost(self.booster) if self.trees is None else self.trees.scores
 
     @cached_property
     def quick_scores(self) -> Scorer | None:
-        """`scores` for an event loop, which may wait for native trees that take QUICK_MS for a row at most."""
-        found = holding(self.scores)
-        return found if found is not None and best_row_ms(self) <= QUICK_MS else None
+        """`scores` for an event loop, which may wait for trees that take QUICK_MS for a row at most."""
+        return self.trees.scores_at_once if self.trees is not None and best_row_ms(self) <= QUICK_MS else None
 
     def probabilities(self, values: Values) -> dict[str, float]:
         """Probabilities of one user by `model` or `model:class`. Raises ValueError when the booster refuses."""
@@ -76,9 +82,15 @@ class ScoringModel:
         return [dict(zip(keys, row, strict=True)) for row in self.calibration.apply(exact).tolist()]
 
 
-def rows_of(features: Sequence[str], users: Sequence[Values]) -> Rows:
+def rows_of(features: tuple[str, ...], users: Sequence[Values]) -> Rows:
     """Users' features in a booster's order, shape (n_users, n_features); those that are not known are NaN: missing."""
-    return np.array([[_number(values.get(f)) for f in features] for values in users], np.float32)
+    return np.array([_vector(features, values) for values in users], np.float32)
+
+
+def _vector(features: tuple[str, ...], values: Values) -> NDArray[np.float32]:
+    if isinstance(values, FeatureValues):
+        return values.vector(features)
+    return np.array([math.nan if (v := values.get(f)) is None else float(v) for f in features], np.float32)
 
 
 @dataclass
@@ -180,6 +192,3 @@ def vector(models: Sequence[ScoringModel], values: Values) -> dict[str, float | 
 def _names(features: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for of_model in features for name in of_model))
 
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -16,6 +16,7 @@ from serving_builder import LEARNER, Row, Rows, booster, catalogue, ladder, mode
 from firstmile.errors import UsageError
 from firstmile.names import FORMATS, MODELS
 from pipelines.topics import schema_text
+from serving.answers import Basis
 from serving.answers import Decision
 from serving.decide import run
 from serving.evidence import evidence
@@ -94,7 +95,7 @@ def test_the_order_a_shelf_came_in_is_kept_and_used() -> None:
     facts = Facts(features=dict(LEARNER), order=order)
     answer = policy().answer(facts, limit=12)
     record = {
-        **evidence(policy(), facts, {}),
+        **evidence(policy(), facts, Basis("rules")),
         "rung": "rules",
         "limit": 12,
         "features": {},
