@@ -4,10 +4,11 @@
 
 naive   Feast's get_online_features to a data frame, each model by mlflow's pyfunc on it, then our rules
 lean    what serving does: Ladder.decide
-floor   one HMGET of the row's bytes and the four boosters, asked by XGBoost, on a row that is there already, nothing else
+floor   one HMGET of the row's bytes and the four boosters, asked by XGBoost, on a row that is there already
 floor_compiled   the same with the boosters' trees walked by compiled code, as serving walks them
 
-They take turns, each time in another order: who comes after `naive` finds the caches full of it. Real Redis, models as large as trained
+They take turns, each time in another order: who comes after `naive` finds the caches full of it.
+Real Redis, models as large as trained
 ones; `together` is what reading and decoding cost a user when so many are asked for at once.
 """
 

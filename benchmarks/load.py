@@ -111,7 +111,7 @@ class Load:
 
     async def _one(self, request: bytes, due_s: float, at_s: float) -> None:
         out = self.outcome
-        out.sent_late_ms.append((late_ms := (time.perf_counter() - due_s) * 1_000))
+        out.sent_late_ms.append(late_ms := (time.perf_counter() - due_s) * 1_000)
         try:
             async with asyncio.timeout(OVERDUE_S):
                 connection = await self._connection()
@@ -120,7 +120,7 @@ class Load:
         except (OSError, TimeoutError) as error:
             out.statuses[type(error).__name__] += 1
             return
-        out.latency_ms.append((took_ms := (time.perf_counter() - due_s) * 1_000))
+        out.latency_ms.append(took_ms := (time.perf_counter() - due_s) * 1_000)
         out.due_s.append(at_s)
         self._idle.append(connection)
         out.statuses[str(status)] += 1

@@ -8,8 +8,8 @@ Source of the varint: LEB128, as in Protocol Buffers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -24,8 +24,7 @@ Bytes = NDArray[np.uint8]
 CHECK_BYTES = 4
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """Entries of many rows: `row` is sorted, shape (n_entries,); `columns` hold values ≥ 0 of the same shape."""
 
     row: Ints

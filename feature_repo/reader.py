@@ -198,7 +198,8 @@ def _decoded(asked: Sequence[tuple[str, int]], stored: Sequence[list[bytes | Non
     table = np.full((len(known), len(NAMES)), np.nan)
     table[:, : len(FEATURE_NAMES)] = window_table(rows, np.array([asked[i][1] for i in known], np.int64)).T
     for row, i in enumerate(known):
-        found[i] = _user(asked[i][0], stored[i], table[row], str(rows.step[row]), of_row(rows.contents, row))
+        contents = rows.contents if len(known) == 1 else of_row(rows.contents, row)
+        found[i] = _user(asked[i][0], stored[i], table[row], str(rows.step[row]), contents)
     return found
 
 
@@ -206,9 +207,7 @@ def _packed(fields: list[bytes | None]) -> bytes | None:
     return ValueProto.FromString(fields[0]).bytes_val if fields[0] else None
 
 
-def _user(
-    user_id: str, fields: list[bytes | None], numbers: Floats, step: str, contents: Distinct
-) -> UserFeatures:
+def _user(user_id: str, fields: list[bytes | None], numbers: Floats, step: str, contents: Distinct) -> UserFeatures:
     end = 2 + len(PROFILE_FIELDS)
     profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, fields[2:end], strict=True)}
     context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, fields[end:], strict=True)}

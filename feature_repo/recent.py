@@ -111,6 +111,8 @@ def to_section(recent: Recent, last_ms: Ints) -> Section:
 
 def from_section(section: Section, last_ms: Ints) -> Recent:
     """Inverse of to_section."""
+    if not len(section.row):
+        return empty()
     code = undeltas(section.row, section.columns[0])
     found = Recent(section.row, code // _SPAN_MS, last_ms[section.row] - code % _SPAN_MS, section.columns[1])
     return found.where(np.lexsort((found.target, found.at_ms, found.kind, found.user)))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.packing import Ints, Section, deltas, row_starts, turned, undeltas
+from feature_repo.packing import Ints, Section, deltas, row_starts, turned
+from firstmile.compiled import compiled
 
 GAP_MS = 30 * 60_000
 KEPT_FINAL = 8
@@ -98,6 +99,24 @@ def to_section(sessions: Sessions, last_ms: Ints) -> Section:
 def from_section(section: Section, last_ms: Ints, n_dropped: Ints) -> Sessions:
     """Inverse of to_section."""
     step, length = section.columns
-    start = last_ms[section.row] - undeltas(section.row, step)
-    order = turned(section.row)
-    return Sessions(section.row, start[order], (start + length)[order], n_dropped)
+    return Sessions(section.row, *_times(section.row, step, length, last_ms), n_dropped)
+
+
+@compiled
+def _times(row: Ints, step: Ints, length: Ints, last_ms: Ints) -> tuple[Ints, Ints]:
+    """Starts and ends from oldest to newest, of steps back and lengths from newest to oldest."""
+    n = len(row)
+    start, end = np.empty(n, np.int64), np.empty(n, np.int64)
+    first = 0
+    while first < n:
+        last = first
+        while last + 1 < n and row[last + 1] == row[first]:
+            last += 1
+        back = 0
+        for i in range(first, last + 1):
+            back += step[i]
+            at = first + last - i
+            start[at] = last_ms[row[i]] - back
+            end[at] = start[at] + length[i]
+        first = last + 1
+    return start, end

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.packing import Ints, Section, deltas, undeltas, unzigzag, zigzag
+from feature_repo.packing import Ints, Section, deltas, zigzag
 from firstmile.compiled import compiled
 from firstmile.errors import DataError
 from firstmile.names import FAMILIES
@@ -115,7 +115,7 @@ def to_section(tiles: Tiles, reference: Ints) -> Section:
 def from_section(section: Section, reference: Ints) -> Tiles:
     """Inverse of to_section."""
     step, count, excess = section.columns
-    return _tiles(section.row, undeltas(section.row, step), count, excess, reference)
+    return Tiles(*_from_steps(section.row, step, count, excess, reference, *_BITS))
 
 
 def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
@@ -127,15 +127,11 @@ def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
 
 def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
     """Inverse of to_runs. Raises DataError when the two disagree."""
-    distance, length = runs.columns
-    if int(length.sum()) != len(sums.row) or not np.array_equal(np.repeat(runs.row, length), sums.row):
+    (distance, length), (count, excess) = runs.columns, sums.columns
+    is_whole, *tiles = _from_runs(runs.row, distance, length, sums.row, count, excess, reference, *_BITS)
+    if not is_whole:
         raise DataError("a packed row's runs disagree with its tiles: its bytes are damaged")
-    count, excess = sums.columns
-    return _tiles(sums.row, _unrolled(runs.row, distance, length), count, excess, reference)
-
-
-def _tiles(row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints) -> Tiles:
-    return Tiles(*_decoded(row, code, count, unzigzag(excess), reference, *_BITS))
+    return Tiles(*tiles)
 
 
 _BITS = (FAMILY_BITS, TILE_BITS, AGE_SPAN)
@@ -174,7 +170,7 @@ def _coded(
 def _decoded(
     row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Inverse of _coded: keys, counts and weights."""
+    """Inverse of _coded, `excess` in zigzag: keys, counts and weights."""
     n = len(row)
     key, counts, weights = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
     begin = 0
@@ -187,9 +183,21 @@ def _decoded(
             at = begin + end - 1 - i
             tile = reference[user] - code[i] % age_span
             key[at] = (user << (family_bits + tile_bits)) | (family << tile_bits) | tile
-            counts[at], weights[at] = count[i], excess[i] + count[i]
+            counts[at], weights[at] = count[i], ((excess[i] >> 1) ^ -(excess[i] & 1)) + count[i]
         begin = end
     return key, counts, weights
+
+
+@compiled
+def _from_steps(
+    row: Ints, step: Ints, count: Ints, excess: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
+) -> tuple[Ints, Ints, Ints]:
+    """Keys, counts and weights of what to_section packed."""
+    code = step.copy()
+    for i in range(1, len(code)):
+        if row[i] == row[i - 1]:
+            code[i] += code[i - 1]
+    return _decoded(row, code, count, excess, reference, family_bits, tile_bits, age_span)
 
 
 @compiled
@@ -210,15 +218,34 @@ def _runs(row: Ints, code: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 @compiled
-def _unrolled(rows: Ints, distance: Ints, length: Ints) -> Ints:
-    """The codes that runs stand for."""
-    code = np.empty(length.sum(), np.int64)
+def _from_runs(
+    run_row: Ints,
+    distance: Ints,
+    length: Ints,
+    row: Ints,
+    count: Ints,
+    excess: Ints,
+    reference: Ints,
+    family_bits: int,
+    tile_bits: int,
+    age_span: int,
+) -> tuple[bool, Ints, Ints, Ints]:
+    """Whether the runs are those of the sums, and keys, counts and weights of what to_runs packed."""
+    n = len(row)
+    code = np.empty(n, np.int64)
     at = 0
-    for i in range(len(rows)):
+    for i in range(len(run_row)):
         begin = distance[i]
-        if i > 0 and rows[i] == rows[i - 1] and at > 0:
+        if i > 0 and run_row[i] == run_row[i - 1] and at > 0:
             begin += code[at - 1]
+        if length[i] > n - at:
+            return False, code, code, code
         for k in range(length[i]):
+            if row[at] != run_row[i]:
+                return False, code, code, code
             code[at] = begin + k
             at += 1
-    return code
+    if at < n:
+        return False, code, code, code
+    key, counts, weights = _decoded(row, code, count, excess, reference, family_bits, tile_bits, age_span)
+    return True, key, counts, weights

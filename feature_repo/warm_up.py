@@ -1,5 +1,5 @@
-"""Compile everything rows are read, written and scored with: `make setup` does it beside its downloads, so that the first
-processes need not, each for itself.
+"""Compile everything rows are read, written and scored with: `make setup` does it beside its downloads, so that the
+first processes need not, each for itself.
 
     .venv/bin/python -m feature_repo.warm_up
 """
@@ -21,9 +21,8 @@ def main() -> None:
     stored = pack_rows(rows), pack_applied(rows.applied)
     again, _ = fold(unpack_rows(*stored, rows.version_us), _two_events())
     windows(again, np.array([60_000_000], np.int64))
-    leaf = Trees(
-        np.array([[-1, 0, 0, 0]], np.int32), ONE, np.zeros(1, np.int32), np.zeros(1, np.int32), ONE, LOGISTIC, n_features=1
-    )
+    none = np.zeros(1, np.int32)
+    leaf = Trees(np.full((1, 4), -1, np.int32), ONE, none, none, ONE, LOGISTIC, n_features=1)
     leaf.scores(ONE[None])
     leaf.scores_at_once(ONE[None])
 

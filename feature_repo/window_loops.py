@@ -86,6 +86,59 @@ def add_hesitation(out: Floats, active: NDArray[np.uint64], least: int, end: int
 
 
 @compiled
+def add_windows(
+    out: Floats,
+    plan: Ints,
+    key: Ints,
+    count: Ints,
+    weight: Ints,
+    now_ms: Ints,
+    tile_ms: int,
+    tile_bits: int,
+    user_shift: int,
+    n_families: int,
+    least: int,
+    end: int,
+) -> None:
+    """All windows made of one level's tiles.
+
+    out
+        The whole table.
+    plan
+        Shape (n_windows, 4): width in ms, and where in `out` its sums, its pace and its hesitation begin, -1 = it has
+        none.
+    least, end
+        As add_hesitation has them.
+    """
+    n_sums, tile_mask = 2 * n_families + 1, (1 << tile_bits) - 1
+    for width_ms, sums, pace, hesitation in plan:
+        is_inside = inside(key, now_ms, width_ms, tile_ms, user_shift, tile_mask)
+        add_sums(out[sums : sums + n_sums], key, count, weight, is_inside, tile_bits, user_shift)
+        if pace >= 0:
+            active = active_tiles(is_inside, key, now_ms, tile_ms, user_shift, tile_mask)
+            add_pace(out[pace : pace + 2], active, out[sums + n_families])
+            if hesitation >= 0:
+                add_hesitation(out[hesitation : hesitation + 2], active, least, end)
+
+
+@compiled
+def add_pairs(out: Floats, plan: Ints) -> None:
+    """Rows that are the sum of two others: `plan` has row, first and second, shape (n_sums, 3)."""
+    for to, first, second in plan:
+        for user in range(out.shape[1]):
+            out[to, user] = out[first, user] + out[second, user]
+
+
+@compiled
+def add_rates(out: Floats, plan: Ints) -> None:
+    """Rows that are the sum of two others over a third, NaN where that is 0: shape (n_rates, 4)."""
+    for to, first, second, whole in plan:
+        for user in range(out.shape[1]):
+            n = out[whole, user]
+            out[to, user] = (out[first, user] + out[second, user]) / n if n > 0 else np.nan
+
+
+@compiled
 def add_formats(
     out: Floats, key: Ints, count: Ints, tile: int, tile_bits: int, user_shift: int, tile_mask: int
 ) -> None:

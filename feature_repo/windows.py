@@ -29,15 +29,16 @@ from feature_repo.tiles import (
     TILE_MASK,
     USER_SHIFT,
     Level,
+    Tiles,
 )
 from feature_repo.window_loops import (
     Floats,
-    active_tiles,
     add_formats,
-    add_hesitation,
-    add_pace,
+    add_pairs,
+    add_rates,
     add_sums,
     add_times,
+    add_windows,
     inside,
 )
 from firstmile.names import FAMILIES, FORMATS
@@ -83,38 +84,57 @@ def window_table(rows: Rows, now_us: Ints) -> Floats:
     """`windows` as one array, shape (n_features, n_rows), in the order of FEATURE_NAMES."""
     now_ms = now_us // 1_000
     out = np.zeros((len(FEATURE_NAMES), rows.n_rows))
-    for window in WINDOWS:
-        kept = rows.levels[LEVELS.index(window.level)]
-        is_inside = inside(kept.key, now_ms, window.width_ms, window.level.width_ms, USER_SHIFT, TILE_MASK)
-        sums = _of(out, _sum_names(window.name))
-        add_sums(sums, kept.key, kept.count, kept.weight, is_inside, TILE_BITS, USER_SHIFT)
-        if window.name in ACTIVE:
-            active = active_tiles(is_inside, kept.key, now_ms, window.level.width_ms, USER_SHIFT, TILE_MASK)
-            add_pace(_of(out, _pace_names(window.name)), active, sums[N_FAMILIES])
-            if window.level is MINUTES:
-                add_hesitation(_of(out, _hesitation_names(window.name)), active, PAUSE_MINUTES, GAP_MS // MINUTE_MS)
-    life, formats = rows.life, rows.formats
-    add_sums(
-        _of(out, _sum_names("total")),
-        life.key,
-        life.count,
-        life.weight,
-        np.ones(len(life.key), bool),
-        TILE_BITS,
-        USER_SHIFT,
-    )
-    for name in RATED:
-        errors = out[_places(ERRORS, f"{name}_count")].sum(axis=0)
-        _divide(out[AT[f"error_rate_{name}"]], errors, out[AT[f"events_{name}_count"]])
+    for level, kept in zip(LEVELS, rows.levels, strict=True):
+        add_windows(out, _plan(level), *_columns(kept), now_ms, level.width_ms, TILE_BITS, USER_SHIFT, *_COUNTING)
+    totals = _of(out, _sum_names("total"))
+    add_sums(totals, *_columns(rows.life), np.ones(len(rows.life.key), bool), TILE_BITS, USER_SHIFT)
+    add_rates(out, _rates())
     _friction(out, rows, now_ms)
-    for kind in ("count", "weight"):
-        out[AT[f"clicks_total_{kind}"]] = out[_places(CLICKS, f"total_{kind}")].sum(axis=0)
+    add_pairs(out, _clicks())
     for tile, names in _FORMAT_NAMES.items():
-        add_formats(_of(out, names), formats.key, formats.count, tile, TILE_BITS, USER_SHIFT, TILE_MASK)
+        add_formats(_of(out, names), rows.formats.key, rows.formats.count, tile, TILE_BITS, USER_SHIFT, TILE_MASK)
     for name in SETS:
         out[AT[f"n_{name}"]] = distinct.count(getattr(rows, name), rows.n_rows)
     _times(out, rows, now_ms)
     return out
+
+
+def _columns(tiles: Tiles) -> tuple[Ints, Ints, Ints]:
+    return tiles.key, tiles.count, tiles.weight
+
+
+_COUNTING = N_FAMILIES, PAUSE_MINUTES, GAP_MS // MINUTE_MS
+
+
+@cache
+def _plan(level: Level) -> Ints:
+    """The windows of a level, as `add_windows` takes them."""
+    return np.array(
+        [
+            (
+                window.width_ms,
+                AT[_sum_names(window.name)[0]],
+                AT[_pace_names(window.name)[0]] if window.name in ACTIVE else -1,
+                AT[_hesitation_names(window.name)[0]] if window.name in ACTIVE and level is MINUTES else -1,
+            )
+            for window in WINDOWS
+            if window.level is level
+        ],
+        np.int64,
+    )
+
+
+@cache
+def _rates() -> Ints:
+    first, second = ERRORS
+    names = [(f"error_rate_{w}", f"{first}_{w}_count", f"{second}_{w}_count", f"events_{w}_count") for w in RATED]
+    return np.array([[AT[name] for name in row] for row in names], np.int64)
+
+
+@cache
+def _clicks() -> Ints:
+    names = [(f"clicks_total_{kind}", *(f"{family}_total_{kind}" for family in CLICKS)) for kind in ("count", "weight")]
+    return np.array([[AT[name] for name in row] for row in names], np.int64)
 
 
 @cache
@@ -170,11 +190,6 @@ AT = {name: at for at, name in enumerate(FEATURE_NAMES)}
 """Where each stands in it."""
 
 
-@cache
-def _places(families: tuple[str, ...], what: str) -> Ints:
-    return np.array([AT[f"{family}_{what}"] for family in families], np.int64)
-
-
 def _of(out: Floats, names: tuple[str, ...]) -> Floats:
     """The part of a table that holds names which stand together."""
     first = AT[names[0]]
@@ -190,12 +205,6 @@ def _friction(out: Floats, rows: Rows, now_ms: Ints) -> None:
     newest = rows.recent.where(inside(of_minute, now_ms, hour.width_ms, MINUTE_MS, USER_SHIFT, TILE_MASK))
     out[AT["rage_clicks_1h"]] = recent.rage_clicks(newest, rows.n_rows)
     out[AT["errors_on_one_field_1h"]] = recent.errors_on_one_field(newest, rows.n_rows)
-
-
-def _divide(out: Floats, part: Floats, whole: Floats) -> None:
-    """Share of the whole, NaN of nothing."""
-    out[:] = np.nan
-    np.divide(part, whole, out=out, where=whole > 0)
 
 
 def _times(out: Floats, rows: Rows, now_ms: Ints) -> None:

@@ -191,4 +191,3 @@ def vector(models: Sequence[ScoringModel], values: Values) -> dict[str, float | 
 @lru_cache(maxsize=64)
 def _names(features: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for of_model in features for name in of_model))
-

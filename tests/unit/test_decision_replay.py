@@ -16,8 +16,7 @@ from serving_builder import LEARNER, Row, Rows, booster, catalogue, ladder, mode
 from firstmile.errors import UsageError
 from firstmile.names import FORMATS, MODELS
 from pipelines.topics import schema_text
-from serving.answers import Basis
-from serving.answers import Decision
+from serving.answers import Basis, Decision
 from serving.decide import run
 from serving.evidence import evidence
 from serving.facts import Facts
