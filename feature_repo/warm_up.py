@@ -24,7 +24,6 @@ def main() -> None:
     none = np.zeros(1, np.int32)
     leaf = Trees(np.full((1, 4), -1, np.int32), ONE, none, none, ONE, LOGISTIC, n_features=1)
     leaf.scores(ONE[None])
-    leaf.scores_at_once(ONE[None])
 
 
 def _two_events() -> Events:

@@ -17,19 +17,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def compiled(function: F) -> F:
     """The function compiled; others may use the interpreter while it runs."""
-    return _compiled(function, nogil=True)
-
-
-def held(function: F) -> F:
-    """The function compiled, keeping the interpreter: for what takes microseconds and is asked where others wait.
-
-    A process that gives the interpreter up queues for it behind whoever else runs.
-    """
-    return _compiled(function, nogil=False)
-
-
-def _compiled(function: F, *, nogil: bool) -> F:
     try:
-        return cast(F, njit(cache=True, nogil=nogil)(function))
+        return cast(F, njit(cache=True, nogil=True)(function))
     except RuntimeError:  # neither the source's folder nor the user's own can be written: every process compiles
-        return cast(F, njit(nogil=nogil)(function))
+        return cast(F, njit(nogil=True)(function))

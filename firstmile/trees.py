@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from firstmile.compiled import compiled, held
+from firstmile.compiled import compiled
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -62,17 +62,9 @@ class Trees:
         rows
             Shape (n_rows, n_features), NaN = missing.
         """
-        self._check(rows)
-        return walked(rows, self.branches, self.numbers, self.roots, self.groups, self.base, self.link)
-
-    def scores_at_once(self, rows: Floats) -> Floats:
-        """`scores` keeping the interpreter's lock: to give it up for a few µs is to queue for it behind others."""
-        self._check(rows)
-        return walked_at_once(rows, self.branches, self.numbers, self.roots, self.groups, self.base, self.link)
-
-    def _check(self, rows: Floats) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.n_features or rows.dtype != np.float32:
             raise ValueError(f"rows of {rows.shape} {rows.dtype} for trees of (n, {self.n_features}) float32")
+        return walked(rows, self.branches, self.numbers, self.roots, self.groups, self.base, self.link)
 
 
 def trees_of(booster: Any) -> Trees:
@@ -147,11 +139,3 @@ def walked(rows: Floats, branches: Ints, numbers: Floats, roots: Ints, groups: I
             for group in range(n_groups):
                 out[row, group] /= np.float32(whole)
     return out
-
-
-@held
-def walked_at_once(
-    rows: Floats, branches: Ints, numbers: Floats, roots: Ints, groups: Ints, base: Floats, link: int
-) -> Floats:
-    """`walked`, nobody else running meanwhile."""
-    return walked(rows, branches, numbers, roots, groups, base, link)

@@ -220,7 +220,7 @@ def _checked(champion: Champion, place: Path) -> ScoringModel:
     else:
         check(model, model_features(READS_AS.get(model.name, model.name)))
         check_golden(model, place)
-        log.debug("%s is asked %s", model.name, "on the loop" if model.quick_scores else "in a thread")  # measured here
+        log.debug("%s is asked %s", model.name, "on the loop" if model.is_quick else "in a thread")  # measured here
     return model
 
 

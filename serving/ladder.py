@@ -230,9 +230,9 @@ class Ladder:
         Quick ones are asked here and now: to hand the question to a thread and the answer back costs more than they do.
         """
         question, left_s = Question(models, facts.features, into), self._model_s(case)
-        if left_s > 0 and all(model.quick_scores for model in models):
+        if left_s > 0 and all(model.is_quick for model in models):
             try:
-                score(question, quickly=True)
+                score(question)
             except Exception:  # whatever is wrong with a model: the others' answers count, and there are lower rungs
                 log.exception("asking the models failed")
                 return "failed"

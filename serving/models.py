@@ -58,9 +58,9 @@ class ScoringModel:
         return by_xgboost(self.booster) if self.trees is None else self.trees.scores
 
     @cached_property
-    def quick_scores(self) -> Scorer | None:
-        """`scores` for an event loop, which may wait for trees that take QUICK_MS for a row at most."""
-        return self.trees.scores_at_once if self.trees is not None and best_row_ms(self) <= QUICK_MS else None
+    def is_quick(self) -> bool:
+        """Whether an event loop may wait for it: its trees are known and take QUICK_MS for a row at most."""
+        return self.trees is not None and best_row_ms(self) <= QUICK_MS
 
     def probabilities(self, values: Values) -> dict[str, float]:
         """Probabilities of one user by `model` or `model:class`. Raises ValueError when the booster refuses."""
@@ -159,19 +159,14 @@ class Question:
     into: Scores
 
 
-def score(question: Question, *, quickly: bool = False) -> Scores:
-    """Ask every model; one that raises does not keep the others from answering.
-
-    quickly
-        By the quick scores of models that have them.
-    """
+def score(question: Question) -> Scores:
+    """Ask every model; one that raises does not keep the others from answering."""
     rows: dict[tuple[str, ...], Rows] = {}
     for model in question.models:
         try:
             if model.features not in rows:
                 rows[model.features] = rows_of(model.features, [question.values])
-            scores = (model.quick_scores if quickly else None) or model.scores
-            probabilities = model.named(scores(rows[model.features]))[0]
+            probabilities = model.named(model.scores(rows[model.features]))[0]
         except (ValueError, TypeError):
             question.into.failed.append(model.name)
             continue

@@ -28,9 +28,7 @@ def named(tree: ast.Module) -> set[str]:
 def kernels(tree: ast.Module) -> list[ast.FunctionDef]:
     """The compiled functions."""
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return [
-        f for f in functions if any(isinstance(d, ast.Name) and d.id in ("compiled", "held") for d in f.decorator_list)
-    ]
+    return [f for f in functions if any(isinstance(d, ast.Name) and d.id == "compiled" for d in f.decorator_list)]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -26,12 +26,12 @@ def threads_asked(in_use: dict[str, ScoringModel]) -> bool:
 
 def test_small_trees_are_asked_on_the_loop_and_others_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {thread.ident for thread in threading.enumerate()}
-    assert all(m.quick_scores for m in models().values())
+    assert all(m.is_quick for m in models().values())
     rung(models())
     assert not [t for t in threading.enumerate() if t.name.startswith("models") and t.ident not in before]
     monkeypatch.setattr(module, "QUICK_MS", 0.0)
     slow = models()
-    assert not any(m.quick_scores for m in slow.values())
+    assert not any(m.is_quick for m in slow.values())
     assert threads_asked(slow)
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_native_booster_is_never_waited_for_on_the_loop() -> None:
     gate = threading.Event()
     try:
         hung = model("activation", booster=Broken(gate=gate))
-        assert hung.quick_scores is None
+        assert not hung.is_quick
     finally:
         gate.set()
 
@@ -49,7 +49,7 @@ def test_error_nobody_foresaw_is_a_failed_model_and_no_internal_error(monkeypatc
         raise RuntimeError("nobody foresaw it")
 
     in_use = models()
-    assert all(m.quick_scores for m in in_use.values())
+    assert all(m.is_quick for m in in_use.values())
     monkeypatch.setattr(ScoringModel, "named", broken)
     found, reasons = rung(in_use)
     assert found == "rules"

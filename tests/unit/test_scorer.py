@@ -51,7 +51,7 @@ def test_scores_of_rows_together_equal_those_of_inplace_predict_alone_bit_for_bi
     found, expected = trees.scores(row), inplace(made, row)
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype == np.float32
-    assert found.tobytes() == expected.tobytes() == trees.scores_at_once(row).tobytes()
+    assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,8 @@ def test_many_threads_score_different_rows_with_all_models_at_once() -> None:
 @pytest.mark.parametrize("row", [np.zeros((1, N + 1), np.float32), np.zeros(N, np.float32), np.zeros((1, N))])
 def test_row_of_another_form_is_refused_and_not_read(row: Any) -> None:
     trees = trees_of(prepare(booster("activation")))
-    for ask in (trees.scores, trees.scores_at_once):
-        with pytest.raises(ValueError, match="float32"):
-            ask(row)
+    with pytest.raises(ValueError, match="float32"):
+        trees.scores(row)
 
 
 def test_rows_of_another_order_in_memory_are_read_right() -> None:
