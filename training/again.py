@@ -63,5 +63,5 @@ def made_of(client: MlflowClient, run_id: str) -> Made:
     if model not in TRAINED or "set.presentations" not in params:
         raise UsageError(f"run {run_id} ({model}) trained none of {', '.join(TRAINED)}; name one that did")
     presentations = params["set.presentations"].split(",")
-    plan = Plan(f"run {run_id} once more", params.get("reweighed") or None)
+    plan = Plan(f"run {run_id} once more", params.get("reweighed") or None, parameters=params)
     return Made(run_id, model, presentations, int(params["seed"]), plan, params["set.sha256"], run.data.metrics)

@@ -1,6 +1,6 @@
 """The gates put to one registered version: what its run logged, and the champion it would replace."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -128,17 +128,15 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     if known != fitter.recipe:
         raise DataError(f"there is no data after both, and its recipe ({known}) cannot be fitted again by this code")
     why = "no data after both, so the champion's recipe was refitted on the challenger's window"
-    recipe = fitter.parameters()
-    said = {name: champion.params[name] for name in recipe if name in champion.params}
-    changed = {name: value for name, value in said.items() if value != challenger.params.get(name)}
+    asked, others = (fitter.with_parameters(version.params) for version in (challenger, champion))
+    changed = {name: v for name, v in others.parameters().items() if v != asked.parameters()[name]}
     own, other = (version.params.get("reweighed", "") for version in (challenger, champion))
     if not changed and own == other:
         return p, f"{why}: its XGBoost parameters are the challenger's own, so its answers are too"
     why += f", without its reweighing by {other}" if other else ""
-    changes = tuple((name, type(recipe[name])(value)) for name, value in changed.items())
     examination = judged_by(sorted(set(data.users["presentation"])))
     named = ", ".join(f"{name} {value}" for name, value in changed.items()) or "weights as they are"
-    return examine(data, replace(fitter, changes=changes), threads=2)[examination].p, f"{why}: {named}"
+    return examine(data, others, threads=2)[examination].p, f"{why}: {named}"
 
 
 def gate_table(judged: Judged) -> Table:

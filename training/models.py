@@ -128,6 +128,13 @@ class Fitter:
         task = binary if self.n_classes == 2 else several
         return {**RECIPE, **task, "seed": self.seed, "nthread": 1, **dict(self.changes)}
 
+    def with_parameters(self, logged: Mapping[str, str]) -> "Fitter":
+        """The same with the XGBoost parameters that a run logged, where they are not the recipe's."""
+        recipe = {n: v for n, v in self.parameters().items() if n != "monotone_constraints"}  # that follows the vector
+        said = {name: _as(logged[name], usual) for name, usual in recipe.items() if name in logged}
+        other = {name: value for name, value in said.items() if value != recipe[name]}
+        return replace(self, changes=tuple({**dict(self.changes), **other}.items()))
+
     def _monotone(self) -> dict[str, str]:
         """More of any activity never says the opposite of what activity says.
 
@@ -196,6 +203,14 @@ class Fitter:
 
     def _matrix(self, rows: Rows) -> xgb.DMatrix:
         return xgb.DMatrix(rows.x, rows.y, weight=rows.weight, feature_names=list(self.features), nthread=1)
+
+
+def _as(logged: str, usual: Any) -> Any:
+    """A parameter out of a run; what is a whole number in the recipe need not be one there."""
+    if isinstance(usual, str):
+        return logged
+    number = float(logged)
+    return int(number) if isinstance(usual, int) and number.is_integer() else number
 
 
 def class_scores(booster: xgb.Booster, x: FloatArray) -> FloatArray:

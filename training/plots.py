@@ -1,6 +1,7 @@
-"""Pictures of a version, as artifacts: calibration, ROC, which features matter, groups. Drawn without a display."""
+"""Pictures of a version, as artifacts: calibration, ROC, which features matter, groups, a search. Drawn without a
+display."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,21 @@ def draw_all(folder: Path, data: TrainingSet, fitted: Fitted, answers: Answers, 
     _save(folder / "roc.png", lambda ax: _roc(ax, y, p, classes))
     _save(folder / "importance.png", lambda ax: _importance(ax, data, fitted))
     _save(folder / "groups.png", lambda ax: _groups(ax, findings))
+
+
+def draw_search(folder: Path, losses: Sequence[float]) -> None:
+    """search.png: log loss of each trial in their order, the recipe's first, and the best so far."""
+
+    def draw(ax: Axes) -> None:
+        ax.plot(np.arange(1, len(losses) + 1), losses, ".", label="trial")
+        ax.plot(
+            np.arange(1, len(losses) + 1), np.minimum.accumulate(losses), drawstyle="steps-post", label="best so far"
+        )
+        ax.axhline(losses[0], color="0.7", linewidth=1, label="recipe")
+        ax.set(xlabel="trial", ylabel="log loss, learners not learned from", title="Search for parameters")
+        ax.legend()
+
+    _save(folder / "search.png", draw)
 
 
 def contributions(booster: xgb.Booster, x: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from training.masking import MASKED_SHARE
 from training.models import Fitted, Fitter
 from training.papers import CARD, EXAMINED, TRAINING_SET, TRAINING_USERS, Papers, set_params
 from training.plan import PLAIN, Plan
-from training.plots import draw_all
+from training.plots import draw_all, draw_search
+from training.search import SEARCHED, Found
 
 BASELINES = "baselines.json"
 
@@ -42,6 +44,8 @@ class Candidate:
         The model card.
     plan, mitigation
         Why it was made, and what reweighing did: `reweigh.effect`.
+    searched
+        The search that found its parameters, if there was one for it.
     """
 
     data: TrainingSet
@@ -54,6 +58,7 @@ class Candidate:
     card: str
     plan: Plan = PLAIN
     mitigation: Mapping[str, Any] = field(default_factory=dict)
+    searched: Found | None = None
 
 
 def papers_of(candidate: Candidate) -> Papers:
@@ -73,6 +78,7 @@ def papers_of(candidate: Candidate) -> Papers:
             "training_set.json": {**data.description(), "counts_per_day": data.counts},
             "slices.json": findings.groups,
             **({"reweighing.json": candidate.mitigation} if candidate.mitigation else {}),
+            **({"search.json": candidate.searched.trials} if candidate.searched else {}),
         },
         texts={BASELINES: baselines_of(data).as_json(), CARD: candidate.card},
         tables={
@@ -81,8 +87,14 @@ def papers_of(candidate: Candidate) -> Papers:
             EXAMINED: examined_table(candidate),
         },
         beside={FILE: candidate.fitted.calibration.as_json()},
-        draw=lambda folder: draw_all(folder, data, candidate.fitted, candidate.answers, findings),
+        draw=lambda folder: _draw(candidate, folder),
     )
+
+
+def _draw(candidate: Candidate, folder: Path) -> None:
+    draw_all(folder, candidate.data, candidate.fitted, candidate.answers, candidate.findings)
+    if candidate.searched is not None:
+        draw_search(folder, [trial["log_loss"] for trial in candidate.searched.trials])
 
 
 def reference_table(candidate: Candidate) -> pa.Table:
@@ -123,6 +135,8 @@ def _params(candidate: Candidate) -> dict[str, Any]:
         "calibration": candidate.fitted.calibration.method,
         **{f"calibration.log_loss.{method}": loss for method, loss in candidate.fitted.losses.items()},
         "recipe": candidate.fitter.recipe,
+        "parameters": SEARCHED if candidate.fitter.changes else "the recipe's",
+        **(candidate.searched.params() if candidate.searched else {}),
         "anchor_rounds": ROUNDS if candidate.fitter.n_classes == 2 else 0,
         "masked_share": MASKED_SHARE,
         "reweighed": candidate.plan.reweigh or "",

@@ -36,13 +36,16 @@ def run(
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
     from_run: Annotated[str | None, typer.Option(help="once more: the model, presentations and seed of a run")] = None,
     labels: Annotated[Path | None, typer.Option(help="of a product, as training/labels.yaml")] = None,
+    n_trials: Annotated[
+        int, typer.Option("--search", min=0, help="try so many XGBoost parameters (Optuna); 0: the recipe's")
+    ] = 0,
 ) -> None:
     """Train on the offline history and register each model as `challenger`.
 
     With --labels (or FIRSTMILE_TRAINING__LABELS) on the users of the event lake, without on OULAD's learners.
     """
-    if from_run is not None and (model or presentations):
-        raise UsageError("--from-run names model and presentations itself; leave --model and --presentations out")
+    if from_run is not None and (model or presentations or n_trials):
+        raise UsageError("--from-run names all else itself; leave --model, --presentations and --search out")
     models = chosen_models(model)
     wanted = [p for p in presentations.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
@@ -57,7 +60,9 @@ def run(
     made = None if from_run is None else made_of(connect(settings), from_run)
     if made is not None:
         settings, models, wanted = made.settings(settings), (made.model,), made.presentations
-    result = train(settings, models, presentations=wanted, data=data, plan=made.plan if made else PLAIN)
+    result = train(
+        settings, models, presentations=wanted, data=data, plan=made.plan if made else Plan(n_trials=n_trials)
+    )
     if made is not None:
         result["from_run"] = made.compared(result["models"][made.model])
     if then_promote:
@@ -100,6 +105,8 @@ def train(
         for m, each in made.sets.items()
     }
     if made.groups is not None:
+        if plan.n_trials:
+            console.print(f"train: {RANKER}: keeps its recipe, the search is for the other models", highlight=False)
         results[RANKER] = train_ranker(
             client, experiment, made.groups, audit=made.audit, settings=settings.training, plan=plan
         )

@@ -9,6 +9,7 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 
 from firstmile.cli import console
+from firstmile.names import CHAMPION
 from firstmile.setting_sections import TrainingSettings
 from training.card import model_card
 from training.cost import N_ASKED, cost_of
@@ -20,8 +21,11 @@ from training.models import Fitted, Fitter
 from training.plan import Plan
 from training.register import Candidate, papers_of
 from training.reweigh import effect, effect_table, reweighed
+from training.search import SPACE_NAMES, Found, search, was_searched
 from training.split import Examination, judged_by
 from training.steps import step
+from training.tracking import aliases
+from training.versions import read_version
 
 
 def train_task(
@@ -41,7 +45,7 @@ def train_task(
         As `slices.audit_of` gives it.
     """
     started, model = time.monotonic(), data.model
-    fitter = Fitter(model, data.features, settings.seed)
+    fitter, searched = _fitter(client, data, settings, plan)
     examination = judged_by(sorted(set(data.users["presentation"])))
     judge = judge_of(data.task, examination)
     before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
@@ -58,18 +62,36 @@ def train_task(
     card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
     cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:N_ASKED, np.newaxis]))
     candidate = Candidate(
-        data, fitter, fitted, findings, answers[examination], judge, cost, card, plan=plan, mitigation=mitigation
+        data, fitter, fitted, findings, answers[examination], judge, cost, card, plan, mitigation, searched
     )
     entered = enter(client, experiment, papers_of(candidate), plan)
     if plan.reweigh:
         console.print(effect_table(model, days, plan.reweigh, mitigation))
     return {
         **entered,
+        **({"search": searched.document()} if searched else {}),
         **({"reweighed": {"attribute": plan.reweigh, "effect": mitigation}} if plan.reweigh else {}),
         **_said(data, findings, fitted),
         **cost,
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _fitter(
+    client: MlflowClient, data: TrainingSet, settings: TrainingSettings, plan: Plan
+) -> tuple[Fitter, Found | None]:
+    """How the model is fitted, and the search that said so, if there was one: parameters that were once found stay with
+    the champion's successors."""
+    fitter = Fitter(data.model, data.features, settings.seed).with_parameters(plan.parameters)
+    if plan.n_trials:
+        found = search(data, fitter, n_trials=plan.n_trials, threads=settings.threads)
+        return found.fitter, found
+    if plan.is_gated and (champion := aliases(client, data.model).get(CHAMPION)):
+        version = read_version(client, data.model, champion)
+        if was_searched(version.params):
+            console.print(f"train: {data.model}: with the parameters found for champion {champion}", highlight=False)
+            return fitter.with_parameters({n: v for n, v in version.params.items() if n in SPACE_NAMES}), None
+    return fitter, None
 
 
 def _plain(data: TrainingSet, fitter: Fitter, judge: str, *, audit: pd.DataFrame, threads: int) -> Mapping[int, Any]:

@@ -401,6 +401,28 @@ def test_retraining_moves_challenger_only_through_the_gates_and_notes_what_rewei
     client.set_registered_model_alias(model, CHALLENGER, before[CHALLENGER])
 
 
+def test_parameters_that_were_searched_for_are_filed_made_again_and_kept_by_retraining(trained: Trained) -> None:
+    client, name = trained.client, "skill_level"
+
+    def run(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
+        told = train(trained.settings, [name], presentations=[P], data=DATA, plan=plan)["models"][name]
+        return told, read_version(client, name, told["version"]).params
+
+    told, params = run(Plan(n_trials=10))
+    changed = told["search"]["parameters"]
+    assert changed
+    assert {n: params[n] for n in changed} == {n: str(v) for n, v in changed.items()}
+    assert {file.path for file in client.list_artifacts(told["run_id"], "plots")} >= {"plots/search.png"}
+    made = made_of(client, told["run_id"])
+    again, same = run(made.plan)
+    assert made.compared(again)["max_difference"] == 0.0
+    assert "search" not in again
+    client.set_registered_model_alias(name, CHAMPION, again["version"])
+    _, kept = run(Plan(is_gated=True))
+    assert {n: kept[n] for n in changed} == {n: same[n] for n in changed} == {n: str(v) for n, v in changed.items()}
+    client.delete_registered_model_alias(name, CHAMPION)
+
+
 def test_unknown_versions_and_models_list_the_known_ones(trained: Trained) -> None:
     with pytest.raises(UsageError, match="unknown version of activation '999'; known: 1"):
         promote(trained.client, "activation", "999")
