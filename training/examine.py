@@ -1,7 +1,7 @@
 """A recipe put to the examinations of split.py: fit on what each may learn from, answer for the rest."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, column_scores
 from training.masking import columns_of, without
 from training.models import Fitted, Fitter
-from training.split import Examination, FloatArray, IntArray, Split, held_out_students, later_start
+from training.split import Examination, FloatArray, IntArray, Split, examinations
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,16 @@ def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examinat
     threads
         Fits running side by side.
     """
-    student = data.rows.student
-    later = later_start(data.rows.presentation, student)
-    result: dict[Examination, Answers] = {}
+    splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed)
+    each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
-        if later is not None:
-            result["later_start"] = _sat(data, fitter, [later], pool)
-        result["held_out_students"] = _sat(data, fitter, held_out_students(student, seed=fitter.seed), pool)
-    return result
+        parts = dict(zip(each, pool.map(lambda split: _answers(data, fitter, split), each.values()), strict=True))
+    return {name: _joined(data, [parts[id(split)] for split in of_name]) for name, of_name in splits.items()}
 
 
-def _sat(data: TrainingSet, fitter: Fitter, splits: Sequence[Split], pool: Executor) -> Answers:
+def _joined(data: TrainingSet, parts: Sequence[Answers]) -> Answers:
     """Answers to all examined rows of the splits together, in the order of the set."""
-    tested = np.concatenate([np.flatnonzero(split.test) for split in splits])
-    parts = list(pool.map(lambda split: _answers(data, fitter, split), splits))
+    tested = np.concatenate([part.rows for part in parts])
     order = np.argsort(tested)
 
     def joined(name: str) -> FloatArray:

@@ -4,7 +4,7 @@ Figures are means over groups in which there was something to find; a group is o
 what was opened most so far in this presentation first, `last_day` what was opened most on the day that ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -18,7 +18,7 @@ from training.ndcg import interval, ndcg
 from training.ranker import BoolArray, Ranker
 from training.ranking_set import EVALUATED_DAYS, RankingSet
 from training.slices import Slices, cut, gap_figures
-from training.split import Examination, FloatArray, Split, held_out_students, judged_by, later_start
+from training.split import Examination, FloatArray, examinations, judged_by
 
 BASELINES: Final = ("popularity", "last_day")
 NDCG: Final = "ndcg_at_5"
@@ -53,17 +53,16 @@ def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[E
     """
     presentation = data.groups["presentation"].to_numpy(str)
     student = data.groups["id_student"].to_numpy(np.int64)
-    later = later_start(presentation, student)
-    splits: dict[Examination, Sequence[Split]] = {} if later is None else {"later_start": [later]}
-    splits["held_out_students"] = held_out_students(student, seed=ranker.seed)
-    result: dict[Examination, FloatArray] = {}
+    splits = examinations(presentation, student, seed=ranker.seed)
+    each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
-        for name, of_name in splits.items():
-            boosters = list(pool.map(lambda split: ranker.fit(data, split.train), of_name))
-            result[name] = np.full(len(data.y), np.nan)
-            for split, booster in zip(of_name, boosters, strict=True):
-                rows = split.test[data.group]
-                result[name][rows] = ranker.scores(booster, data.x[rows])
+        boosters = dict(zip(each, pool.map(lambda split: ranker.fit(data, split.train), each.values()), strict=True))
+    result: dict[Examination, FloatArray] = {}
+    for name, of_name in splits.items():
+        result[name] = np.full(len(data.y), np.nan)
+        for split in of_name:
+            rows = split.test[data.group]
+            result[name][rows] = ranker.scores(boosters[id(split)], data.x[rows])
     return result
 
 

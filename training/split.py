@@ -1,6 +1,6 @@
 """Who teaches and who examines: presentations in the order of their starts, students never on both sides.
 
-Two examinations, both of students the model has not seen:
+Three examinations, all of students the model has not seen:
 
 - `later_start`: learn from the earlier starts, be examined on the latest. A student who took both is removed from the
   earlier ones. This is the honest picture of the next start, and the gates judge by it, if an earlier start of the
@@ -9,6 +9,9 @@ Two examinations, both of students the model has not seen:
   presentations. The gates judge by it when the latest start is the first of its course: BBB_2013B examined on AAA_2013J
   measures the step to a course never seen (logged all the same, as `later_start`), while the registered model, refitted
   on both, will have seen that course.
+
+- `rolling_origin`: `later_start` for each of the newest starts that has earlier ones, where there are several: whether
+  the last was lucky. Logged, nothing is judged by it.
 
 Validation, for early stopping and calibration, is kept in the same order (see `validation`): it lies inside the rows a
 fit is given, so no examined student is ever in it.
@@ -31,8 +34,9 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.str_]
 
-Examination = Literal["later_start", "held_out_students"]
+Examination = Literal["later_start", "rolling_origin", "held_out_students"]
 N_FOLDS: Final = 5
+N_ORIGINS: Final = 3
 VALIDATION_FOLDS: Final = 5
 
 
@@ -95,6 +99,29 @@ def later_start(presentations: TextArray, students: IntArray) -> Split | None:
     test = np.isin(presentations, latest_starts(sorted(set(presentations.tolist()))))
     train = ~test & ~np.isin(students, students[test])
     return Split(train, test) if train.any() else None
+
+
+def rolling_origins(presentations: TextArray, students: IntArray) -> list[Split]:
+    """`later_start` as it was for each of the N_ORIGINS newest dates that have earlier starts, oldest first."""
+    began = np.array([begins_on(p).toordinal() for p in presentations.tolist()], np.int64)
+    found = []
+    for date_ in np.unique(began)[1:][-N_ORIGINS:]:
+        test = began == date_
+        train = (began < date_) & ~np.isin(students, students[test])
+        found += [Split(train, test)] if train.any() else []
+    return found
+
+
+def examinations(presentations: TextArray, students: IntArray, *, seed: int) -> dict[Examination, list[Split]]:
+    """The splits of each examination there is; `rolling_origin`'s last one is `later_start`'s, the same object."""
+    found: dict[Examination, list[Split]] = {}
+    later, origins = later_start(presentations, students), rolling_origins(presentations, students)
+    if later is not None:
+        found["later_start"] = [later]
+        if len(origins) > 1:
+            found["rolling_origin"] = [*origins[:-1], later]
+    found["held_out_students"] = held_out_students(students, seed=seed)
+    return found
 
 
 def folds(students: IntArray, *, n_folds: int = N_FOLDS, seed: int) -> IntArray:

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.split import N_FOLDS, folds, held_out_students, judged_by, later_start, latest_starts
+from training.split import (
+    N_FOLDS,
+    N_ORIGINS,
+    examinations,
+    folds,
+    held_out_students,
+    judged_by,
+    later_start,
+    latest_starts,
+    rolling_origins,
+)
 
 A13, A14, B13 = "AAA_2013J", "AAA_2014J", "BBB_2013B"
 
@@ -61,3 +71,24 @@ def test_folds_are_even_and_depend_on_the_seed_alone() -> None:
     assert np.bincount(fold).tolist() == [60] * N_FOLDS
     assert (fold == folds(students, seed=3)).all()
     assert (fold != folds(students, seed=4)).any()
+
+
+def test_every_start_with_earlier_ones_is_examined_by_what_these_alone_taught() -> None:
+    presentations = np.array([B13, B13, A13, A13, A14, A14])
+    students = np.array([1, 2, 3, 1, 4, 3])
+    first, second = rolling_origins(presentations, students)
+    assert first.train.tolist() == [False, True, False, False, False, False]  # 1 is examined: he took both
+    assert first.test.tolist() == [False, False, True, True, False, False]
+    assert second.train.tolist() == [True, True, False, True, False, False]
+    assert second.test.tolist() == [False, False, False, False, True, True]
+    found = examinations(presentations, students, seed=7)
+    assert found["rolling_origin"][-1] is found["later_start"][0]
+    assert list(examinations(presentations[:4], students[:4], seed=7)) == ["later_start", "held_out_students"]
+    assert list(examinations(presentations[:2], students[:2], seed=7)) == ["held_out_students"]
+
+
+def test_only_the_newest_origins_are_examined() -> None:
+    starts = np.array([f"2026-{month:02}-01" for month in range(1, 9)])
+    splits = rolling_origins(starts, np.arange(8))
+    assert [starts[split.test].tolist() for split in splits] == [[start] for start in starts[-N_ORIGINS:].tolist()]
+    assert splits[0].train.sum() == 8 - N_ORIGINS
