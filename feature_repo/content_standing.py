@@ -121,13 +121,17 @@ def standing(
     )
 
 
-def opened_in_stage(by_segment: Sequence[Mapping[str, Counts]]) -> Floats:
-    """n_opened of each item by the stage part of its segments, shape (n_stages, n_items).
+def counts_in_stage(by_segment: Sequence[Mapping[str, Counts]], name: str) -> Floats:
+    """A count of each item by the stage part of its segments, shape (n_stages, n_items).
 
     by_segment
         Of each item, as `content_segments.unpack_segments` gives it.
 
-    >>> opened_in_stage([{"unknown/new": {"n_opened": 2}, "beginner/new": {"n_opened": 1}}, {}])[STAGES.index("new")]
+    name
+        One of CONTENT_COUNTS.
+
+    >>> both = {"unknown/new": {"n_opened": 2}, "beginner/new": {"n_opened": 1}}
+    >>> counts_in_stage([both, {}], "n_opened")[STAGES.index("new")]
     array([3., 0.])
     """
     out = np.zeros((len(STAGES), len(by_segment)))
@@ -135,7 +139,7 @@ def opened_in_stage(by_segment: Sequence[Mapping[str, Counts]]) -> Floats:
         for segment, counts in segments.items():
             stage = segment.rpartition("/")[2]
             if stage in STAGES:  # "" is of events enriched before segments were
-                out[STAGES.index(stage), item] += counts["n_opened"]
+                out[STAGES.index(stage), item] += counts[name]
     return out
 
 

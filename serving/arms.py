@@ -17,12 +17,14 @@ from serving.buckets import N_PLACES
 DEFAULT_FLOW: Final = "default_flow"
 RULES: Final = "rules"
 ONLINE_LEARNER: Final = "online_learner"
+THOMPSON: Final = "thompson"
 KINDS: Final[Mapping[str, str]] = {
     DEFAULT_FLOW: "default",
     RULES: "rules",
     CHAMPION: "model",
     CHALLENGER: "model",
     ONLINE_LEARNER: "model",
+    THOMPSON: "model",
 }
 """What an arm can be, and the rung its answers are meant to come from."""
 

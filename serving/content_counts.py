@@ -6,15 +6,14 @@ time: what was opened in the last days depends on now.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import redis
 
 from feature_repo.content_earlier import Openings, opened_earlier
-from feature_repo.content_standing import RECENT_DAYS, Floats, Standing, opened_in_stage, standing
+from feature_repo.content_standing import RECENT_DAYS, Floats, Standing, counts_in_stage, standing
 from feature_repo.content_stats import ContentStats, known_times, read_content
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.online_store import CHUNK, batched
@@ -22,6 +21,7 @@ from firstmile.clock import Clock
 from firstmile.names import STAGES
 from serving.catalogue import Catalogue, Shelf
 from serving.features import instant_us
+from serving.format_odds import FormatOdds, format_odds
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +35,38 @@ class Counted:
 
     totals
         Shape (n_counts,), in the order of CONTENT_COUNTS.
-    in_stage
-        Shape (n_stages,): openings by STAGES.
+    opened, shown
+        Shape (n_stages,): openings and showings by STAGES.
     """
 
     totals: Floats
-    in_stage: Floats
+    opened: Floats
+    shown: Floats
     openings: Openings | None
 
     @classmethod
     def of(cls, stats: ContentStats) -> "Counted":
         """Of statistics as read."""
         totals = np.array(list(stats.total().values()), np.float64)
-        return cls(totals, opened_in_stage([stats.by_segment])[:, 0], stats.openings)
+        opened, shown = (counts_in_stage([stats.by_segment], name)[:, 0] for name in ("n_opened", "n_shown"))
+        return cls(totals, opened, shown, stats.openings)
 
 
-NOTHING = Counted(np.zeros(len(CONTENT_COUNTS)), np.zeros(len(STAGES)), ())
+NOTHING = Counted(np.zeros(len(CONTENT_COUNTS)), np.zeros(len(STAGES)), np.zeros(len(STAGES)), ())
 """An item without statistics."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What one look made, by cohort."""
+
+    catalogue: Catalogue | None
+    standings: Mapping[str, Standing]
+    odds: Mapping[str, FormatOdds]
+
+
 class ContentCounts:
-    """Standings by cohort, of shelves of which anything is known, replaced whole.
+    """Standings and odds by cohort, of shelves of which anything is known, replaced whole.
 
     catalogue
         Gives the one in force.
@@ -64,7 +75,7 @@ class ContentCounts:
     def __init__(
         self, client: "redis.Redis", catalogue: Callable[[], Catalogue], *, clock: Clock, poll_s: float
     ) -> None:
-        self._found: tuple[Catalogue | None, Mapping[str, Standing]] = None, MappingProxyType({})
+        self._found = Found(None, {}, {})
         self._client = client
         self._catalogue = catalogue
         self._clock = clock
@@ -78,7 +89,7 @@ class ContentCounts:
     @property
     def current(self) -> Mapping[str, Standing]:
         """The standings of the last look."""
-        return self._found[1]
+        return self._found.standings
 
     def start(self) -> None:
         """Follow the statistics in the background."""
@@ -90,8 +101,13 @@ class ContentCounts:
 
     def standings(self, catalogue: Catalogue) -> Mapping[str, Standing]:
         """The current standings, if they are of this catalogue: they know items by their places."""
-        of, current = self._found
-        return current if of is catalogue else {}
+        found = self._found
+        return found.standings if found.catalogue is catalogue else {}
+
+    def odds(self, catalogue: Catalogue) -> Mapping[str, FormatOdds]:
+        """Likewise the chances of formats to be the best."""
+        found = self._found
+        return found.odds if found.catalogue is catalogue else {}
 
     def look(self) -> None:
         """Read what has changed, make all standings. Raises redis.RedisError when the store does not answer."""
@@ -104,15 +120,13 @@ class ContentCounts:
             self._counted |= {c: Counted.of(stats) for c, stats in read_content(self._client, changed).items()}
             self._times |= {c: times[c] for c in changed if c in self._counted}
             self._stop.wait(PACE_S)
-        found = dict(self._standings(catalogue, instant_us(self._clock.now_us())))
-        self._found = catalogue, MappingProxyType(found)
-
-    def _standings(self, catalogue: Catalogue, now_us: int) -> Iterator[tuple[str, Standing]]:
+        standings, odds, now_us = {}, {}, instant_us(self._clock.now_us())
         for cohort, shelf in catalogue.shelves.items():
             found = shelf_standing(shelf, self._counted, now_us)
             if found is not None:
-                yield cohort, found
+                standings[cohort], odds[cohort] = found, shelf_odds(shelf, self._counted)
                 self._stop.wait(PACE_S)
+        self._found = Found(catalogue, standings, odds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -143,7 +157,7 @@ def shelf_standing(shelf: Shelf, counted: Mapping[str, Counted], now_us: int) ->
     found = standing(
         shelf.format,
         {name: totals[:, at] for at, name in enumerate(CONTENT_COUNTS)},
-        opened_in_stage=np.array([one.in_stage for one in known]).T,
+        opened_in_stage=np.array([one.opened for one in known]).T,
         opened_earlier={
             days: np.array([opened_earlier(one.openings, now_us, days) for one in known]) for days in RECENT_DAYS
         },
@@ -153,3 +167,9 @@ def shelf_standing(shelf: Shelf, counted: Mapping[str, Counted], now_us: int) ->
     assert found.by_popularity.size
     assert found.is_format.size
     return found
+
+
+def shelf_odds(shelf: Shelf, counted: Mapping[str, Counted]) -> FormatOdds:
+    """Which of a shelf's formats may be the best; `counted` as for `shelf_standing`."""
+    known = [counted.get(item.content_id, NOTHING) for item in shelf.items]
+    return format_odds(shelf, np.array([one.shown for one in known]).T, np.array([one.opened for one in known]).T)

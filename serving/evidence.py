@@ -37,6 +37,7 @@ def evidence(policy: Policy, facts: Facts, basis: Basis) -> Record:
         "order_items": [] if order is None else order.items.tolist(),
         "order_scores": [] if order is None else order.scores.tolist(),
         "order_reason": "" if order is None else order.reason,
+        "order_propensity": 1.0 if order is None else order.propensity,
         "versions": policy.versions,
     }
 
@@ -68,7 +69,8 @@ def _order(record: Record, n_items: int) -> Order | None:
         return None
     items = np.array(record["order_items"], np.int64)
     is_there = items < n_items
-    return Order(items[is_there], np.array(record["order_scores"], np.float32)[is_there], record["order_reason"])
+    scores = np.array(record["order_scores"], np.float32)[is_there]
+    return Order(items[is_there], scores, record["order_reason"], record.get("order_propensity", 1.0))
 
 
 def _among(done: NDArray[np.int64]) -> Seen:

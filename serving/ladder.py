@@ -21,7 +21,7 @@ from firstmile.clock import Clock
 from firstmile.names import CHALLENGER, RANKER
 from firstmile.setting_sections import ServingSettings
 from serving.answers import SHED, Basis, Decision, Unscored
-from serving.arms import DEFAULT_FLOW, RULES, tasks_of
+from serving.arms import DEFAULT_FLOW, RULES, THOMPSON, tasks_of
 from serving.cache import LastGood
 from serving.evidence import evidence
 from serving.experiments import Assignment
@@ -29,8 +29,10 @@ from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users
 from serving.fitting import fitting
+from serving.format_odds import Odds, drawn_order
 from serving.gather import Gather
 from serving.models import Question, Scores, ScoringModel, score
+from serving.order import Order
 from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.ranker import Orders, Standings
@@ -93,8 +95,8 @@ class Ladder:
         Gives the rules and experiments in force.
     models
         Gives the models that answer in an arm of a kind.
-    standings
-        Gives how a catalogue's shelves stand now.
+    standings, odds
+        Give how a catalogue's shelves stand now, and which of their formats may be the best.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Ladder:
         models: Callable[[str], Mapping[str, ScoringModel]],
         clock: Clock,
         standings: Standings = lambda catalogue: {},
+        odds: Odds = lambda catalogue: {},
     ) -> None:
         self._settings = settings
         self._playbook = playbook
@@ -115,6 +118,7 @@ class Ladder:
         self._scoring = Stage("models", n_threads=settings.threads)
         self._ranking = Stage("ranker", n_threads=settings.threads)
         self._standings = standings
+        self._odds = odds
         self._explainer = Explainer()
         self._last = LastGood[Remembered](n_users=settings.cache_users, max_age_s=settings.cache_max_age_s)
 
@@ -127,6 +131,8 @@ class Ladder:
             facts, basis = await self._assess(case)
             if basis.reasons == ("cold_start",):
                 facts = replace(facts, order=case.orders.popular(facts))
+            if case.assignment.kind == THOMPSON:
+                facts = replace(facts, order=self._drawn(case, facts))
             before_ms = case.timer.elapsed_ms()
             answer = case.policy.answer(facts, limit=ask.limit)
             case.timer.stage_ms["policy"] = case.timer.elapsed_ms() - before_ms
@@ -146,6 +152,12 @@ class Ladder:
         self._scoring.close()
         self._ranking.close()
         self._explainer.close()
+
+    def _drawn(self, case: Case, facts: Facts) -> Order:
+        """The order with a format drawn for this user before all others."""
+        shelf = case.policy.shelf(facts)
+        odds = self._odds(case.policy.catalogue).get(shelf.cohort)
+        return drawn_order(odds, shelf, facts, user_id=case.ask.user_id, now_us=case.decided_us)
 
     async def _explain(self, case: Case, basis: Basis) -> Explanation:
         timer = case.timer

@@ -24,11 +24,14 @@ class Order:
         Shape (n_items,), in [0, 1]: higher comes first. 32 bits, as the decision log keeps them.
     reason
         Why, for whoever is shown them.
+    propensity
+        The probability that it was this order, given what was known, where it was drawn.
     """
 
     items: Ints
     scores: NDArray[np.float32]
     reason: str
+    propensity: float = 1.0
 
     def over(self, fits: Floats) -> Floats:
         """The fits of all items of the shelf with these before the others, in [0, 1], shape (n_shelf,).

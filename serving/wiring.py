@@ -137,6 +137,7 @@ def start_process(settings: Settings) -> Process:
         models=watch.models,
         clock=clock,
         standings=counts.standings,
+        odds=counts.odds,
     )
     decisions, shown = kafka_log(settings, metrics), kafka_log(settings, metrics.shown, OUTCOMES)
     decisions.start()

@@ -23,6 +23,7 @@ from serving.catalogue import Catalogue, load_catalogue
 from serving.conditions import Condition
 from serving.experiments import Experiment, Experiments
 from serving.experiments_file import load_experiments
+from serving.format_odds import FormatOdds
 from serving.ladder import Ladder
 from serving.models import ScoringModel, prepare
 from serving.playbook import Playbook
@@ -156,6 +157,7 @@ def ladder(
     drawn_from: Callable[[], Experiments] | Experiments | None = None,
     challengers: Mapping[str, ScoringModel] | None = None,
     standings: Callable[[], Mapping[str, Standing]] = dict,
+    odds: Callable[[], Mapping[str, FormatOdds]] = dict,
     **settings: Any,
 ) -> Ladder:
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
@@ -172,4 +174,5 @@ def ladder(
         },
         clock=clock or FixedClock(NOW_US),
         standings=lambda catalogue: standings(),
+        odds=lambda catalogue: odds(),
     )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from feature_repo.content_features import candidates, ranker_features
 from feature_repo.content_segments import unpack_segments
-from feature_repo.content_standing import RECENT_DAYS, Standing, opened_in_stage, standing
+from feature_repo.content_standing import RECENT_DAYS, Standing, counts_in_stage, standing
 from feature_repo.distinct import content_hash, seen_matrix
 from feature_repo.fields import BY_SEGMENT, CONTENT_COUNTS
 from feature_repo.row import unpack_rows
@@ -77,7 +77,9 @@ def standing_at(found: pd.DataFrame, pages: pd.DataFrame, now_us: int) -> tuple[
     shelf = standing(
         pages["format"].to_numpy(np.int64),
         counts,
-        opened_in_stage=opened_in_stage([unpack_segments(t if isinstance(t, str) else None) for t in now[BY_SEGMENT]]),
+        opened_in_stage=counts_in_stage(
+            [unpack_segments(t if isinstance(t, str) else None) for t in now[BY_SEGMENT]], "n_opened"
+        ),
         opened_earlier=earlier,
     )
     return shelf, counts["n_opened"]

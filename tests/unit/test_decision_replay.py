@@ -90,7 +90,7 @@ def test_shed_requests_come_out_the_same() -> None:
 
 
 def test_the_order_a_shelf_came_in_is_kept_and_used() -> None:
-    order = Order(np.array([7, 2]), np.array([0.9, 0.3], np.float32), f"{POPULAR}:new")
+    order = Order(np.array([7, 2]), np.array([0.9, 0.3], np.float32), f"{POPULAR}:new", propensity=0.25)
     facts = Facts(features=dict(LEARNER), order=order)
     answer = policy().answer(facts, limit=12)
     record = {
@@ -108,6 +108,8 @@ def test_the_order_a_shelf_came_in_is_kept_and_used() -> None:
     assert again(record, {}) == {}
     assert any(reason.endswith("popular:new") for reason in record["item_reasons"])
     assert again({**record, "order_items": [2, 7]}, {})
+    del record["order_propensity"]  # of before it was logged
+    assert again(record, {}) == {}
 
 
 def test_another_model_under_the_same_version_is_found_out() -> None:
@@ -152,7 +154,7 @@ class _Even:
 
 def test_places_beyond_a_shelf_that_has_shrunk_do_no_harm() -> None:
     record = logged(decide(ladder(Rows({USER: Row(opened=["877037"])}))))
-    beyond = {"order_items": [10**6], "order_scores": [0.5], "order_reason": "popular:new"}
+    beyond = {"order_items": [10**6], "order_scores": [0.5], "order_reason": "popular:new", "order_propensity": 1.0}
     assert again({**record, "seen": [*record["seen"], 10**6]}, models()) == {}
     assert "ranking" not in again({**record, **beyond}, models())
 
