@@ -212,7 +212,7 @@ def _user(user_id: str, fields: list[bytes | None], numbers: Floats, step: str, 
     profile = {name: plain_value(value) for name, value in zip(PROFILE_FIELDS, fields[2:end], strict=True)}
     context = {name: plain_value(value) for name, value in zip(CONTEXT_FIELDS, fields[end:], strict=True)}
     for at, name in enumerate(PROFILE_NUMBERS, len(FEATURE_NAMES)):
-        if profile[name] is not None:
+        if isinstance(profile[name], int | float):
             numbers[at] = profile[name]
     version_us = time_of(fields[1]) or None
     return UserFeatures(user_id, FeatureValues(numbers), profile, context, version_us, step, contents)

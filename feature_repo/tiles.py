@@ -4,6 +4,7 @@ A level's tiles are one sorted array of keys, `user << 33 | family << 28 | tile 
 adding events is a concatenation, a sort and a segmented sum.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,9 +114,16 @@ def to_section(tiles: Tiles, reference: Ints) -> Section:
 
 
 def from_section(section: Section, reference: Ints) -> Tiles:
-    """Inverse of to_section."""
+    """Inverse of to_section. Raises DataError for tiles that there cannot be."""
     step, count, excess = section.columns
-    return Tiles(*_from_steps(section.row, step, count, excess, reference, *_BITS))
+    is_sound, *tiles = _from_steps(section.row, step, count, excess, reference, *_BITS)
+    return _sound(is_sound, tiles)
+
+
+def _sound(is_sound: bool, tiles: Sequence[Ints]) -> Tiles:
+    if not is_sound:
+        raise DataError("a packed row has tiles that there cannot be: its bytes are damaged; run `firstmile recover`")
+    return Tiles(*tiles)
 
 
 def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
@@ -126,12 +134,10 @@ def to_runs(tiles: Tiles, reference: Ints) -> tuple[Section, Section]:
 
 
 def from_runs(runs: Section, sums: Section, reference: Ints) -> Tiles:
-    """Inverse of to_runs. Raises DataError when the two disagree."""
+    """Inverse of to_runs. Raises DataError when the two disagree, and for tiles that there cannot be."""
     (distance, length), (count, excess) = runs.columns, sums.columns
-    is_whole, *tiles = _from_runs(runs.row, distance, length, sums.row, count, excess, reference, *_BITS)
-    if not is_whole:
-        raise DataError("a packed row's runs disagree with its tiles: its bytes are damaged")
-    return Tiles(*tiles)
+    is_sound, *tiles = _from_runs(runs.row, distance, length, sums.row, count, excess, reference, *_BITS)
+    return _sound(is_sound, tiles)
 
 
 _BITS = (FAMILY_BITS, TILE_BITS, AGE_SPAN)
@@ -169,8 +175,8 @@ def _coded(
 @compiled
 def _decoded(
     row: Ints, code: Ints, count: Ints, excess: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
-) -> tuple[Ints, Ints, Ints]:
-    """Inverse of _coded, `excess` in zigzag: keys, counts and weights."""
+) -> tuple[bool, Ints, Ints, Ints]:
+    """Inverse of _coded, `excess` in zigzag: whether keys stay within their rows; keys, counts and weights."""
     n = len(row)
     key, counts, weights = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
     begin = 0
@@ -182,17 +188,19 @@ def _decoded(
         for i in range(begin, end):
             at = begin + end - 1 - i
             tile = reference[user] - code[i] % age_span
+            if family < 0 or family >> family_bits or tile < 0 or tile >> tile_bits:
+                return False, key, counts, weights
             key[at] = (user << (family_bits + tile_bits)) | (family << tile_bits) | tile
             counts[at], weights[at] = count[i], ((excess[i] >> 1) ^ -(excess[i] & 1)) + count[i]
         begin = end
-    return key, counts, weights
+    return True, key, counts, weights
 
 
 @compiled
 def _from_steps(
     row: Ints, step: Ints, count: Ints, excess: Ints, reference: Ints, family_bits: int, tile_bits: int, age_span: int
-) -> tuple[Ints, Ints, Ints]:
-    """Keys, counts and weights of what to_section packed."""
+) -> tuple[bool, Ints, Ints, Ints]:
+    """As _decoded, of what to_section packed."""
     code = step.copy()
     for i in range(1, len(code)):
         if row[i] == row[i - 1]:
@@ -230,7 +238,7 @@ def _from_runs(
     tile_bits: int,
     age_span: int,
 ) -> tuple[bool, Ints, Ints, Ints]:
-    """Whether the runs are those of the sums, and keys, counts and weights of what to_runs packed."""
+    """As _decoded, of what to_runs packed; False also when the runs are not those of the sums."""
     n = len(row)
     code = np.empty(n, np.int64)
     at = 0
@@ -247,5 +255,4 @@ def _from_runs(
             at += 1
     if at < n:
         return False, code, code, code
-    key, counts, weights = _decoded(row, code, count, excess, reference, family_bits, tile_bits, age_span)
-    return True, key, counts, weights
+    return _decoded(row, code, count, excess, reference, family_bits, tile_bits, age_span)

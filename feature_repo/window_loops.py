@@ -32,15 +32,17 @@ def add_sums(
     tile_bits: int,
     user_shift: int,
 ) -> None:
-    """Per family the counts, then the counts of all, then per family the weights, of the chosen tiles."""
+    """Per family the counts, then the counts of all, then per family the weights, of the chosen tiles; a family that a
+    newer writer knows is passed over."""
     n_families = len(out) // 2
     for i in range(len(key)):
         if is_chosen[i]:
             user = key[i] >> user_shift
             family = (key[i] >> tile_bits) & ((1 << (user_shift - tile_bits)) - 1)
-            out[family, user] += count[i]
-            out[n_families, user] += count[i]
-            out[n_families + 1 + family, user] += weight[i]
+            if family < n_families:
+                out[family, user] += count[i]
+                out[n_families, user] += count[i]
+                out[n_families + 1 + family, user] += weight[i]
 
 
 @compiled

@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from firstmile.compiled import compiled
+from firstmile.errors import DataError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -71,13 +72,18 @@ def trees_of(booster: Any) -> Trees:
     """The trees of an xgboost.Booster.
 
     Raises UnknownTreesError when they are of another kind: categories, DART, vector leaves, an objective not in LINKS.
+    Raises DataError when their nodes do not make trees: XGBoost itself would read beyond them.
     """
     learner = orjson.loads(bytes(booster.save_raw("json")))["learner"]
     objective, kind = learner["objective"]["name"], learner["gradient_booster"]["name"]
     if objective not in LINKS or kind != "gbtree":
         raise UnknownTreesError(f"{kind} with {objective}")
     model, link = learner["gradient_booster"]["model"], LINKS[objective]
-    trees = [_nodes(tree) for tree in model["trees"]]
+    trees = [_nodes(tree, booster.num_features()) for tree in model["trees"]]
+    base = _base(learner["learner_model_param"], link)
+    groups = np.array(model["tree_info"], np.int32)
+    if len(groups) != len(trees) or ((groups < 0) | (groups >= len(base))).any():
+        raise DataError(f"the booster's trees are damaged: classes {groups.tolist()[:5]}… of {len(base)}")
     sizes = np.array([len(numbers) for _, numbers in trees], np.int32)
     roots = np.cumsum(sizes, dtype=np.int32) - sizes
     for (branches, _), root in zip(trees, roots, strict=True):
@@ -86,20 +92,28 @@ def trees_of(booster: Any) -> Trees:
         np.concatenate([np.empty((0, 4), np.int32), *(branches for branches, _ in trees)]),
         np.concatenate([np.empty(0, np.float32), *(numbers for _, numbers in trees)]),
         roots,
-        np.array(model["tree_info"], np.int32),
-        _base(learner["learner_model_param"], link),
+        groups,
+        base,
         link,
         booster.num_features(),
     )
 
 
-def _nodes(tree: dict[str, Any]) -> tuple[Ints, Floats]:
+def _nodes(tree: dict[str, Any], n_features: int) -> tuple[Ints, Floats]:
     if set(tree["split_type"]) - {IS_BELOW} or int(tree["tree_param"]["size_leaf_vector"]) > 1:
         raise UnknownTreesError("trees with categories or vector leaves")
     left, right = (np.array(tree[f"{side}_children"], np.int32) for side in ("left", "right"))
     blind = np.where(np.array(tree["default_left"], bool), left, right)
     feature = np.where(left < 0, -1, np.array(tree["split_indices"], np.int32))
+    _check(feature, np.concatenate([left[left >= 0], right[left >= 0]]), len(left), n_features)
     return np.column_stack([feature, left, right, blind]).astype(np.int32), np.array(tree["split_conditions"], "f4")
+
+
+def _check(feature: Ints, children: Ints, n_nodes: int, n_features: int) -> None:
+    """Every branch leads on to nodes there are, none of them twice and none to the root: so every walk ends."""
+    is_tree = ((children > 0) & (children < n_nodes)).all() and len(np.unique(children)) == len(children)
+    if not is_tree or not n_nodes or (feature >= n_features).any():
+        raise DataError("the booster's trees are damaged: a branch leads nowhere, or asks for a feature there is not")
 
 
 def _base(parameters: dict[str, Any], link: int) -> Floats:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from firstmile.wire import Record
 from serving.answers import Basis
 from serving.facts import Facts, Seen
-from serving.order import Order
+from serving.order import Draw, Order
 from serving.policy import Policy
 
 COHORT: Final = "cohort"
@@ -37,7 +37,8 @@ def evidence(policy: Policy, facts: Facts, basis: Basis) -> Record:
         "order_items": [] if order is None else order.items.tolist(),
         "order_scores": [] if order is None else order.scores.tolist(),
         "order_reason": "" if order is None else order.reason,
-        "order_propensity": 1.0 if order is None else order.propensity,
+        "drawn_format": "" if facts.drawn is None else facts.drawn.format,
+        "drawn_propensity": 1.0 if facts.drawn is None else facts.drawn.propensity,
         "versions": policy.versions,
     }
 
@@ -56,7 +57,7 @@ def facts_of(record: Record, policy: Policy, scores: Mapping[str, float]) -> Fac
     )
     hashes = policy.shelf(found).hashes
     done = hashes[[at for at in record["seen"] if at < len(hashes)]]
-    return replace(found, seen=_among(done), order=_order(record, len(hashes)))
+    return replace(found, seen=_among(done), order=_order(record, len(hashes)), drawn=_drawn(record))
 
 
 def _used(policy: Policy, group: str, fields: Mapping[str, Any], *also: str) -> dict[str, str]:
@@ -70,7 +71,12 @@ def _order(record: Record, n_items: int) -> Order | None:
     items = np.array(record["order_items"], np.int64)
     is_there = items < n_items
     scores = np.array(record["order_scores"], np.float32)[is_there]
-    return Order(items[is_there], scores, record["order_reason"], record.get("order_propensity", 1.0))
+    return Order(items[is_there], scores, record["order_reason"])
+
+
+def _drawn(record: Record) -> Draw | None:
+    """None of records of before formats were drawn too."""
+    return Draw(record["drawn_format"], record["drawn_propensity"]) if record.get("drawn_format") else None
 
 
 def _among(done: NDArray[np.int64]) -> Seen:

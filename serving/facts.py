@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.order import Order
+from serving.order import Draw, Order
 
 Values = Mapping[str, float | None]
 Seen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
@@ -35,6 +35,8 @@ class Facts:
         What is done: never recommended again.
     order
         Of the user's shelf, None when nothing was learned or counted that says one.
+    drawn
+        The format that comes before it, None outside an arm that draws one.
     """
 
     features: Values = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Facts:
     request: Mapping[str, str] = field(default_factory=dict)
     seen: Seen = nothing_seen
     order: Order | None = None
+    drawn: Draw | None = None
 
     def lasting(self) -> "Facts":
         """Only what is still true when the row is behind: totals (as lower bounds), ages, the profile."""

@@ -29,10 +29,10 @@ from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users
 from serving.fitting import fitting
-from serving.format_odds import Odds, drawn_order
+from serving.format_odds import Odds, draw
 from serving.gather import Gather
 from serving.models import Question, Scores, ScoringModel, score
-from serving.order import Order
+from serving.order import Draw
 from serving.playbook import Playbook
 from serving.policy import Answer, Policy
 from serving.ranker import Orders, Standings
@@ -132,7 +132,7 @@ class Ladder:
             if basis.reasons == ("cold_start",):
                 facts = replace(facts, order=case.orders.popular(facts))
             if case.assignment.kind == THOMPSON:
-                facts = replace(facts, order=self._drawn(case, facts))
+                facts = replace(facts, drawn=self._draw(case, facts))
             before_ms = case.timer.elapsed_ms()
             answer = case.policy.answer(facts, limit=ask.limit)
             case.timer.stage_ms["policy"] = case.timer.elapsed_ms() - before_ms
@@ -153,11 +153,11 @@ class Ladder:
         self._ranking.close()
         self._explainer.close()
 
-    def _drawn(self, case: Case, facts: Facts) -> Order:
-        """The order with a format drawn for this user before all others."""
+    def _draw(self, case: Case, facts: Facts) -> Draw | None:
+        """The format drawn for this user."""
         shelf = case.policy.shelf(facts)
         odds = self._odds(case.policy.catalogue).get(shelf.cohort)
-        return drawn_order(odds, shelf, facts, user_id=case.ask.user_id, now_us=case.decided_us)
+        return draw(odds, shelf, facts, user_id=case.ask.user_id, now_us=case.decided_us)
 
     async def _explain(self, case: Case, basis: Basis) -> Explanation:
         timer = case.timer

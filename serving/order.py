@@ -1,4 +1,5 @@
-"""An order of a shelf that was learned or counted, for the rules to go over: the ranker's, or what is popular."""
+"""What rules go over: an order of a shelf that was learned or counted (the ranker's, or what is popular), and a format
+that was drawn to come before it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,22 @@ POPULAR: Final = "popular"
 """With the stage behind a colon: the reason of what users of this stage open most."""
 
 
+DRAWN: Final = "thompson"
+"""With the format behind a colon: the reason of what comes first because its format was drawn."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A format whose items come before all others that rules say the same of; see format_odds.py.
+
+    propensity
+        The chance with which it was drawn, in (0, 1].
+    """
+
+    format: str
+    propensity: float
+
+
 @dataclass(frozen=True, eq=False)
 class Order:
     """Some items of a shelf, by how good they are; the others come after them.
@@ -24,14 +41,11 @@ class Order:
         Shape (n_items,), in [0, 1]: higher comes first. 32 bits, as the decision log keeps them.
     reason
         Why, for whoever is shown them.
-    propensity
-        The probability that it was this order, given what was known, where it was drawn.
     """
 
     items: Ints
     scores: NDArray[np.float32]
     reason: str
-    propensity: float = 1.0
 
     def over(self, fits: Floats) -> Floats:
         """The fits of all items of the shelf with these before the others, in [0, 1], shape (n_shelf,).

@@ -73,7 +73,7 @@ class Policy:
         preferences = preferred_formats(facts, shelf)
         taste = Taste(dict(preferences), segment.skill_level, flow)
         chosen = [(rule, {s: self._selected[shelf.cohort, s] for s in _selectors(rule)}) for rule in fired]
-        items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit, order=facts.order)
+        items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit, order=facts.order, drawn=facts.drawn)
         return Answer(segment, preferences, flow, items)
 
     def shelf(self, facts: Facts) -> Shelf:

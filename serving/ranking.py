@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import Content, Floats, Ints, Shelf
 from serving.facts import Seen
-from serving.order import Order
+from serving.order import DRAWN, Draw, Order
 from serving.rules import Rule, Selector
 
 Mask = NDArray[np.bool_]
@@ -72,30 +72,41 @@ def fit(shelf: Shelf, taste: Taste) -> Floats:
 
 
 def rank(
-    shelf: Shelf, taste: Taste, chosen: Chosen, *, seen: Seen, limit: int, order: Order | None = None
+    shelf: Shelf,
+    taste: Taste,
+    chosen: Chosen,
+    *,
+    seen: Seen,
+    limit: int,
+    order: Order | None = None,
+    drawn: Draw | None = None,
 ) -> tuple[Item, ...]:
     """The first `limit` items.
 
     What is done is never among them, nor what lacks a prerequisite. Required items come first and cannot be excluded;
     then what rules prioritise, in the order of the rules; then the rest; pinned ones at their place. Where no rule says
-    more, the items of `order` come first, in its order; then by fit. Ties go to the earlier item of the catalogue.
+    more, the items of the format drawn come first; then the items of `order`, in its order; then by fit. Ties go to the
+    earlier item of the catalogue.
     """
     required, prioritised, excluded = (_by_rule(shelf, chosen, a) for a in ("require", "prioritise", "exclude"))
     available = ~seen(shelf.hashes) & ~lacking(shelf, seen) & ((excluded < 0) | (required >= 0))
     fits = fit(shelf, taste)
     tier, score = _tiers(required, prioritised, fits if order is None else order.over(fits))
     turn = _turns(shelf, score, available) if taste.flow == "balanced" else np.zeros(len(score), np.int64)
-    line = np.lexsort((np.arange(len(score)), -score, turn, tier))
+    others = np.ones(len(score), bool) if drawn is None else shelf.format != FORMATS.index(drawn.format)
+    line = np.lexsort((np.arange(len(score)), -score, turn, others, tier))
     line = line[available[line]]
     places = _pinned(line[required[line] < 0], chosen)
     rules = [rule.name for rule, _ in chosen]
     causes = np.where(required >= 0, required, prioritised)
-    brought = {} if order is None else {int(at): order.reason for at in order.items[required[order.items] < 0]}
+    brought = {} if order is None else dict.fromkeys(order.items.tolist(), order.reason)
     items = []
     for at in _with_pins(line, places, n_required=int((required[line] >= 0).sum()), limit=limit):
         cause = places[at][1] if at in places else causes[at]
         reasons = [f"rule:{rules[cause]}"] if cause >= 0 else []
-        reasons += [brought[at]] if at in brought and at not in places else []
+        if at not in places and required[at] < 0:
+            reasons += [f"{DRAWN}:{drawn.format}"] if drawn is not None and not others[at] else []
+            reasons += [brought[at]] if at in brought else []
         reason = "+".join(reasons) or _taste(shelf.items[at], taste)
         items.append(Item(shelf.items[at], round(float(score[at]), 4), reason))
     return tuple(items)

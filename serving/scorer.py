@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xgboost import Booster
 
-from firstmile.trees import Trees, UnknownTreesError, trees_of
+from firstmile.trees import Trees, trees_of
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,16 @@ SHARE_MISSING: Final = 0.2
 
 
 def compiled_trees(booster: Booster) -> Trees | None:
-    """Its trees if they are of a known kind and give the bits that `inplace_predict` gives, else None."""
+    """Its trees if they are of a known kind and give the bits that `inplace_predict` gives, else None.
+
+    Raises DataError for trees that nobody can walk.
+    """
     if not isinstance(booster, Booster):
         return None
     try:
         trees = trees_of(booster)
-    except UnknownTreesError as error:
-        log.warning("a booster is asked by inplace_predict, some 20 times slower: %s", error)
+    except (ValueError, OverflowError, KeyError) as error:  # UnknownTreesError, or a document of another form
+        log.warning("a booster is asked by inplace_predict, some 20 times slower: %r", error)
         return None
     rows = probes(trees)
     if trees.scores(rows).tobytes() == by_xgboost(booster)(rows).tobytes():

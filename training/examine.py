@@ -39,7 +39,11 @@ def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examinat
     threads
         Fits running side by side.
     """
-    splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed)
+
+    def teaches(split: Split) -> bool:
+        return len(np.unique(data.rows.y[split.train])) == fitter.n_classes
+
+    splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed, teaches=teaches)
     each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
         parts = dict(zip(each, pool.map(lambda split: _answers(data, fitter, split), each.values()), strict=True))

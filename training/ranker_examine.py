@@ -18,7 +18,7 @@ from training.ndcg import interval, ndcg
 from training.ranker import BoolArray, Ranker
 from training.ranking_set import EVALUATED_DAYS, RankingSet
 from training.slices import Slices, cut, gap_figures
-from training.split import Examination, FloatArray, examinations, judged_by
+from training.split import Examination, FloatArray, Split, examinations, has_taught, judged_by
 
 BASELINES: Final = ("popularity", "last_day")
 NDCG: Final = "ndcg_at_5"
@@ -53,7 +53,12 @@ def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[E
     """
     presentation = data.groups["presentation"].to_numpy(str)
     student = data.groups["id_student"].to_numpy(np.int64)
-    splits = examinations(presentation, student, seed=ranker.seed)
+    has_any = data.groups["n_openings"].to_numpy() > 0
+
+    def teaches(split: Split) -> bool:
+        return has_taught(Split(split.train & has_any, split.test), student)
+
+    splits = examinations(presentation, student, seed=ranker.seed, teaches=teaches)
     each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
         boosters = dict(zip(each, pool.map(lambda split: ranker.fit(data, split.train), each.values()), strict=True))

@@ -44,8 +44,8 @@ class Candidate:
         The model card.
     plan, mitigation
         Why it was made, and what reweighing did: `reweigh.effect`.
-    searched
-        The search that found its parameters, if there was one for it.
+    searched, is_searched
+        The search that there was for it, if any; whether its parameters were found by one, by this or an earlier one.
     """
 
     data: TrainingSet
@@ -59,6 +59,7 @@ class Candidate:
     plan: Plan = PLAIN
     mitigation: Mapping[str, Any] = field(default_factory=dict)
     searched: Found | None = None
+    is_searched: bool = False
 
 
 def papers_of(candidate: Candidate) -> Papers:
@@ -135,7 +136,7 @@ def _params(candidate: Candidate) -> dict[str, Any]:
         "calibration": candidate.fitted.calibration.method,
         **{f"calibration.log_loss.{method}": loss for method, loss in candidate.fitted.losses.items()},
         "recipe": candidate.fitter.recipe,
-        "parameters": SEARCHED if candidate.fitter.changes else "the recipe's",
+        "parameters": SEARCHED if candidate.is_searched else "the recipe's",
         **(candidate.searched.params() if candidate.searched else {}),
         "anchor_rounds": ROUNDS if candidate.fitter.n_classes == 2 else 0,
         "masked_share": MASKED_SHARE,

@@ -17,6 +17,7 @@ import optuna
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firstmile.cli import console
+from firstmile.errors import DataError
 from training.dataset import TrainingSet
 from training.models import Fitter, Rows
 from training.split import BoolArray, Split, held_out_students, judged_by, later_start
@@ -37,7 +38,7 @@ class Span:
 
 
 SPACE: Final[Mapping[str, Span]] = {
-    "learning_rate": Span(0.005, 0.3),
+    "learning_rate": Span(0.02, 0.3),
     "min_child_weight": Span(0.1, 30.0),
     "subsample": Span(0.5, 1.0, by_ratio=False),
     "colsample_bytree": Span(0.05, 1.0),
@@ -86,8 +87,12 @@ def search(data: TrainingSet, fitter: Fitter, *, n_trials: int, threads: int) ->
 
     threads
         Fits running side by side.
+
+    Raises DataError when nobody is left to judge by.
     """
     splits = splits_of(data.rows, seed=fitter.seed)
+    if not splits:
+        raise DataError(f"{data.model}: too few learners to search with, train without --search")
     recipe = {name: fitter.parameters()[name] for name in SPACE_NAMES}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=fitter.seed))

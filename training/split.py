@@ -19,7 +19,7 @@ fit is given, so no examined student is ever in it.
 What is registered is fitted once more on everything chosen, so its own figures on those rows are never reported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
@@ -37,6 +37,7 @@ TextArray = npt.NDArray[np.str_]
 Examination = Literal["later_start", "rolling_origin", "held_out_students"]
 N_FOLDS: Final = 5
 N_ORIGINS: Final = 3
+LEAST_TAUGHT: Final = 50
 VALIDATION_FOLDS: Final = 5
 
 
@@ -112,16 +113,29 @@ def rolling_origins(presentations: TextArray, students: IntArray) -> list[Split]
     return found
 
 
-def examinations(presentations: TextArray, students: IntArray, *, seed: int) -> dict[Examination, list[Split]]:
-    """The splits of each examination there is; `rolling_origin`'s last one is `later_start`'s, the same object."""
+def examinations(
+    presentations: TextArray, students: IntArray, *, seed: int, teaches: Callable[[Split], bool]
+) -> dict[Examination, list[Split]]:
+    """The splits of each examination there is; `rolling_origin`'s last one is `later_start`'s, the same object.
+
+    teaches
+        Whether what a split may learn from is enough to learn anything: an early start may be a handful of people, and
+        is left out of `rolling_origin` then.
+    """
     found: dict[Examination, list[Split]] = {}
     later, origins = later_start(presentations, students), rolling_origins(presentations, students)
     if later is not None:
         found["later_start"] = [later]
-        if len(origins) > 1:
-            found["rolling_origin"] = [*origins[:-1], later]
+        earlier = [s for s in origins if not s.test[later.test].any() and has_taught(s, students) and teaches(s)]
+        if earlier:
+            found["rolling_origin"] = [*earlier, later]
     found["held_out_students"] = held_out_students(students, seed=seed)
     return found
+
+
+def has_taught(split: Split, students: IntArray) -> bool:
+    """Whether LEAST_TAUGHT students or more teach."""
+    return len(np.unique(students[split.train])) >= LEAST_TAUGHT
 
 
 def folds(students: IntArray, *, n_folds: int = N_FOLDS, seed: int) -> IntArray:

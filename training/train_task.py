@@ -45,7 +45,7 @@ def train_task(
         As `slices.audit_of` gives it.
     """
     started, model = time.monotonic(), data.model
-    fitter, searched = _fitter(client, data, settings, plan)
+    fitter, searched, is_searched = _fitter(client, data, settings, plan)
     examination = judged_by(sorted(set(data.users["presentation"])))
     judge = judge_of(data.task, examination)
     before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
@@ -62,7 +62,7 @@ def train_task(
     card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
     cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:N_ASKED, np.newaxis]))
     candidate = Candidate(
-        data, fitter, fitted, findings, answers[examination], judge, cost, card, plan, mitigation, searched
+        data, fitter, fitted, findings, answers[examination], judge, cost, card, plan, mitigation, searched, is_searched
     )
     entered = enter(client, experiment, papers_of(candidate), plan)
     if plan.reweigh:
@@ -79,19 +79,19 @@ def train_task(
 
 def _fitter(
     client: MlflowClient, data: TrainingSet, settings: TrainingSettings, plan: Plan
-) -> tuple[Fitter, Found | None]:
-    """How the model is fitted, and the search that said so, if there was one: parameters that were once found stay with
-    the champion's successors."""
+) -> tuple[Fitter, Found | None, bool]:
+    """How the model is fitted, the search that said so, if there was one now, and whether there ever was: parameters
+    that were once found stay with the champion's successors."""
     fitter = Fitter(data.model, data.features, settings.seed).with_parameters(plan.parameters)
     if plan.n_trials:
         found = search(data, fitter, n_trials=plan.n_trials, threads=settings.threads)
-        return found.fitter, found
+        return found.fitter, found, bool(found.fitter.changes)
     if plan.is_gated and (champion := aliases(client, data.model).get(CHAMPION)):
         version = read_version(client, data.model, champion)
         if was_searched(version.params):
             console.print(f"train: {data.model}: with the parameters found for champion {champion}", highlight=False)
-            return fitter.with_parameters({n: v for n, v in version.params.items() if n in SPACE_NAMES}), None
-    return fitter, None
+            return fitter.with_parameters({n: v for n, v in version.params.items() if n in SPACE_NAMES}), None, True
+    return fitter, None, was_searched(plan.parameters)
 
 
 def _plain(data: TrainingSet, fitter: Fitter, judge: str, *, audit: pd.DataFrame, threads: int) -> Mapping[int, Any]:

@@ -21,7 +21,7 @@ from serving.decide import run
 from serving.evidence import evidence
 from serving.facts import Facts
 from serving.models import ScoringModel
-from serving.order import POPULAR, Order
+from serving.order import POPULAR, Draw, Order
 from serving.policy import Policy
 from serving.replay import answered_again, differences, reasons, repredicted
 from serving.requests import Ask
@@ -90,8 +90,8 @@ def test_shed_requests_come_out_the_same() -> None:
 
 
 def test_the_order_a_shelf_came_in_is_kept_and_used() -> None:
-    order = Order(np.array([7, 2]), np.array([0.9, 0.3], np.float32), f"{POPULAR}:new", propensity=0.25)
-    facts = Facts(features=dict(LEARNER), order=order)
+    order = Order(np.array([7, 2]), np.array([0.9, 0.3], np.float32), f"{POPULAR}:new")
+    facts = Facts(features=dict(LEARNER), order=order, drawn=Draw("video", 0.25))
     answer = policy().answer(facts, limit=12)
     record = {
         **evidence(policy(), facts, Basis("rules")),
@@ -108,8 +108,8 @@ def test_the_order_a_shelf_came_in_is_kept_and_used() -> None:
     assert again(record, {}) == {}
     assert any(reason.endswith("popular:new") for reason in record["item_reasons"])
     assert again({**record, "order_items": [2, 7]}, {})
-    del record["order_propensity"]  # of before it was logged
-    assert again(record, {}) == {}
+    assert any(reason.endswith("thompson:video") for reason in record["item_reasons"])
+    assert again({**record, "drawn_format": "lesson"}, {})
 
 
 def test_another_model_under_the_same_version_is_found_out() -> None:
@@ -154,7 +154,7 @@ class _Even:
 
 def test_places_beyond_a_shelf_that_has_shrunk_do_no_harm() -> None:
     record = logged(decide(ladder(Rows({USER: Row(opened=["877037"])}))))
-    beyond = {"order_items": [10**6], "order_scores": [0.5], "order_reason": "popular:new", "order_propensity": 1.0}
+    beyond = {"order_items": [10**6], "order_scores": [0.5], "order_reason": "popular:new"}
     assert again({**record, "seen": [*record["seen"], 10**6]}, models()) == {}
     assert "ranking" not in again({**record, **beyond}, models())
 

@@ -18,11 +18,14 @@ from firstmile.clock import MICROS_PER_DAY
 from firstmile.names import FORMATS, STAGES
 from serving.answers import Decision
 from serving.arms import CHAMPION, THOMPSON
+from serving.conditions import Condition
 from serving.content_counts import Counted, shelf_odds
-from serving.facts import Facts
-from serving.format_odds import DRAWN, FormatOdds, chances, drawn_order, format_odds
-from serving.order import RANKED, Order
+from serving.facts import Facts, nothing_seen
+from serving.format_odds import FormatOdds, chances, draw, format_odds
+from serving.order import DRAWN, RANKED, Draw, Order
+from serving.ranking import Taste, rank, selection
 from serving.requests import Ask
+from serving.rules import Rule, Selector
 
 COURSE = "AAA_2014J"
 SHELF = catalogue().shelves[COURSE]
@@ -42,8 +45,16 @@ def odds(**by_format: tuple[float, float]) -> FormatOdds:
     return format_odds(SHELF, shown, opened)
 
 
-def drawn(user_id: str, known: FormatOdds | None = None, *, now_us: int = NOW_US, facts: Facts = FACTS) -> Order:
-    return drawn_order(known, SHELF, facts, user_id=user_id, now_us=now_us)
+def of(known: FormatOdds, *left: str, stage: str = STAGE) -> dict[str, float]:
+    """Chances by format."""
+    codes = [FORMATS.index(name) for name in left or SHELF_FORMATS]
+    return {FORMATS[code]: p for code, p in known.chances(STAGES.index(stage), codes).items()}
+
+
+def drawn(user_id: str, known: FormatOdds | None = None, *, now_us: int = NOW_US, facts: Facts = FACTS) -> Draw:
+    found = draw(known, SHELF, facts, user_id=user_id, now_us=now_us)
+    assert found is not None
+    return found
 
 
 def decide(user_id: str, known: FormatOdds | None, *, kind: str = THOMPSON, row: Row | None = None) -> Decision:
@@ -69,44 +80,73 @@ def test_chances_add_up_to_one_whatever_was_counted(counts: list[tuple[int, int]
 
 
 def test_opens_of_what_was_never_shown_count_for_nothing() -> None:
-    assert np.array_equal(odds(lesson=(5_000, 0)).chance, odds().chance)
+    assert odds(lesson=(5_000, 0)) == odds()
 
 
 def test_formats_are_drawn_as_often_as_their_chance_and_that_is_what_is_logged() -> None:
     known = odds(lesson=(40, 100), community=(36, 100), document=(30, 100), guide=(10, 100))
-    orders = [drawn(user, known) for user in USERS]
-    by_reason = Counter(order.reason for order in orders)
-    chance = dict(zip(SHELF_FORMATS, known.chance[STAGES.index(STAGE)], strict=True))
+    draws = [drawn(user, known) for user in USERS]
+    by_format = Counter(one.format for one in draws)
+    chance = of(known)
     assert 0.05 < chance["community"] < chance["lesson"]
-    for order in orders:
-        assert order.propensity == chance[order.reason.removeprefix(f"{DRAWN}:")]
+    for one in draws:
+        assert one.propensity == pytest.approx(chance[one.format])
     for name, p in chance.items():
-        assert by_reason[f"{DRAWN}:{name}"] / len(USERS) == pytest.approx(p, abs=0.03)
+        assert by_format[name] / len(USERS) == pytest.approx(p, abs=0.03)
 
 
-def test_every_item_of_the_format_and_no_other_comes_first_as_the_ranker_had_them() -> None:
-    order = drawn(USERS[0])
-    code = FORMATS.index(order.reason.removeprefix(f"{DRAWN}:"))
-    assert np.array_equal(order.items, np.flatnonzero(SHELF.format == code))
-    assert not order.scores.any()
-    last = order.items[-1]
-    ranked = replace(FACTS, order=Order(np.array([last]), np.array([0.7], np.float32), RANKED))
-    again = drawn(USERS[0], facts=ranked)
-    assert again.items[again.scores.argmax()] == last
+@pytest.mark.parametrize("flow", ["guided", "balanced", "tailored"])
+@pytest.mark.parametrize("is_ranked", [True, False])
+def test_all_of_the_format_comes_first_and_the_order_stays_within_it_and_after_it(flow: str, is_ranked: bool) -> None:
+    items = np.array([150, 3, 60, 7])
+    order = Order(items, np.array([0.9, 0.8, 0.7, 0.6], np.float32), RANKED) if is_ranked else None
+    taste = Taste({"document": 0.9, "community": 0.1}, "beginner", flow)
+    plain = rank(SHELF, taste, [], seen=nothing_seen, limit=500, order=order)
+    found = rank(SHELF, taste, [], seen=nothing_seen, limit=500, order=order, drawn=Draw("community", 0.2))
+    n = sum(item.format == "community" for item in SHELF.items)
+    assert [item.content.format for item in found[:n]] == ["community"] * n
+    for part in (found[:n], found[n:]):
+        own = {item.content.content_id for item in part}
+        assert [item.content for item in part] == [i.content for i in plain if i.content.content_id in own]
+    assert all(item.reason.startswith(f"{DRAWN}:community") for item in found[:n])
+    assert not any(DRAWN in item.reason for item in found[n:])
+    if is_ranked:
+        n_others = int((SHELF.format[items] != FORMATS.index("community")).sum())
+        assert [item.reason for item in found[n:]].count(RANKED) == n_others
+
+
+def test_rules_come_before_what_was_drawn() -> None:
+    lessons = Selector(formats=("lesson",))
+    rule = Rule("lessons", Condition(), prioritise=lessons, require=None, exclude=None, pin=None, flow=None)
+    taste = Taste({"document": 0.9}, "beginner", "guided")
+    chosen = [(rule, {lessons: selection(SHELF, lessons)})]
+    found = rank(SHELF, taste, chosen, seen=nothing_seen, limit=3, drawn=Draw("community", 0.2))
+    assert [item.reason for item in found] == ["rule:lessons"] * 3
+
+
+def test_a_format_of_which_nothing_is_left_is_not_drawn_and_the_others_chances_grow() -> None:
+    known = odds(lesson=(95, 100), community=(30, 100), document=(29, 100), guide=(1, 100))
+    lesson = SHELF.format == FORMATS.index("lesson")
+    done = replace(FACTS, seen=lambda hashes: np.isin(hashes, SHELF.hashes[lesson]))
+    draws = [drawn(user, known, facts=done) for user in USERS[:200]]
+    chance = {one.format: one.propensity for one in draws}
+    assert chance == {name: p for name, p in of(known, "community", "document", "guide").items() if p}
+    assert 0.3 < chance["document"] < chance["community"]
+    done = replace(FACTS, seen=lambda hashes: np.ones(len(hashes), bool))
+    assert draw(known, SHELF, done, user_id="u", now_us=NOW_US) is None
 
 
 def test_a_user_keeps_the_format_all_day_and_may_have_another_one_tomorrow() -> None:
     midnight = NOW_US - NOW_US % MICROS_PER_DAY
     moments = [midnight, midnight + MICROS_PER_DAY // 2, midnight + MICROS_PER_DAY - 1]
-    assert len({drawn(USERS[1], now_us=at).reason for at in moments}) == 1
-    assert len({drawn(USERS[1], now_us=midnight + n * MICROS_PER_DAY).reason for n in range(20)}) > 2
+    assert len({drawn(USERS[1], now_us=at) for at in moments}) == 1
+    assert len({drawn(USERS[1], now_us=midnight + n * MICROS_PER_DAY).format for n in range(20)}) > 2
 
 
 def test_what_is_known_of_one_stage_says_nothing_of_another() -> None:
     known = odds(lesson=(90, 100), community=(1, 100))
-    lesson = SHELF_FORMATS.index("lesson")
-    assert known.chance[STAGES.index(STAGE), lesson] > 0.8
-    assert known.chance[STAGES.index("new"), lesson] == pytest.approx(1 / len(SHELF_FORMATS), abs=0.03)
+    assert of(known)["lesson"] > 0.7
+    assert of(known, stage="new")["lesson"] == pytest.approx(1 / len(SHELF_FORMATS), abs=0.03)
 
 
 def test_it_finds_the_best_format_while_it_shows_it_more_and_more() -> None:
@@ -116,7 +156,7 @@ def test_it_finds_the_best_format_while_it_shows_it_more_and_more() -> None:
     for day in range(12):
         known, n = odds(**{name: (o, s) for name, (o, s) in counts.items()}), 0
         for user in USERS[:200]:
-            name = drawn(user, known, now_us=NOW_US + day * MICROS_PER_DAY).reason.removeprefix(f"{DRAWN}:")
+            name = drawn(user, known, now_us=NOW_US + day * MICROS_PER_DAY).format
             counts[name][0] += float(rng.random() < truth[name])
             counts[name][1] += 1
             n += name == SHELF_FORMATS[-1]
@@ -134,28 +174,25 @@ def test_statistics_by_segment_become_odds() -> None:
     known = shelf_odds(
         SHELF, {SHELF.items[lesson].content_id: counted(40, 100), SHELF.items[other].content_id: counted(30, 100)}
     )
-    assert np.array_equal(known.chance, odds(lesson=(40, 100), community=(30, 100)).chance)
+    assert known == odds(lesson=(40, 100), community=(30, 100))
 
 
 def test_the_arm_shows_the_drawn_format_first_and_says_so() -> None:
     decision = decide(USERS[0], odds(lesson=(95, 100), community=(1, 100), document=(1, 100)))
     answer, record = decision.response(), decision.record(worker="w", sequence=1)
     assert (answer["rung"], answer["fallback"], answer["experiment"]["arm"]) == ("model", False, THOMPSON)
-    assert record["order_reason"] == f"{DRAWN}:lesson"
-    assert 0.5 < record["order_propensity"] < 1
+    assert record["drawn_format"] == "lesson"
+    assert 0.5 < record["drawn_propensity"] < 1
     assert any(item["reason"].endswith(f"{DRAWN}:lesson") for item in answer["recommended_content"])
     assert answer["models"].keys() == decide(USERS[0], None, kind=CHAMPION).response()["models"].keys()
 
 
 def test_other_arms_draw_nothing() -> None:
     record = decide(USERS[0], odds(lesson=(95, 100)), kind=CHAMPION).record(worker="w", sequence=1)
-    assert not record["order_reason"].startswith(DRAWN)
-    assert record["order_propensity"] == 1.0
+    assert (record["drawn_format"], record["drawn_propensity"]) == ("", 1.0)
 
 
 def test_who_is_new_and_what_was_never_counted_draw_too() -> None:
     cold = Row({}, {"cohort": COURSE}, row_version_us=None)
-    reasons = Counter(
-        decide(user, None, row=cold).record(worker="w", sequence=1)["order_reason"] for user in USERS[:60]
-    )
-    assert set(reasons) == {f"{DRAWN}:{name}" for name in SHELF_FORMATS}
+    records = [decide(user, None, row=cold).record(worker="w", sequence=1) for user in USERS[:60]]
+    assert {record["drawn_format"] for record in records} == set(SHELF_FORMATS)

@@ -8,7 +8,7 @@ from events_builder import DAY, T0, Event, arrivals, examples, fold_batches, fol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_repo import row
+from feature_repo import row, tiles
 from feature_repo.applied import empty, message_hash, pack_applied, unpack_applied
 from feature_repo.distinct import content_hash
 from feature_repo.packing import Section, deltas, pack, undeltas, unpack, unzigzag, zigzag
@@ -197,3 +197,23 @@ def test_the_hashes_in_stored_rows_do_not_change_unnoticed() -> None:
     assert message_hash(["m", "topic é"]).tolist() == MESSAGE_HASHES
     assert content_hash(["c", "", None, "topic é"]).tolist() == CONTENT_HASHES
     assert message_hash([]).shape == content_hash([]).shape == (0,)
+
+
+@pytest.mark.parametrize(("code", "last_ms"), [(32 * 64 * 64 * 8 + 1, T0), (1 + 64 * 40, T0), (3, 0), (3, 2**62)])
+def test_tiles_beyond_their_row_are_refused_though_the_bytes_are_whole(code: int, last_ms: int) -> None:
+    one, reference = np.zeros(1, np.int64), np.array([last_ms // 60_000])
+    alone = Section(one, (np.array([code]), one + 1, one))
+    with pytest.raises(DataError, match="cannot be"):
+        tiles.from_section(alone, reference)
+    runs, sums = Section(one, (np.array([code]), one + 1)), Section(one, (one + 1, one))
+    with pytest.raises(DataError, match="cannot be"):
+        tiles.from_runs(runs, sums, reference)
+
+
+@pytest.mark.parametrize("lengths", [[2], [0], [2**62, 2**62, 3], [1, 1]])
+def test_runs_that_are_not_those_of_the_sums_are_refused(lengths: list[int]) -> None:
+    row = np.zeros(len(lengths), np.int64)
+    runs = Section(row, (row + 1, np.array(lengths, np.int64)))
+    one = np.zeros(1, np.int64)
+    with pytest.raises(DataError, match="damaged"):
+        tiles.from_runs(runs, Section(one, (one + 1, one)), np.array([1_000]))

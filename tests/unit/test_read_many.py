@@ -9,7 +9,8 @@ from online_rows import _events
 
 from feature_repo.activity import fold
 from feature_repo.distinct import contains, content_hash
-from feature_repo.online_store import time_bytes
+from feature_repo.fields import PROFILE
+from feature_repo.online_store import feature_field, time_bytes
 from feature_repo.reader import FIELDS, UserFeatures, decode, decode_many
 from feature_repo.row import empty_rows, pack_rows
 from firstmile.clock import MICROS_PER_DAY
@@ -69,3 +70,16 @@ def test_damaged_row_has_its_error_in_its_place_and_spoils_no_other() -> None:
 
 def test_nobody_asked_is_nobody_found() -> None:
     assert decode_many([], []) == []
+
+
+@pytest.mark.parametrize("wrong", [ValueProto(string_val="n/a"), ValueProto(bytes_val=b"7")])
+def test_a_number_of_the_profile_that_is_none_is_not_known_and_spoils_nobody(wrong: ValueProto) -> None:
+    at = FIELDS.index(feature_field(PROFILE, "prior_attempts"))
+    fields = stored(3)
+    fields[at] = wrong.SerializeToString()
+    found = decode_many([("a", NOW_US), ("b", NOW_US)], [fields, stored(3)])
+    assert all(isinstance(user, UserFeatures) and user.values["prior_attempts"] is None for user in found)
+    fields[at] = ValueProto(int64_val=2).SerializeToString()
+    known = decode("a", fields, NOW_US)
+    assert known is not None
+    assert known.values["prior_attempts"] == 2.0

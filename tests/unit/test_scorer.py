@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 import xgboost as xgb
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from serving_builder import FEATURES, Broken, booster
 
 from firstmile import trees as module
+from firstmile.errors import DataError
 from firstmile.names import MODELS
 from firstmile.trees import UnknownTreesError, trees_of
 from serving.models import prepare
@@ -150,6 +152,50 @@ def test_trees_that_say_something_else_here_are_asked_by_xgboost(
     monkeypatch.setattr(module, "_base", lambda parameters, link: np.full(3, 0.1 + 1e-7, np.float32))
     assert compiled_trees(made) is None
     assert "other bits" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("left_children", 0),  # to itself: a walk would never end
+        ("left_children", 2),  # where the other side leads too
+        ("right_children", 10_000),
+        ("split_indices", 900),
+    ],
+)
+def test_trees_that_lead_nowhere_are_refused_and_not_walked(name: str, value: int) -> None:
+    made = trained({"objective": "binary:logistic", "max_depth": 2}, 2)
+    document = orjson.loads(bytes(made.save_raw("json")))
+    document["learner"]["gradient_booster"]["model"]["trees"][0][name][0] = value
+    with pytest.raises(DataError, match="damaged"):
+        trees_of(Written(document))
+
+
+def test_trees_of_a_class_there_is_not_are_refused() -> None:
+    document = orjson.loads(bytes(trained({"objective": "multi:softprob", "num_class": 3}, 2).save_raw("json")))
+    document["learner"]["gradient_booster"]["model"]["tree_info"][0] = 3
+    with pytest.raises(DataError, match="classes"):
+        trees_of(Written(document))
+
+
+def test_a_booster_of_one_class_is_asked_by_xgboost_where_its_base_has_no_log_odds() -> None:
+    made = xgb.train({"objective": "binary:logistic"}, xgb.DMatrix(np.ones((20, 2)), np.ones(20)), 2)
+    trees = compiled_trees(made)
+    row = np.ones((1, 2), np.float32)
+    assert trees is None or trees.scores(row).tobytes() == by_xgboost(made)(row).tobytes()
+
+
+class Written:
+    """What trees_of asks a booster for, of a document of its JSON."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._text = orjson.dumps(document)
+
+    def save_raw(self, kind: str) -> bytearray:
+        return bytearray(self._text)
+
+    def num_features(self) -> int:
+        return 6
 
 
 def test_error_of_a_booster_comes_through() -> None:

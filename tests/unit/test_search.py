@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from firstmile.errors import DataError
 from training.dataset import TrainingSet
 from training.models import Fitter, Rows
 from training.search import DEPTHS, SEARCHED, SPACE, SPACE_NAMES, Found, loss, search, splits_of, was_searched
@@ -67,8 +68,8 @@ def test_students_of_both_starts_teach_nothing_about_themselves() -> None:
 
 def test_the_search_keeps_what_did_best_and_the_recipe_is_the_first_to_try() -> None:
     of = rows("BBB_2013B", n=120)
-    # Nothing is learned at such a rate: whatever it tries is better.
-    bad = replace(FITTER, changes=(("learning_rate", 0.005), ("reg_lambda", 50.0), ("colsample_bytree", 0.05)))
+    # Next to nothing is learned so: whatever else is tried is better.
+    bad = replace(FITTER, changes=(("min_child_weight", 30.0), ("reg_lambda", 50.0), ("colsample_bytree", 0.05)))
     found = search(data(of), bad, n_trials=8, threads=2)
     losses = [trial["log_loss"] for trial in found.trials]
     said = found.document()
@@ -111,3 +112,8 @@ def test_parameters_come_back_from_what_a_run_logged() -> None:
     assert was_searched({"parameters": SEARCHED})
     assert not was_searched({})
     assert Found(FITTER, [{"log_loss": 0.5}]).params()["search.n_trials"] == 1
+
+
+def test_with_nobody_to_judge_by_there_is_no_search() -> None:
+    with pytest.raises(DataError, match="without --search"):
+        search(data(rows("BBB_2013B", n=1)), FITTER, n_trials=2, threads=1)

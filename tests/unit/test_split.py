@@ -1,11 +1,14 @@
 """Splits: by start in time, a student never on both sides."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.split import (
+    LEAST_TAUGHT,
     N_FOLDS,
     N_ORIGINS,
     examinations,
@@ -81,10 +84,23 @@ def test_every_start_with_earlier_ones_is_examined_by_what_these_alone_taught() 
     assert first.test.tolist() == [False, False, True, True, False, False]
     assert second.train.tolist() == [True, True, False, True, False, False]
     assert second.test.tolist() == [False, False, False, False, True, True]
-    found = examinations(presentations, students, seed=7)
+
+
+def names(presentations: Any, students: Any, *, teaches: bool = True) -> list[str]:
+    return list(examinations(presentations, students, seed=7, teaches=lambda split: teaches))
+
+
+def test_starts_before_the_last_one_are_examined_where_enough_teach() -> None:
+    students = np.arange(3 * LEAST_TAUGHT)
+    presentations = np.repeat([B13, A13, A14], LEAST_TAUGHT)
+    found = examinations(presentations, students, seed=7, teaches=lambda split: True)
+    assert [len(splits) for splits in found.values()] == [1, 2, N_FOLDS]
     assert found["rolling_origin"][-1] is found["later_start"][0]
-    assert list(examinations(presentations[:4], students[:4], seed=7)) == ["later_start", "held_out_students"]
-    assert list(examinations(presentations[:2], students[:2], seed=7)) == ["held_out_students"]
+    usual = ["later_start", "held_out_students"]
+    assert names(presentations, students, teaches=False) == usual
+    assert names(presentations[1:], students[1:]) == usual  # one of the first start is missing
+    assert names(presentations[LEAST_TAUGHT:], students[LEAST_TAUGHT:]) == usual  # one origin alone is the later start
+    assert names(presentations[:LEAST_TAUGHT], students[:LEAST_TAUGHT]) == ["held_out_students"]
 
 
 def test_only_the_newest_origins_are_examined() -> None:
