@@ -11,7 +11,6 @@ drawn first and kept on every rung: an arm of rules asks no models, one of the d
 """
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,8 +22,8 @@ from firstmile.setting_sections import ServingSettings
 from serving.answers import SHED, Basis, Decision, Unscored
 from serving.arms import DEFAULT_FLOW, RULES, THOMPSON, tasks_of
 from serving.cache import LastGood
+from serving.case import Case, Timer
 from serving.evidence import evidence
-from serving.experiments import Assignment
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users
@@ -34,15 +33,13 @@ from serving.gather import Gather
 from serving.models import Question, Scores, ScoringModel, score
 from serving.order import Draw
 from serving.playbook import Playbook
-from serving.policy import Answer, Policy
+from serving.policy import Answer
 from serving.ranker import Orders, Standings
 from serving.requests import Ask
 from serving.stage import Problem, Stage, StageError
 
 log = logging.getLogger(__name__)
 
-ANSWER_RESERVE_MS = 20.0
-"""Kept back for rules, ranking and writing the answer."""
 REASONS: Mapping[Standing, str] = {
     "behind": "pipeline_lag",
     "lost": "store_loss",
@@ -57,35 +54,6 @@ class Remembered:
     facts: Facts
     models: Mapping[str, str]
     kind: str
-
-
-@dataclass
-class Timer:
-    """One request's time: when it came and how long each stage took, ms."""
-
-    started_s: float
-    budget_ms: float
-    stage_ms: dict[str, float]
-
-    def elapsed_ms(self) -> float:
-        """Since the request came."""
-        return (time.perf_counter() - self.started_s) * 1_000
-
-    def left_s(self, at_most_ms: float) -> float:
-        """What a stage may take."""
-        return min(at_most_ms, self.budget_ms - ANSWER_RESERVE_MS - self.elapsed_ms()) / 1_000
-
-
-@dataclass(frozen=True)
-class Case:
-    """One request on its way down: the rules it began with are those it ends with, and so is its arm."""
-
-    ask: Ask
-    policy: Policy
-    orders: Orders
-    assignment: Assignment
-    decided_us: int
-    timer: Timer
 
 
 class Ladder:
