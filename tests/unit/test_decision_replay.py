@@ -11,12 +11,13 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_builder import LEARNER, Row, Rows, booster, catalogue, ladder, model, models, policy
+from serving_builder import LEARNER, Row, Rows, booster, catalogue, experiments, ladder, model, models, policy
 
 from firstmile.errors import UsageError
-from firstmile.names import FORMATS, MODELS
+from firstmile.names import CHAMPION, FORMATS, MODELS
 from pipelines.topics import schema_text
 from serving.answers import Basis, Decision
+from serving.arms import THOMPSON
 from serving.decide import run
 from serving.evidence import evidence
 from serving.facts import Facts
@@ -61,14 +62,16 @@ def again(record: dict[str, Any], in_use: dict[str, ScoringModel], by: Policy | 
     st.sampled_from(["/home", "/welcome"]),
     st.integers(1, 50),
     st.sampled_from(["model", "partial", "rules", "cold_start", "behind"]),
+    st.sampled_from([CHAMPION, THOMPSON]),
 )
-def test_every_rung_comes_out_the_same(opened: list[str], page: str, limit: int, case: str) -> None:
+def test_every_rung_comes_out_the_same(opened: list[str], page: str, limit: int, case: str, kind: str) -> None:
     in_use = {"partial": models("activation"), "rules": {}}.get(case, models())
     reader = Rows({USER: Row(opened=opened)}, lag_ms=10**6 if case == "behind" else 0.0)
     if case == "cold_start":
         reader.rows[USER] = Row({}, row_version_us=None)
-    decision = decide(ladder(reader, in_use), page, limit)
+    decision = decide(ladder(reader, in_use, drawn_from=experiments(kind)), page, limit)
     record = logged(decision)
+    assert bool(record["drawn_format"]) == (kind == THOMPSON)
     assert decision.basis.rung == {"cold_start": "rules", "behind": "rules"}.get(case, case)
     assert again(record, in_use) == {}
     assert record["ranking"] == [item["content_id"] for item in decision.response()["recommended_content"]]
