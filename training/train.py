@@ -34,7 +34,7 @@ def run(
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
-    from_run: Annotated[str | None, typer.Option(help="once more: the model, presentations and seed of a run")] = None,
+    from_run: Annotated[str | None, typer.Option(help="once more, as that run was: its model, starts and seed")] = None,
     labels: Annotated[Path | None, typer.Option(help="of a product, as training/labels.yaml")] = None,
     n_trials: Annotated[
         int, typer.Option("--search", min=0, help="try so many XGBoost parameters (Optuna); 0: the recipe's")

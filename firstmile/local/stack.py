@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 _KNOWN: dict[Part, EmbeddedPart] = {p.name: p for p in (mlflow.PART, registry.PART, kafka.PART, redis.PART)}
 
 
+SETTLE_S = 1.0
+"""A killed process takes a moment to be gone, a large one some tenths of a second."""
+
+
 @dataclass(frozen=True)
 class PartState:
     """One part now. `is_ours`: run by `up`; else its address was given and it is only asked."""
@@ -98,7 +102,7 @@ class Stack:
         running: dict[str, Supervised | None] = {}
         for part in wanted:
             if self.settings.is_embedded(part.name):
-                running[part.name] = process.find(self.run_folder, part.name)
+                running[part.name] = self._settled(part)
         to_start = [p for p in wanted if p.name in running and running[p.name] is None]
         self._require_ports(to_start)
         programs = [(p.name, p.program(self.settings)) for p in to_start]
@@ -115,6 +119,13 @@ class Stack:
             log.info("%-8s %s: %s, %s", name, _KNOWN[_part(name)].address(self.settings), how, where)
 
         process.wait_healthy(waiting, deadline_s=self.settings.local.start_timeout_s, on_healthy=say)
+
+    def _settled(self, part: EmbeddedPart) -> Supervised | None:
+        """The part's process if it runs; one that was killed this very moment still looks as if it did."""
+        found, until = process.find(self.run_folder, part.name), time.monotonic() + SETTLE_S
+        while found and found.is_alive() and part.problem(self.settings) and time.monotonic() < until:
+            time.sleep(process.POLL_S)
+        return found if found and found.is_alive() else None
 
     def _require_ports(self, to_start: list[EmbeddedPart]) -> None:
         for part in to_start:

@@ -1,5 +1,8 @@
 """The embedded stack as people use it: up, again up, killed, down, up on its data."""
 
+import os
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +77,18 @@ def test_every_port_is_bound_to_loopback_alone(own: Stack) -> None:
 def test_up_again_changes_nothing(own: Stack) -> None:
     before = [s.pid for s in own.status()]
     assert [s.pid for s in own.up()] == before
+
+
+def test_a_part_that_looks_alive_and_is_about_to_be_gone_comes_back_at_once(own: Stack) -> None:
+    old = by_name(own.status())["redis"].pid
+    assert old
+    os.kill(old, signal.SIGSTOP)
+    dying = threading.Timer(0.3, os.kill, (old, signal.SIGKILL))
+    dying.start()
+    state = by_name(own.up(["redis"]))["redis"]
+    dying.join()
+    assert state.is_healthy
+    assert state.pid != old
 
 
 def test_killed_parts_are_seen_and_come_back_with_their_data(own: Stack) -> None:
