@@ -7,9 +7,8 @@ lean    what serving does: Ladder.decide
 floor   one HMGET of the row's bytes and the four boosters, asked by XGBoost, on a row that is there already
 floor_compiled   the same with the boosters' trees walked by compiled code, as serving walks them
 
-They take turns, each time in another order: who comes after `naive` finds the caches full of it.
-Real Redis, models as large as trained
-ones; `together` is what reading and decoding cost a user when so many are asked for at once.
+They take turns, each time in another order: who comes after `naive` finds the caches full of it. Real Redis, models as
+large as trained ones; `together` is what reading and decoding cost a user when so many are asked for at once.
 """
 
 import argparse

@@ -40,11 +40,6 @@ def zigzag(values: Ints) -> Ints:
     return (values << 1) ^ (values >> 63)
 
 
-def unzigzag(values: Ints) -> Ints:
-    """Inverse of zigzag."""
-    return (values >> 1) ^ -(values & 1)
-
-
 def row_starts(row: Ints, n: int) -> Ints:
     """First index of each row's entries in a sorted row column, shape (n + 1,)."""
     return np.searchsorted(row, np.arange(n + 1))

@@ -94,11 +94,13 @@ def draw(odds: FormatOdds | None, shelf: Shelf, facts: Facts, *, user_id: str, n
     odds
         None: nothing was counted, every format of the shelf is as likely.
     """
-    nothing = np.zeros((len(STAGES), len(shelf.items)))
     left = np.unique(shelf.format[~facts.seen(shelf.hashes) & ~lacking(shelf, facts.seen)]).tolist()
     if not left:
         return None
-    chance = (odds or format_odds(shelf, nothing, nothing)).chances(_stage(facts), left)
+    if odds is None:
+        nothing = np.zeros((len(STAGES), len(shelf.items)))
+        odds = format_odds(shelf, nothing, nothing)
+    chance = odds.chances(_stage(facts), left)
     # Until midnight UTC a user keeps his place; the format changes only where the chances move past it.
     at = (place(f"{DRAWN}/{now_us // MICROS_PER_DAY}", user_id) + 0.5) / N_PLACES
     edges = np.cumsum(list(chance.values()))

@@ -36,18 +36,18 @@ def check_ranker(model: ScoringModel, folder: Path) -> None:
     rows = _golden(model, folder) or pa.table({name: [None, 0.5] for name in model.features})
     x = np.column_stack([rows[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in model.features])
     try:
-        scores = np.asarray(model.booster.inplace_predict(x), np.float64)
+        scores = np.asarray(model.scores(x), np.float64)  # as it will be asked, so that the first request need not wait
     except (ValueError, TypeError) as error:
         raise DataError(f"model {model.name} {model.version} cannot score a row: {error}") from error
-    if scores.shape != (len(x),) or not np.isfinite(scores).all():
+    if scores.shape != (len(x), 1) or not np.isfinite(scores).all():
         raise DataError(f"model {model.name} {model.version} scores {len(x)} rows as {scores.tolist()[:5]}")
     if PREFIX in rows.column_names:
         said = rows[PREFIX].to_numpy()
-        wrong = np.flatnonzero(np.abs(scores - said) > TOLERANCE)
+        wrong = np.flatnonzero(np.abs(scores[:, 0] - said) > TOLERANCE)
         if len(wrong):
             raise DataError(
                 f"model {model.name} {model.version} does not say what it said when it was registered: row {wrong[0]} "
-                f"was {said[wrong[0]]}, now {scores[wrong[0]]}"
+                f"was {said[wrong[0]]}, now {scores[wrong[0], 0]}"
             )
 
 

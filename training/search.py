@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import optuna
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from firstmile.cli import console
@@ -21,6 +20,9 @@ from firstmile.errors import DataError
 from training.dataset import TrainingSet
 from training.models import Fitter, Rows
 from training.split import BoolArray, Split, held_out_students, judged_by, later_start
+
+if TYPE_CHECKING:  # a fifth of a second, which training without a search need not pay
+    import optuna
 
 N_FOLDS: Final = 3
 """Of the five there are: more folds say it more surely, fewer leave time for more trials."""
@@ -90,6 +92,8 @@ def search(data: TrainingSet, fitter: Fitter, *, n_trials: int, threads: int) ->
 
     Raises DataError when nobody is left to judge by.
     """
+    import optuna
+
     splits = splits_of(data.rows, seed=fitter.seed)
     if not splits:
         raise DataError(f"{data.model}: too few learners to search with, train without --search")
@@ -99,7 +103,7 @@ def search(data: TrainingSet, fitter: Fitter, *, n_trials: int, threads: int) ->
     study.enqueue_trial(recipe)
     with ThreadPoolExecutor(threads) as pool, _progress(data.model, n_trials) as shown:
 
-        def loss_of(trial: optuna.Trial) -> float:
+        def loss_of(trial: "optuna.Trial") -> float:
             tried = replace(fitter, changes=tuple(_drawn(trial).items()))
             return float(np.mean(list(pool.map(lambda split: loss(tried, data.rows, split), splits))))
 
@@ -151,7 +155,7 @@ def loss(fitter: Fitter, rows: Rows, split: Split) -> float:
     return float(np.average(-np.log(own), weights=asked.weight))
 
 
-def _drawn(trial: optuna.Trial) -> dict[str, Any]:
+def _drawn(trial: "optuna.Trial") -> dict[str, Any]:
     numbers = {name: trial.suggest_float(name, s.low, s.high, log=s.by_ratio) for name, s in SPACE.items()}
     return {**numbers, "max_depth": trial.suggest_int("max_depth", *DEPTHS)}
 

@@ -104,7 +104,8 @@ def later_start(presentations: TextArray, students: IntArray) -> Split | None:
 
 def rolling_origins(presentations: TextArray, students: IntArray) -> list[Split]:
     """`later_start` as it was for each of the N_ORIGINS newest dates that have earlier starts, oldest first."""
-    began = np.array([begins_on(p).toordinal() for p in presentations.tolist()], np.int64)
+    names, of_row = np.unique(presentations, return_inverse=True)
+    began = np.array([begins_on(name).toordinal() for name in names.tolist()], np.int64)[of_row]
     found = []
     for date_ in np.unique(began)[1:][-N_ORIGINS:]:
         test = began == date_
