@@ -11,7 +11,8 @@ from serving.service import app
 
 
 async def block(request: Request) -> Response:
-    """Never gives the loop back."""
+    """Says in the log that nothing else is answered from here on, and never gives the loop back."""
+    print("blocked from here on", flush=True)
     time.sleep(600)
     return Response()
 
