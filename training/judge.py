@@ -25,7 +25,7 @@ from training.gates import (
     no_comparison,
     not_worse_gate,
 )
-from training.models import STOPPED_EARLY, Fitter
+from training.models import Fitter
 from training.ranker_compare import compare_rankers
 from training.ranker_gate import ranker_gate
 from training.split import FloatArray, judged_by
@@ -123,8 +123,7 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
 def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: Version) -> tuple[FloatArray, str]:
     """The champion's recipe in the challenger's examination, and the words for it."""
     fitter = Fitter(data.model, data.features, int(challenger.params["seed"]))
-    # Of several classes it is what it was before recipes had names.
-    known = champion.params.get("recipe", STOPPED_EARLY if fitter.n_classes > 2 else "of before they had names")
+    known = champion.params.get("recipe", "of before they had names")
     if known != fitter.recipe:
         raise DataError(f"there is no data after both, and its recipe ({known}) cannot be fitted again by this code")
     why = "no data after both, so the champion's recipe was refitted on the challenger's window"

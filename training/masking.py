@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from feature_repo.services import feature_groups
-from training.split import FloatArray
+from training.split import FloatArray, IntArray
 
 MASKED_SHARE: Final = 0.1
 """Share of training rows that lose a group, for each group; a row loses one at most."""
@@ -24,6 +24,24 @@ def masked(x: FloatArray, features: Sequence[str], *, seed: int, share: float = 
         rows = np.flatnonzero((drawn >= i * share) & (drawn < (i + 1) * share))
         out[rows[:, None], columns] = np.nan
     return out
+
+
+def missing_in_turn(
+    x: FloatArray, features: Sequence[str], *, share: float = MASKED_SHARE
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """What `masked` gives on average: every row whole, and once without each group.
+
+    Returns the rows, shape (n_rows * (1 + n_groups), n_features); which row of x each was; and the part of that row's
+    weight it carries: `share` without a group, the rest whole.
+
+    >>> x, of, part = missing_in_turn(np.ones((1, 2)), ["n_pages", "prior_attempts"])
+    >>> x.tolist(), of.tolist(), part.tolist()
+    ([[1.0, 1.0], [nan, 1.0], [1.0, nan]], [0, 0, 0], [0.8, 0.1, 0.1])
+    """
+    groups = columns_of(features)
+    ways = [x, *(without(x, features, group) for group in groups)]
+    parts = [1.0 - share * len(groups), *[share] * len(groups)]
+    return np.concatenate(ways), np.tile(np.arange(len(x)), len(ways)), np.repeat(parts, len(x))
 
 
 def without(x: FloatArray, features: Sequence[str], group: str) -> FloatArray:

@@ -1,5 +1,6 @@
 """The service with one more route, which blocks the event loop of the worker that takes it: a planted fault."""
 
+import sys
 import time
 
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from serving.service import app
 
 async def block(request: Request) -> Response:
     """Says in the log that nothing else is answered from here on, and never gives the loop back."""
-    print("blocked from here on", flush=True)
+    sys.stderr.write("blocked from here on\n")
     time.sleep(600)
     return Response()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.anchor import ROUNDS as ANCHOR_ROUNDS
-from training.masking import MASKED_SHARE, masked, without
+from training.masking import MASKED_SHARE, masked, missing_in_turn, without
 from training.models import CORRECTION_ROUNDS, MAX_ROUNDS, Fitter, Rows
 from training.tasks import TASKS
 
@@ -74,3 +74,12 @@ def test_each_row_loses_one_group_at_most_and_each_group_its_share() -> None:
     assert (np.isnan(out[:, 1]) == activity).all()
     assert not (activity & profile).any()
     assert [activity.mean(), profile.mean()] == pytest.approx([MASKED_SHARE, MASKED_SHARE], abs=0.01)
+
+
+def test_in_turn_is_what_random_masking_gives_on_average() -> None:
+    features = ("n_pages", "opens_quiz", "prior_attempts")
+    x, of, part = missing_in_turn(np.arange(6.0).reshape(2, 3), features)
+    assert np.bincount(of, weights=part).tolist() == pytest.approx([1.0, 1.0])
+    assert (np.isnan(x) * part[:, None]).sum(axis=0).tolist() == pytest.approx([2 * MASKED_SHARE] * 3)
+    assert (x[:2] == np.arange(6.0).reshape(2, 3)).all()
+    assert (np.nansum(x, axis=1) > 0).all()  # nobody lacks everything
