@@ -62,6 +62,8 @@ def _figures(data: TrainingSet, said: Answers, p: FloatArray, label: str, seed: 
     """Figures by day, with intervals when there is a seed; rows without that form of the label are left out."""
     users = data.users.iloc[said.rows]
     kept = users[label].to_numpy(np.int64) >= 0
+    if not kept.any():
+        return {}
     users, y = users[kept], users[label].to_numpy(np.int64)[kept]
     day, presentation = users["day"].to_numpy(np.int64), users["presentation"].to_numpy(str)
     found = evaluate(

@@ -104,9 +104,11 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
         kept &= ~users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
         starts = ", ".join(sorted(set(users["presentation"])))
         how = f"data after both: {users['user_id'][kept].nunique()} learners of {starts} whom neither had seen"
-        other = read_fitted(champion).probabilities(data.rows.x[rows])
+        other = read_fitted(champion).by_name(data.rows.x[rows], data.features)
     else:
         other, how = _refitted(data, p, challenger, champion)
+    if not kept.any():
+        raise DataError("of those examined nobody is left with a label on a day that counts, whom neither had learned from")
     users, p, other = users[kept], p[kept], other[kept]
     cells = (users["presentation"] + "/" + users["day"].astype(str)).to_numpy(str)
     found = difference_low(

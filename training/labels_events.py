@@ -16,7 +16,7 @@ from firstmile.clock import MICROS_PER_DAY
 from firstmile.documents import Document
 from firstmile.errors import unknown_name
 from firstmile.names import LEARNED_FORMATS
-from training.cohorts import cohorts
+from training.cohorts import cohorts, judged_days
 from training.labels import Labelled
 from training.labels_file import Activation, AnyLabel, Disengagement, LabelFile, SkillLevel, Which, task_of
 from training.population import Counts, Users, leave_out
@@ -106,8 +106,10 @@ def _labelled(model: str, spec: AnyLabel, events: pd.DataFrame, ends_us: int) ->
         parts.append(rows.assign(day=day, until_day=spec.until_day(day), judged_label=rows["label"]))
     stacked = pd.concat(parts, ignore_index=True).sort_values(["user_id", "day"], ignore_index=True)
     stacked["id_student"] = message_hash(stacked["user_id"].to_numpy(object))
-    cohort = stacked.drop_duplicates("user_id").set_index("user_id")["began_us"]
-    names = pd.Series(cohorts(cohort.to_numpy(np.int64)), index=cohort.index, dtype=object)
+    began = stacked.drop_duplicates("user_id").set_index("user_id")["began_us"]
+    last = max(judged_days(stacked["day"].to_numpy(np.int64), task_of(model, spec).evaluated_days))
+    is_old = began.index.isin(stacked["user_id"][stacked["day"] == last])
+    names = pd.Series(cohorts(began.to_numpy(np.int64), is_old), index=began.index, dtype=object)
     stacked["presentation"] = stacked["user_id"].map(names)
     return Labelled(stacked[_COLUMNS].astype({"day": np.int64, "until_day": np.int64}), counts)
 

@@ -4,19 +4,22 @@ tables or lake ─► labels ─► point-in-time vectors ─► sets, each step
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from feast.errors import FeatureServiceNotFoundException
 
 from feature_repo.services import service_name
 from feature_repo.store import apply, feature_store
 from firstmile import oulad
+from firstmile.cli import console
 from firstmile.errors import UsageError
 from firstmile.names import MODELS, RANKER
 from firstmile.settings import Settings
+from training.cohorts import judged_days
 from training.dataset import TrainingSet, training_set, vectors
 from training.history import choose, history_ends_us, product_history_ends_us, refuse_future, whole
 from training.labels import Labelled, label
@@ -102,6 +105,7 @@ def product_material(settings: Settings, models: Sequence[str], quality: Quality
         quality.check_sources([], last_day=max(max(t.snapshot_days) for t in tasks.values()))
     with step(f"train: labels by {document.path.name}"):
         labelled = {m: each for m, each in event_labels(file, events, ends_us=ends_us).items() if m in tasks}
+        tasks = {m: _judged(m, task, labelled[m]) for m, task in tasks.items()}
     with step("train: vectors, point in time"):
         sets = _sets(_store(settings, list(tasks)), labelled, tasks)
     starts = sorted({start for data in sets.values() for start in data.users["presentation"]})
@@ -111,6 +115,20 @@ def product_material(settings: Settings, models: Sequence[str], quality: Quality
 def _sets(store: Any, labelled: Mapping[str, Labelled], tasks: Mapping[str, Task]) -> dict[str, TrainingSet]:
     found = vectors(store, labelled)
     return {m: training_set(m, each, found[m], tasks[m]) for m, each in labelled.items()}
+
+
+def _judged(model: str, task: Task, labelled: Labelled) -> Task:
+    """The task, judged on the days that enough users are old enough for."""
+    days = judged_days(labelled.rows["day"].to_numpy(np.int64), task.evaluated_days)
+    if days == tuple(task.evaluated_days):
+        return task
+    young = ", ".join(str(day) for day in task.evaluated_days if day not in days)
+    console.print(
+        f"train: {model}: judged on days {', '.join(map(str, days))}; too few users have a label at day {young} yet",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return replace(task, evaluated_days=days)
 
 
 def _store(settings: Settings, models: Sequence[str]) -> Any:

@@ -1,6 +1,6 @@
 """One XGBoost model per task: the recipe, fitting it, asking it. Small trees, calibration, one seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from firstmile.calibration import Calibration
+from firstmile.errors import DataError
 from training.anchor import AGE, CLICKS, anchor, plane
 from training.calibrate import Scored, choose_calibration
 from training.masking import masked, missing_in_turn
@@ -97,6 +98,19 @@ class Fitted:
     def probabilities(self, x: FloatArray) -> FloatArray:
         """Probability of every class, shape (n_rows, n_classes), rows sum to 1."""
         return self.calibration.apply(class_scores(self.booster, x))
+
+    def by_name(self, x: FloatArray, features: Sequence[str]) -> FloatArray:
+        """The same of vectors of other features, or in another order: XGBoost itself does not look at names here.
+
+        features
+            Names of the columns of x.
+
+        Raises DataError when one that the booster reads is missing.
+        """
+        read = self.booster.feature_names or ()
+        if unknown := [name for name in read if name not in features]:
+            raise DataError(f"it reads features that are not there: {', '.join(unknown)}")
+        return self.probabilities(x[:, [list(features).index(name) for name in read]])
 
 
 @dataclass(frozen=True)

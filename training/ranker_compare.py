@@ -65,7 +65,10 @@ def _ranked_by(
         rows = pq.read_table(read_artifact(client, challenger, EXAMINED_ROWS, folder))
     x = np.column_stack([rows[name].to_numpy() for name in RANKER_FEATURES]).astype(np.float32)
     booster = read_fitted(champion).booster
-    ranker = Ranker(int(champion.params["seed"]), tuple(booster.feature_names or ()))
+    names = tuple(booster.feature_names or ())
+    if unknown := [name for name in names if name not in RANKER_FEATURES]:
+        raise DataError(f"it reads features that this code does not give: {', '.join(unknown)}")
+    ranker = Ranker(int(champion.params["seed"]), names)
     n_true = (graded["n_openings"] + graded["n_lost"]).to_numpy(np.int64)
     found = ndcg(ranker.scores(booster, x), rows["y"].to_numpy(), rows["group"].to_numpy(), n_true)
     return pd.Series(found, index=graded.index)

@@ -320,6 +320,10 @@ def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itse
     n = asked["user_id"].nunique() - 1  # one of them it is said to have learned from
     assert found.how == f"data after both: {n} learners of BBB_2013B whom neither had seen"
     assert found.difference < 0  # here it had learned from these very learners: only the registered booster answers so
+    pq.write_table(pa.table({"id_student": users["id_student"].unique()}), tmp_path / TRAINING_USERS)
+    client.log_artifact(run.info.run_id, str(tmp_path / TRAINING_USERS))
+    with pytest.raises(DataError, match="nobody is left"):
+        compare(client, challenger, replace(challenger, run_id=run.info.run_id, tags=before))
 
 
 def test_evaluation_sees_the_vectors_that_training_sees(trained: Trained) -> None:

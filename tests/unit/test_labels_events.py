@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.errors import DataError
 from firstmile.names import LEARNED_FORMATS
-from training.cohorts import cohorts
+from training.cohorts import LEAST_EXAMINED, cohorts, judged_days
 from training.labels import Labelled
 from training.labels_events import check_names, event_labels
 from training.labels_file import LabelFile, read_labels, task_of
@@ -168,12 +169,23 @@ def test_instants_are_the_last_microseconds_of_days_since_the_onboarding_began()
 
 def test_cohorts_are_fifths_in_time_and_the_latest_one_judges() -> None:
     began = [BEGAN + (i // 2) * DAY for i in range(100)]
-    names = cohorts(pd.Series(began).to_numpy())
+    names = cohorts(np.array(began), np.ones(100, bool))
     assert list(names) == sorted(names)
     assert pd.Series(names).value_counts().tolist() == [20] * 5
     assert begins_on(names[0]).toordinal() - 719_163 == 20_000
     assert judged_by(sorted(set(names))) == "later_start"
     assert judged_by(["2026-09-14"]) == "held_out_students"
+
+
+@pytest.mark.parametrize("n_days", [60, 90, 120, 200])
+def test_sign_ups_that_go_on_leave_somebody_to_be_examined_on_every_judged_day(n_days: int) -> None:
+    began = [BEGAN + i * n_days * DAY // 1_200 for i in range(1_200)]
+    spec = {"none_of": {"events": "any"}, "for_days": 14}
+    made = labelled("disengagement", spec, *((f"u{i}", "Signed Up", at) for i, at in enumerate(began)), ends_us=began[-1])
+    days = judged_days(made.rows["day"].to_numpy(), (7, 14, 28))
+    latest = made.rows[made.rows["presentation"] == made.rows["presentation"].max()]
+    assert all((latest["day"] == day).sum() >= LEAST_EXAMINED for day in days)
+    assert days == (7, 14, 28)
 
 
 TEXT = """

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firstmile.errors import DataError
 from training.anchor import ROUNDS as ANCHOR_ROUNDS
 from training.masking import MASKED_SHARE, masked, missing_in_turn, without
 from training.models import CORRECTION_ROUNDS, MAX_ROUNDS, Fitter, Rows
@@ -83,3 +84,13 @@ def test_in_turn_is_what_random_masking_gives_on_average() -> None:
     assert (np.isnan(x) * part[:, None]).sum(axis=0).tolist() == pytest.approx([2 * MASKED_SHARE] * 3)
     assert (x[:2] == np.arange(6.0).reshape(2, 3)).all()
     assert (np.nansum(x, axis=1) > 0).all()  # nobody lacks everything
+
+
+def test_features_are_asked_for_by_name_and_a_missing_one_is_said() -> None:
+    data = rows()
+    fitted = Fitter("activation", FEATURES, seed=7).fit(data)
+    turned = np.column_stack([data.x[:, 1], np.zeros(len(data.y)), data.x[:, 0]])
+    found = fitted.by_name(turned, ["noise", "new", "signal"])
+    assert np.array_equal(found, fitted.probabilities(data.x))
+    with pytest.raises(DataError, match="not there: signal"):
+        fitted.by_name(turned, ["noise", "new", "later"])
