@@ -5,10 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from firstmile.settings import Settings, as_environment
+from firstmile.settings import PREFIX, Settings, as_environment
 
 _MAIN: Final = "from firstmile.cli import main; main()"
-_INHERITED: Final = ("PATH", "PYTHONPATH", "HOME", "JAVA_HOME")
 
 
 def verb(words: Sequence[str]) -> list[str]:
@@ -17,5 +16,6 @@ def verb(words: Sequence[str]) -> list[str]:
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
-    """The settings, and what a child needs beside them: where programs and packages are."""
-    return {**{name: os.environ[name] for name in _INHERITED if name in os.environ}, **as_environment(settings)}
+    """This process's own, with these settings: an MLflow's login and a bucket's keys are no settings of ours."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**own, **as_environment(settings)}

@@ -108,7 +108,7 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
     else:
         other, how = _refitted(data, p, challenger, champion)
     if not kept.any():
-        raise DataError("of those examined nobody is left with a label on a day that counts, whom neither had learned from")
+        raise DataError("of those examined nobody is left whom neither had learned from, with a label on a judged day")
     users, p, other = users[kept], p[kept], other[kept]
     cells = (users["presentation"] + "/" + users["day"].astype(str)).to_numpy(str)
     found = difference_low(

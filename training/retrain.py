@@ -7,6 +7,7 @@ runs at a time. `--watch` stays, and retrains at the times of a cron expression 
 import logging
 import subprocess
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -25,7 +26,7 @@ from training.alone import alone
 from training.child import environment, verb
 from training.plan import Plan
 from training.reweigh import check_attribute
-from training.signals import Signal, taken, waiting
+from training.signals import Signal, Waits, taken, waiting
 from training.tracking import chosen_models
 from training.train import train, trainable
 
@@ -74,8 +75,8 @@ def keep_watch(
     """
     clock = clock or SystemClock()
     trigger = cron(settings.training.retrain_cron)
-    counts = {"scheduled": 0, "signals": 0, "refused_signals": 0, "passed": 0, "refused": 0}
-    due = _next(trigger, clock)
+    counts = {"scheduled": 0, "signals": 0, "refused_signals": 0, "passed": 0, "refused": 0, "could_not": 0}
+    due, waits = _next(trigger, clock), Waits()
     console.print(f"ready: retraining at {settings.training.retrain_cron!r} UTC, next {due:%Y-%m-%d %H:%M}")
     while not stopping.is_set():
         if clock.now_us() >= due.timestamp() * 1e6:
@@ -87,12 +88,15 @@ def keep_watch(
                 log.error("signal %s is none: %s; it is put away", file, signal)
                 counts["refused_signals"] += 1
                 taken(file, {"error": signal})
-                continue
-            counts["signals"] += 1
-            code = _retrain(settings, signal, data, stopping)
-            if not stopping.is_set():  # who is stopped in the middle finds the signal again
-                taken(file, {"exit": code})
-            _count(counts, code)
+            elif not stopping.is_set() and waits.is_over(file, clock.now_us()):
+                counts["signals"] += 1
+                ended = _retrain(settings, signal, data, stopping)
+                _count(counts, ended)
+                if ended.is_answer:
+                    taken(file, {"exit": ended.code})
+                elif not stopping.is_set():  # who is stopped in the middle finds the signal again
+                    wait_s = waits.longer(file, clock.now_us())
+                    log.error("signal %s stays, nothing could be trained; again in %d s", file, wait_s)
         stopping.wait(LOOK_S)
     return counts
 
@@ -117,12 +121,30 @@ def _next(trigger: CronTrigger, clock: Clock) -> datetime:
     return found
 
 
-def _count(counts: dict[str, int], code: int) -> None:
-    counts["passed" if code == 0 else "refused"] += 1
+@dataclass(frozen=True)
+class Ended:
+    """How one `firstmile retrain` ended.
+
+    has_judged
+        Whether versions were trained and judged. Data that does not hold, another training under way or an MLflow that
+        does not answer come before that.
+    """
+
+    code: int
+    has_judged: bool
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether asking the same again would say the same: judged, or asked in words that no verb takes."""
+        return self.has_judged or self.code == UsageError.exit_code
 
 
-def _retrain(settings: Settings, signal: Signal, data: Path, stopping: threading.Event) -> int:
-    """Exit code of one `firstmile retrain`."""
+def _count(counts: dict[str, int], ended: Ended) -> None:
+    counts["passed" if ended.code == 0 else "refused" if ended.is_answer else "could_not"] += 1
+
+
+def _retrain(settings: Settings, signal: Signal, data: Path, stopping: threading.Event) -> Ended:
+    """One `firstmile retrain`, to its end."""
     words = ["retrain", "--data", str(data), *signal.words()]
     log.info("retraining: %s", " ".join(words))
     with subprocess.Popen(verb(words), env=environment(settings), stdout=subprocess.PIPE, cwd=ROOT) as child:
@@ -133,6 +155,7 @@ def _retrain(settings: Settings, signal: Signal, data: Path, stopping: threading
             except subprocess.TimeoutExpired:
                 if stopping.is_set():
                     child.terminate()
-    versions = {name: found["version"] for name, found in (orjson.loads(out) if out else {}).get("models", {}).items()}
+    models = (orjson.loads(out) if out else {}).get("models", {})
+    versions = {name: found["version"] for name, found in models.items()}
     log.info("retrained with exit %d: %s", child.returncode, versions)
-    return child.returncode
+    return Ended(child.returncode, bool(models))

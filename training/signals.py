@@ -7,13 +7,18 @@ Written elsewhere and renamed, so that a whole one is seen or none.
 """
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from firstmile.clock import MICROS_PER_S
+
 FOLDER: Final = Path("signals") / "retrain"
+FIRST_WAIT_S: Final = 60.0
+LONGEST_WAIT_S: Final = 3_600.0
 
 
 class Signal(BaseModel):
@@ -32,10 +37,28 @@ class Signal(BaseModel):
         return words + (["--reweigh", self.reweigh] if self.reweigh else [])
 
 
+@dataclass
+class Waits:
+    """Until when each signal waits that could not be answered; longer each time."""
+
+    due: dict[Path, tuple[int, float]] = field(default_factory=dict)
+
+    def is_over(self, file: Path, now_us: int) -> bool:
+        """Whether it may be tried."""
+        return now_us >= self.due.get(file, (0, 0.0))[0]
+
+    def longer(self, file: Path, now_us: int) -> float:
+        """Let it wait twice as long as last time, FIRST_WAIT_S to LONGEST_WAIT_S; how long, in seconds."""
+        _, last_s = self.due.get(file, (0, FIRST_WAIT_S / 2))
+        wait_s = min(2 * last_s, LONGEST_WAIT_S)
+        self.due[file] = (now_us + int(wait_s * MICROS_PER_S), wait_s)
+        return wait_s
+
+
 def waiting(home: Path) -> list[tuple[Path, Signal | str]]:
     """Signals not taken yet, oldest first; for a file that is none, what is wrong with it."""
     found: list[tuple[Path, Signal | str]] = []
-    for file in sorted((home / FOLDER).glob("*.json")):
+    for file in sorted((home / FOLDER).glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
         try:
             found.append((file, Signal.model_validate_json(file.read_bytes())))
         except ValidationError as error:

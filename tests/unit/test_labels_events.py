@@ -181,7 +181,9 @@ def test_cohorts_are_fifths_in_time_and_the_latest_one_judges() -> None:
 def test_sign_ups_that_go_on_leave_somebody_to_be_examined_on_every_judged_day(n_days: int) -> None:
     began = [BEGAN + i * n_days * DAY // 1_200 for i in range(1_200)]
     spec = {"none_of": {"events": "any"}, "for_days": 14}
-    made = labelled("disengagement", spec, *((f"u{i}", "Signed Up", at) for i, at in enumerate(began)), ends_us=began[-1])
+    made = labelled(
+        "disengagement", spec, *((f"u{i}", "Signed Up", at) for i, at in enumerate(began)), ends_us=began[-1]
+    )
     days = judged_days(made.rows["day"].to_numpy(), (7, 14, 28))
     latest = made.rows[made.rows["presentation"] == made.rows["presentation"].max()]
     assert all((latest["day"] == day).sum() >= LEAST_EXAMINED for day in days)

@@ -1,21 +1,25 @@
 """Signals to retrain: whole or not there, put away with what came of them; cron expressions that nobody can read."""
 
+import os
 from pathlib import Path
 
 import orjson
 import pytest
 
 from firstmile.errors import ConflictError, SettingsError
+from firstmile.settings import Settings
 from training.alone import alone
+from training.child import environment
 from training.retrain import cron
-from training.signals import FOLDER, Signal, taken, waiting
+from training.signals import FOLDER, Signal, Waits, taken, waiting
 
 
 def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir(parents=True)
-    first, second = (tmp_path / FOLDER / name for name in ("2026-11-26T03.json", "2026-11-26T04.json"))
+    first, second = (tmp_path / FOLDER / name for name in ("drift-preference-2.json", "bias.json"))
     second.write_text('{"because": "bias", "reweigh": "gender"}')
     first.write_text('{"because": "drift", "models": ["activation"]}')
+    os.utime(first, (1, 1))  # by age, whatever their names say
     assert [signal for _, signal in waiting(tmp_path)] == [
         Signal(because="drift", models=("activation",)),
         Signal(because="bias", reweigh="gender"),
@@ -48,6 +52,22 @@ def test_a_signal_in_words_is_what_the_verb_reads() -> None:
 def test_a_cron_expression_nobody_can_read_names_setting_and_form() -> None:
     with pytest.raises(SettingsError, match=r"RETRAIN_CRON is 'weekly'.*five fields.*0 3 \* \* sun"):
         cron("weekly")
+
+
+def test_a_signal_that_could_not_be_answered_waits_longer_each_time() -> None:
+    waits, file = Waits(), Path("a.json")
+    assert waits.is_over(file, 0)
+    assert [waits.longer(file, 0) for _ in range(8)] == [60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
+    assert not waits.is_over(file, 3_599_999_999)
+    assert waits.is_over(file, 3_600_000_000)
+    assert waits.is_over(Path("b.json"), 0)
+
+
+def test_a_child_has_this_process_s_variables_and_the_settings_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t")
+    monkeypatch.setenv("FIRSTMILE_HOME", "/elsewhere")
+    found = environment(Settings(home=Path("/home/x")))
+    assert (found["MLFLOW_TRACKING_TOKEN"], found["FIRSTMILE_HOME"]) == ("t", "/home/x")
 
 
 def test_one_at_a_time_and_again_when_the_first_has_ended(tmp_path: Path) -> None:
