@@ -11,7 +11,8 @@ from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, column_scores
 from training.masking import columns_of, without
 from training.models import Fitted, Fitter
-from training.split import Examination, FloatArray, IntArray, Split, examinations
+from training.reweigh import reweighed
+from training.split import Examination, FloatArray, IntArray, Split, TextArray, examinations
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,15 @@ class Answers:
     without: Mapping[str, FloatArray]
 
 
-def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examination, Answers]:
+def examine(
+    data: TrainingSet, fitter: Fitter, *, threads: int, groups: TextArray | None = None
+) -> dict[Examination, Answers]:
     """Answers per examination. `later_start` is missing when all chosen presentations start on one day.
 
     threads
         Fits running side by side.
+    groups
+        Shape (n_rows,): groups whose labels those who teach are reweighed by; None: they weigh what they do.
     """
 
     def teaches(split: Split) -> bool:
@@ -46,7 +51,9 @@ def examine(data: TrainingSet, fitter: Fitter, *, threads: int) -> dict[Examinat
     splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed, teaches=teaches)
     each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
-        parts = dict(zip(each, pool.map(lambda split: _answers(data, fitter, split), each.values()), strict=True))
+        parts = dict(
+            zip(each, pool.map(lambda split: _answers(data, fitter, split, groups), each.values()), strict=True)
+        )
     return {name: _joined(data, [parts[id(split)] for split in of_name]) for name, of_name in splits.items()}
 
 
@@ -62,10 +69,13 @@ def _joined(data: TrainingSet, parts: Sequence[Answers]) -> Answers:
     return Answers(tested[order], joined("p"), joined("p_one_column"), joined("p_majority"), hidden)
 
 
-def _answers(data: TrainingSet, fitter: Fitter, split: Split) -> Answers:
+def _answers(data: TrainingSet, fitter: Fitter, split: Split, groups: TextArray | None) -> Answers:
     day = data.users["day"].to_numpy(np.int64)
     x = data.rows.x[split.test]
-    fitted = fitter.fit(data.rows.where(split.train))  # not refitted on its validation rows: that takes twice as long
+    train = data.rows.where(split.train)
+    if groups is not None:
+        train = reweighed(train, groups[split.train])
+    fitted = fitter.fit(train)  # not refitted on its validation rows: that takes twice as long
     known = baselines_of(data, split.train)
     return Answers(
         np.flatnonzero(split.test),

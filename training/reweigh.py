@@ -16,6 +16,7 @@ from firstmile.errors import UsageError, unknown_name
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.dataset import TrainingSet
 from training.figures import Figures, mean_over_days
+from training.models import Rows
 from training.slices import UNKNOWN
 from training.split import FloatArray, IntArray, TextArray
 
@@ -28,15 +29,19 @@ def check_attribute(attribute: str) -> None:
         raise UsageError(unknown_name("audited attribute", attribute, AUDIT_ATTRIBUTES))
 
 
-def reweighed(data: TrainingSet, audit: pd.DataFrame, attribute: str) -> TrainingSet:
-    """The set with its weights multiplied; the attribute itself stays outside of what the model reads.
+def groups_in(data: TrainingSet, audit: pd.DataFrame, attribute: str) -> TextArray:
+    """The group of each row, shape (n_rows,); the attribute itself stays outside of what the model reads.
 
     audit
         As `slices.audit_of` gives it.
     """
-    group = audit[attribute].reindex(data.users["user_id"]).fillna(UNKNOWN).to_numpy(str)
-    factor = factors(group, data.rows.y, data.rows.weight)
-    return replace(data, rows=replace(data.rows, weight=data.rows.weight * factor))
+    return np.asarray(audit[attribute].reindex(data.users["user_id"]).fillna(UNKNOWN).to_numpy(str))
+
+
+def reweighed(rows: Rows, group: TextArray) -> Rows:
+    """Rows that teach, their weights multiplied. Of these alone: with the labels of who is examined in the weights, the
+    examination would not be of people unseen."""
+    return replace(rows, weight=rows.weight * factors(group, rows.y, rows.weight))
 
 
 def factors(group: TextArray, y: IntArray, weight: FloatArray) -> FloatArray:

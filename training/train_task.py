@@ -20,7 +20,7 @@ from training.findings import Findings, find, judge_of
 from training.models import Fitted, Fitter
 from training.plan import Plan
 from training.register import Candidate, papers_of
-from training.reweigh import effect, effect_table, reweighed
+from training.reweigh import effect, effect_table, groups_in, reweighed
 from training.search import SPACE_NAMES, Found, search, was_searched
 from training.split import Examination, judged_by
 from training.steps import step
@@ -49,15 +49,14 @@ def train_task(
     examination = judged_by(sorted(set(data.users["presentation"])))
     judge = judge_of(data.task, examination)
     before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
-    if plan.reweigh:
-        data = reweighed(data, audit, plan.reweigh)
+    groups = groups_in(data, audit, plan.reweigh) if plan.reweigh else None
     with step(f"train: {model}: examinations over {len(data.users)} rows"):
-        answers = examine(data, fitter, threads=settings.threads)
+        answers = examine(data, fitter, threads=settings.threads, groups=groups)
         findings = find(data, answers, audit=audit, seed=fitter.seed)
     after, days = findings.figures[judge], data.task.evaluated_days
     mitigation = effect(days, plan.reweigh, before, after) if plan.reweigh else {}
     with step(f"train: {model}: fit on all"):
-        fitted = fitter.refit(data.rows)
+        fitted = fitter.refit(data.rows if groups is None else reweighed(data.rows, groups))
     delay_days = settings.marking_delay_days
     card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
     cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:N_ASKED, np.newaxis]))

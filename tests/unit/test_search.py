@@ -3,32 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from learners import FEATURES, data, rows
 
 from firstmile.errors import DataError
-from training.dataset import TrainingSet
-from training.models import Fitter, Rows
+from training.models import Fitter
 from training.search import DEPTHS, SEARCHED, SPACE, SPACE_NAMES, Found, loss, search, splits_of, was_searched
 from training.tasks import TASKS
-
-FEATURES = ("clicks_total_weight", "onboarding_age_days", "n_contents")
-
-
-def rows(*starts: str, n: int = 40, seed: int = 1) -> Rows:
-    """Two rows of each learner; who clicks more stays, and what was opened says more than that."""
-    rng = np.random.default_rng(seed)
-    student = np.repeat(np.arange(n * len(starts)), 2)
-    x = rng.lognormal(3, 1, (len(student), len(FEATURES)))
-    x[:, 1] = np.tile([3.0, 14.0], len(student) // 2)
-    y = (np.log(x[:, 0]) + 2 * (x[:, 2] > 20) + rng.normal(0, 1, len(x)) > 4).astype(np.int64)
-    return Rows(x, y, np.full(len(y), 0.5), student, np.repeat(np.array(starts), 2 * n))
-
-
-def data(of: Rows) -> TrainingSet:
-    users = pd.DataFrame({"presentation": of.presentation})
-    return TrainingSet("activation", FEATURES, users, of, {}, TASKS["activation"])
-
 
 FITTER = Fitter("activation", FEATURES, seed=7)
 

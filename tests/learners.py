@@ -1,0 +1,28 @@
+"""Made-up learners of several starts, as models learn from them: small enough to fit in a test."""
+
+import numpy as np
+import pandas as pd
+
+from training.dataset import TrainingSet
+from training.models import Rows
+from training.tasks import TASKS
+
+FEATURES = ("clicks_total_weight", "onboarding_age_days", "n_contents")
+DAYS = (3, 14)
+
+
+def rows(*starts: str, n: int = 40, seed: int = 1) -> Rows:
+    """Two rows of each of n learners a start; who clicks more stays, and what was opened says more than that."""
+    rng = np.random.default_rng(seed)
+    student = np.repeat(np.arange(n * len(starts)), 2)
+    x = rng.lognormal(3, 1, (len(student), len(FEATURES)))
+    x[:, 1] = np.tile(DAYS, len(student) // 2)
+    y = (np.log(x[:, 0]) + 2 * (x[:, 2] > 20) + rng.normal(0, 1, len(x)) > 4).astype(np.int64)
+    return Rows(x, y, np.full(len(y), 0.5), student, np.repeat(np.array(starts), 2 * n))
+
+
+def data(of: Rows) -> TrainingSet:
+    """A set of them."""
+    day = of.x[:, 1].astype(np.int64)
+    users = pd.DataFrame({"user_id": of.student.astype(str), "presentation": of.presentation, "day": day})
+    return TrainingSet("activation", FEATURES, users, of, {}, TASKS["activation"])
