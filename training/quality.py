@@ -74,6 +74,7 @@ class QualityGate:
             self._bounds = product_bounds(self._bounds, {m: spec.shares for m, spec in file.specs().items()})
         self._last = read_last(self.folder / LAST)
         self._figures: Kept = {}
+        self._starts: list[str] = []
         self._now_us = (clock or SystemClock()).now_us()
         moment = to_datetime(self._now_us)
         self._docs = DataDocs(self.folder / f"{moment:%Y-%m-%dT%H-%M-%S.%f}Z")
@@ -88,6 +89,7 @@ class QualityGate:
         Raises GateError, or DataError for files that cannot be read.
         """
         bounds, settings = self._bounds, self._settings
+        self._starts = list(presentations)
         self._lake = lake_files(settings.lake)
         suites: Suites = {}
         for view, types in bounds.history.columns.items():
@@ -121,12 +123,13 @@ class QualityGate:
         for model, data in sets.items():
             suites[f"labels_{model}"] = (label_suite(data.task), label_frame(data))
         if groups_of_ranker is not None:
-            figures = beside_last(ranking_figures(groups_of_ranker), self._last)
+            figures = beside_last(ranking_figures(groups_of_ranker, starts=self._starts), self._last)
             suites[f"groups_{RANKER}"] = (group_suite(), groups_of_ranker.groups)
             suites[f"vectors_{RANKER}"] = (extreme_suite(self._bounds), extreme_frame(groups_of_ranker))
             suites[f"sets_{RANKER}"] = (ranking_suite(self._bounds), self._noted(figures))
         if sets:  # the ranker alone has none of this shape
-            figures = beside_last(set_figures(sets, is_product=self._is_product), self._last)
+            of_sets = set_figures(sets, starts=self._starts, is_product=self._is_product)
+            figures = beside_last(of_sets, self._last)
             suites["sets"] = (set_suite(list(sets), self._bounds, grows=self._is_product), self._noted(figures))
         self._run(suites)
         self._write_docs()

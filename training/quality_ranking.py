@@ -1,5 +1,6 @@
 """The ranker's set as frames that expectations can be held against: its groups, its vectors, figures of both."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -32,15 +33,17 @@ def extreme_frame(data: RankingSet) -> pd.DataFrame:
     return pd.DataFrame([_extremes(name, data.x[of_row == name]) for name in sorted({*of_row.tolist()})])
 
 
-def ranking_figures(data: RankingSet) -> pd.DataFrame:
+def ranking_figures(data: RankingSet, *, starts: Sequence[str] = ()) -> pd.DataFrame:
     """One row per presentation: of, n_rows (groups), n_users, without_history, opened_share, lost_share.
 
+    Of a presentation of `starts` that has no group there is a row too: it may not vanish unseen.
     `opened_share`: of the candidates that were opened; `lost_share`: of the openings that were no candidates.
     """
     n_labelled = sum(counts.get("population", 0) for counts in data.counts.values())
     n_unknown = sum(counts.get("left_out:no row in the history", 0) for counts in data.counts.values())
     rows: list[dict[str, object]] = []
-    for name, groups in data.groups.groupby("presentation", sort=True):
+    for name in sorted({*starts, *data.groups["presentation"]}):
+        groups = data.groups[data.groups["presentation"] == name]
         opened, lost = int(groups["n_openings"].sum()), int(groups["n_lost"].sum())
         rows.append(
             {

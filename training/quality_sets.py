@@ -1,6 +1,6 @@
 """Training sets as frames that expectations can be held against: their vectors, their labels, figures of both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,26 +44,29 @@ def label_frame(data: TrainingSet) -> pd.DataFrame:
     return data.users.assign(weight=data.rows.weight)
 
 
-def set_figures(sets: Sets, *, is_product: bool = False) -> pd.DataFrame:
+def set_figures(sets: Sets, *, starts: Sequence[str] = (), is_product: bool = False) -> pd.DataFrame:
     """One row per model and presentation: of, n_rows, n_users, without_history, share_<model>_<class>.
 
-    Of a product one row per model: its cohorts are cut anew in every run, so there is nothing to compare them with.
+    Of a presentation of `starts` of which nobody is in a set there is a row too: it may not vanish unseen. Of a product
+    one row per model: its cohorts are cut anew in every run, so there is nothing to compare them with.
 
     `without_history` is of the model's labelled users over all its presentations: the share that had no vector. Shares
     of another model's classes are missing.
     """
-    return pd.DataFrame([row for model, data in sets.items() for row in _rows(model, data, is_product)])
+    return pd.DataFrame([row for model, data in sets.items() for row in _rows(model, data, starts, is_product)])
 
 
-def _rows(model: str, data: TrainingSet, is_product: bool) -> list[dict[str, object]]:
+def _rows(model: str, data: TrainingSet, starts: Sequence[str], is_product: bool) -> list[dict[str, object]]:
     n_labelled = sum(counts.get("rows", 0) for counts in data.counts.values())
     n_unknown = sum(counts.get("left_out:no row in the history", 0) for counts in data.counts.values())
     classes = TASKS[model].classes
     rows: list[dict[str, object]] = []
     of_start = data.users.assign(presentation=PRODUCT) if is_product else data.users
-    for name, users in of_start.groupby("presentation", sort=True):
+    for name in sorted({*starts, *of_start["presentation"]}):
+        users = of_start[of_start["presentation"] == name]
         labels = users["label"].to_numpy()
-        shares = {f"{SHARE}{model}_{each}": float(np.mean(labels == i)) for i, each in enumerate(classes)}
+        of_whom = enumerate(classes if len(users) else ())
+        shares = {f"{SHARE}{model}_{each}": float(np.mean(labels == i)) for i, each in of_whom}
         of = {"of": f"{model} {name}", "n_rows": len(users), "n_users": users["user_id"].nunique()}
         rows.append({**of, "without_history": n_unknown / max(n_labelled, 1), **shares})
     return rows

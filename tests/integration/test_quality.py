@@ -171,6 +171,13 @@ def test_a_handful_of_users_is_too_few_even_for_a_first_run(tmp_path: Path) -> N
     assert f"activation {P}" in found.text()
 
 
+def test_a_presentation_of_which_nobody_is_left_is_shown(tmp_path: Path) -> None:
+    frame = beside_last(set_figures({"activation": training_set()}, starts=["AAA_2014J", P]), {})
+    (found,) = DataDocs(tmp_path).run("sets", set_suite(["activation"], BOUNDS), frame)
+    assert "n_users: 1 of 2 rows, for example" in found.text()
+    assert "activation AAA_2014J" in found.text()
+
+
 def test_labelled_users_the_history_does_not_know_are_shown(tmp_path: Path) -> None:
     data = training_set()
     data.counts[0]["left_out:no row in the history"] = 50
