@@ -78,6 +78,17 @@ _FILES: Final[dict[str, tuple[str, dict[str, Kind]]]] = {
 }
 
 
+_KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "info": ("presentation", "id_student"),
+    "registrations": ("presentation", "id_student"),
+    "hand_ins": ("id_assessment", "id_student"),
+    "assessments": ("id_assessment",),
+    "pages": ("presentation", "id_site"),
+    "courses": ("presentation",),
+}
+"""What may stand in one row of a table alone; clicks have no such thing."""
+
+
 @dataclass(frozen=True)
 class OuladTables:
     """The dataset in file order, with the original column names, days as int64 counted from day 0.
@@ -137,7 +148,7 @@ class OuladTables:
 def read(data: Path, presentations: Sequence[str] | None = None) -> OuladTables:
     """The tables of an OULAD folder, of the named presentations only when given.
 
-    Raises DataError naming file and column when something is missing or malformed, and listing the known
+    Raises DataError naming file and column when something is missing, malformed or there twice, and listing the known
     presentations when one is unknown.
     """
     if not data.is_dir():
@@ -150,6 +161,8 @@ def read(data: Path, presentations: Sequence[str] | None = None) -> OuladTables:
         start_date(name)
     tables = {t: _read_table(data, t, wanted) for t in _FILES if t != "hand_ins"}
     tables["hand_ins"] = _read_hand_ins(data, wanted)
+    for name, key in _KEYS.items():
+        _refuse_repeated(data, name, tables[name].select(list(key)))
     for name in ("clicks", "info", "registrations", "hand_ins"):
         tables[name] = tables[name].append_column("user_id", user_ids(tables[name]))
     return OuladTables(**tables)
@@ -253,6 +266,17 @@ def _read_table(data: Path, table: str, wanted: list[str] | None) -> pa.Table:
     presentation = pc.binary_join_element_wise(columns["code_module"], columns["code_presentation"], "_")
     columns = columns.drop_columns(list(_CODES)).add_column(0, "presentation", presentation)
     return columns if wanted is None else columns.filter(pc.is_in(presentation, pa.array(wanted, pa.string())))
+
+
+def _refuse_repeated(data: Path, table: str, keys: pa.Table) -> None:
+    counted = keys.group_by(keys.column_names, use_threads=False).aggregate([([], "count_all")])
+    if len(counted) < len(keys):
+        first = counted.filter(pc.greater(counted["count_all"], 1)).to_pylist()[0]
+        n_times = first.pop("count_all")
+        said = ", ".join(f"{name} {value}" for name, value in first.items())
+        raise DataError(
+            f"{find_file(data, _FILES[table][0])}: {said} stands in {n_times} rows, one may say it; take the others out"
+        )
 
 
 def _read_hand_ins(data: Path, wanted: list[str]) -> pa.Table:

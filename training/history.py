@@ -1,14 +1,11 @@
 """What the offline store holds: which presentations, and until when. Asked before anything is read from it."""
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 
 from feature_repo.fields import ACTIVITY, CONTENT
-from feature_repo.sources import EVENT_TIMESTAMP
 from firstmile.clock import to_datetime
 from firstmile.errors import DataError
 from firstmile.oulad import day_start_us
@@ -21,30 +18,36 @@ REMEDY = "run `firstmile backfill oulad --data DIR` first"
 MANIFEST = "oulad.json"
 """What the backfill notes beside the history: the days it was asked for, per presentation."""
 
+_PRESENTATIONS = f"""
+SELECT DISTINCT regexp_extract(user_id, '{PRESENTATION}', 1) AS presentation
+FROM read_parquet($1, union_by_name = true) WHERE regexp_matches(user_id, '{PRESENTATION}') ORDER BY presentation
+"""
+_ENDS = f"""
+SELECT recorded.presentation, max(epoch_us(event_timestamp)) AS end_us
+FROM read_parquet($1, union_by_name = true) AS history
+JOIN recorded ON regexp_extract(history.user_id, '{PRESENTATION}', 1) = recorded.presentation
+WHERE epoch_us(event_timestamp) <= recorded.end_us GROUP BY recorded.presentation ORDER BY recorded.presentation
+"""
 _PRODUCT_END = f"""
 SELECT max(epoch_us(event_timestamp)) AS end_us FROM read_parquet($1, union_by_name = true)
 WHERE NOT regexp_matches(user_id, '{PRESENTATION}')
 """
-_USER = re.compile(r"([A-Z]+_\d{4}[BJ])-\d+")
 
 
 def history_ends_us(settings: Settings) -> dict[str, int]:
     """Time of the last row of each presentation in the offline history, µs.
 
+    Rows of learners who were played live, under a shifted calendar, do not count: their history ended when it did.
+
     Raises DataError when there is no history.
     """
     folder = settings.history / ACTIVITY
-    if not any(folder.glob("*.parquet")):
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
         raise DataError(f"there is no history to learn from: {folder} holds no Parquet file; {REMEDY}")
-    table = ds.dataset(sorted(folder.glob("*.parquet"))).to_table(columns=["user_id", EVENT_TIMESTAMP])
-    known_us = table[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    last = pa.table({"user": table["user_id"], "us": known_us}).group_by("user").aggregate([("us", "max")]).to_pydict()
-    ends: dict[str, int] = {}
-    for user, end_us in sorted(zip(last["user"], last["us_max"], strict=True)):
-        match = _USER.fullmatch(user)
-        if match:  # other products' users have no presentation and no OULAD label
-            ends[match[1]] = max(end_us, ends.get(match[1], end_us))
-    return ends
+    names = [str(name) for name in ask(_PRESENTATIONS, files)["presentation"]]
+    found = ask(_ENDS, files, names)
+    return {str(name): int(us) for name, us in zip(found["presentation"], found["end_us"], strict=True)}
 
 
 def product_history_ends_us(settings: Settings) -> int:

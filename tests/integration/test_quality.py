@@ -19,6 +19,7 @@ from firstmile.settings import Settings
 from training.data_docs import DataDocs, Failure
 from training.dataset import TrainingSet
 from training.expectations import label_suite, set_suite, vector_suite
+from training.history import history_ends_us
 from training.quality import N_KEPT, QualityGate
 from training.quality_bounds import read_bounds
 from training.quality_last import beside_last, figures_of
@@ -252,6 +253,13 @@ def test_a_live_row_does_not_hide_that_recorded_history_stops_early(settings: Se
     write_history(settings.home, to_day=4_000, n_users=1, name="live")
     with pytest.raises(GateError, match="days_short"):
         sources(settings)
+
+
+def test_recorded_history_ends_when_it_did_though_a_learner_of_it_is_played_live(settings: Settings) -> None:
+    write_history(settings.home, to_day=30)
+    write_history(settings.home, n_users=1, to_day=4_000, name="live")
+    write_history(settings.home, n_users=1, to_day=20, name="shorter")
+    assert history_ends_us(settings) == {P: day_start_us(P, 30) + 1}
 
 
 def test_a_presentation_the_history_does_not_know_is_shown(settings: Settings) -> None:

@@ -112,6 +112,24 @@ def test_malformed_value_is_named_with_file_column_and_row(
         oulad.read(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("studentInfo.csv", "studentInfo.csv: presentation AAA_2013J, id_student 7 stands in 2 rows"),
+        ("studentRegistration.csv", "studentRegistration.csv: presentation AAA_2013J, id_student 7 stands in 2 rows"),
+        ("studentAssessment.csv", "studentAssessment.csv: id_assessment 1, id_student 7 stands in 2 rows"),
+        ("assessments.csv", "assessments.csv: id_assessment 1 stands in 2 rows"),
+        ("vle.csv", "vle.csv: presentation AAA_2013J, id_site 100 stands in 2 rows"),
+        ("courses.csv", "courses.csv: presentation AAA_2013J stands in 2 rows"),
+    ],
+)
+def test_a_line_that_is_there_twice_is_named(folder: Path, name: str, said: str) -> None:
+    line = (folder / name).read_text(encoding="utf-8").splitlines()[1]
+    rewrite(folder, name, line, f"{line}\n{line}")
+    with pytest.raises(DataError, match=said):
+        oulad.read(folder)
+
+
 def test_missing_file_and_folder_are_named(folder: Path) -> None:
     (folder / "vle.csv").unlink()
     with pytest.raises(DataError, match=r"has no file vle; one of vle\.parquet, vle\.csv\.gz, vle\.csv is needed"):
