@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from firstmile.errors import DataError
 from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, class_shares, column_signs
 from training.split import BoolArray, FloatArray, IntArray
@@ -25,7 +26,9 @@ class Baselines:
     shares: dict[int, list[float]]
 
     def majority(self, day: IntArray) -> FloatArray:
-        """The shares of each row's day, shape (n_rows, n_classes)."""
+        """The shares of each row's day, shape (n_rows, n_classes). Raises DataError for a day nobody was taught at."""
+        if unknown := sorted({*day.tolist()} - {*self.shares}):
+            raise DataError(f"it knows the shares of days {', '.join(map(str, self.shares))}, not of day {unknown[0]}")
         return np.array([self.shares[int(d)] for d in day], np.float64)
 
     def as_json(self) -> str:

@@ -6,7 +6,7 @@ tables ─► labels ───────────────────�
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +63,10 @@ def run(
     emit(evaluate_oulad(load_settings(), data, chosen, only_unseen=only_unseen))
 
 
+Evaluated = tuple[dict[str, Any], dict[str, Slices]]
+"""Figures by day, or `error`, and groups by day."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What all models are asked with: audit attributes by user_id, the seed of intervals, whom to leave out."""
@@ -95,16 +99,14 @@ def evaluate_oulad(
     with scratch_store(settings, data, tables.presentations, to_day=last_day, with_content=is_ranked) as store:
         with step("evaluate: vectors, point in time"):
             sets, left = labelled_sets(store, tables, marking_delay_days=settings.training.marking_delay_days)
+        asked = Asked(audit_of(tables), settings.training.seed, only_unseen)
         for model in MODELS:
             with step(f"evaluate: {model}"):
-                asked = Asked(audit_of(tables), settings.training.seed, only_unseen)
-                models[model], groups[model] = _one(client, model, sets.get(model), asked)
+                models[model], groups[model] = _or_error(_one, client, model, sets.get(model), asked)
         with step(f"evaluate: {RANKER}"):
-            models[RANKER] = (
-                evaluate_ranker(client, tables, store, data, seed=settings.training.seed, only_unseen=only_unseen)
-                if is_ranked
-                else {"error": _remedy(RANKER)}
-            )
+            models[RANKER] = {"error": _remedy(RANKER)}
+            if is_ranked:
+                models[RANKER] = _or_error(_ranker, client, tables, store, data, asked)[0]
     return {
         "presentations": tables.presentations,
         "models": models,
@@ -138,9 +140,7 @@ def labelled_sets(
     return sets, left
 
 
-def _one(
-    client: MlflowClient, model: str, data: TrainingSet | None, asked: Asked
-) -> tuple[dict[str, Any], dict[str, Slices]]:
+def _one(client: MlflowClient, model: str, data: TrainingSet | None, asked: Asked) -> Evaluated:
     """Figures and groups by day of one model; an entry that says why where there are none."""
     try:
         version = aliases(client, model).get(CHAMPION)
@@ -166,6 +166,18 @@ def _one(
         found["n_students_of_training"] = seen_on[day]
     shown = {str(day): {name: _plain(name, f) for name, f in found.items()} for day, found in figures.items()}
     return shown, _groups(data, p, asked)
+
+
+def _ranker(client: MlflowClient, tables: OuladTables, store: Any, data: Path, asked: Asked) -> Evaluated:
+    return evaluate_ranker(client, tables, store, data, seed=asked.seed, only_unseen=asked.only_unseen), {}
+
+
+def _or_error(evaluated: Callable[..., Evaluated], *asked: Any) -> Evaluated:
+    """What came of one model; one that cannot be evaluated, its files lost for example, does not hold up the others."""
+    try:
+        return evaluated(*asked)
+    except DataError as error:
+        return {"error": str(error)}, {}
 
 
 def _plain(name: str, value: float) -> float:
@@ -221,6 +233,8 @@ def _groups(data: TrainingSet, p: FloatArray, asked: Asked) -> dict[str, Slices]
 
 
 def _refuse_empty(data: Path, tables: OuladTables) -> None:
+    if not tables.presentations:
+        raise DataError(f"{find_file(data, 'courses')}: no presentation stands in it; complete the file")
     enrolled = set(tables.registrations["presentation"].to_pylist())
     empty = sorted(set(tables.presentations) - enrolled)
     if empty:

@@ -339,13 +339,20 @@ def test_evaluation_sees_the_vectors_that_training_sees(trained: Trained) -> Non
 def test_a_start_never_seen_is_evaluated_and_a_model_without_champion_says_so(trained: Trained, tmp_path: Path) -> None:
     write_as(tmp_path, "CCC_2014B")
     trained.client.set_registered_model_alias("preference", CHAMPION, trained.result["models"]["preference"]["version"])
+    lost = version_with(trained.client, "disengagement", **GOOD)
+    trained.client.set_registered_model_alias("disengagement", CHAMPION, lost)
     found = evaluate_oulad(trained.settings, tmp_path, None)
+    trained.client.delete_registered_model_alias("disengagement", CHAMPION)
+    assert "train it again" in found["models"]["disengagement"]["error"]  # which holds up nobody else
     by_day = found["models"]["preference"]
     assert set(by_day) == {"14", "28"}
     assert 0 < by_day["28"]["accuracy"] <= 1
     assert by_day["28"]["n"] > 50
     assert set(found["groups"]["preference"]["28"]) == set(AUDIT_ATTRIBUTES)
     assert "no champion; firstmile train --model skill_level" in found["models"]["skill_level"]["error"]
+    (tmp_path / "courses.csv").write_text("code_module,code_presentation,module_presentation_length\n")
+    with pytest.raises(DataError, match=r"courses.csv: no presentation stands in it"):
+        evaluate_oulad(trained.settings, tmp_path, None)
 
 
 @pytest.mark.parametrize(
