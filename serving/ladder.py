@@ -30,13 +30,14 @@ from serving.features import Reader, Reading, Standing, instant_us, read_users
 from serving.fitting import fitting
 from serving.format_odds import Odds, draw
 from serving.gather import Gather
-from serving.models import Question, Scores, ScoringModel, score
+from serving.models import Scores, ScoringModel
 from serving.order import Draw
 from serving.playbook import Playbook
 from serving.policy import Answer
 from serving.ranker import Orders, Standings
 from serving.requests import Ask
-from serving.stage import Problem, Stage, StageError
+from serving.scoring import Scoring
+from serving.stage import Problem, StageError
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,7 @@ class Ladder:
         self._models = models
         self._clock = clock
         self._reading = Gather[tuple[str, int], Reading]("features", partial(read_users, reader))
-        self._scoring = Stage("models", n_threads=settings.threads)
-        self._ranking = Stage("ranker", n_threads=settings.threads)
+        self._scoring = Scoring(n_threads=settings.threads)
         self._standings = standings
         self._odds = odds
         self._explainer = Explainer()
@@ -118,7 +118,6 @@ class Ladder:
     def close(self) -> None:
         """Let the stages' threads go."""
         self._scoring.close()
-        self._ranking.close()
         self._explainer.close()
 
     def _draw(self, case: Case, facts: Facts) -> Draw | None:
@@ -173,10 +172,9 @@ class Ladder:
         models = self._models(kind)
         asked, reasons = fitting(models, facts, reading.missing_views(), tasks=tasks_of(kind))
         ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
-        scores = Scores()
-        problem = await self._ask(case, asked, facts, scores) if asked else None
+        scores, wanted = Scores(), list(asked)
+        problems = await self._scoring.ask(asked, facts.features, scores, timeout_s=self._model_s(case))
         case.timer.stage_ms["models"] = case.timer.elapsed_ms() - started_ms
-        problems, wanted = dict.fromkeys((m.name for m in asked), problem or "late"), list(asked)
         if ranker is not None and scores.answered:  # without a model nothing is shown in its order
             wanted.append(ranker)
             problems[RANKER] = await self._rank(case, ranker, facts, scores)
@@ -204,30 +202,13 @@ class Ladder:
             values=facts.features,
         )
 
-    async def _ask(self, case: Case, models: list[ScoringModel], facts: Facts, into: Scores) -> Problem | None:
-        """Ask the models; what is to be said of those that gave nothing, if any.
-
-        Quick ones are asked here and now: to hand the question to a thread and the answer back costs more than they do.
-        """
-        question, left_s = Question(models, facts.features, into), self._model_s(case)
-        if left_s > 0 and all(model.is_quick for model in models):
-            try:
-                score(question)
-            except Exception:  # whatever is wrong with a model: the others' answers count, and there are lower rungs
-                log.exception("asking the models failed")
-                return "failed"
-            return None
-        try:
-            await self._scoring.run(lambda: score(question), timeout_s=left_s)
-        except StageError as error:
-            return error.problem
-        return None
-
     async def _rank(self, case: Case, ranker: ScoringModel, facts: Facts, into: Scores) -> Problem:
         """Ask the ranker too; what is to be said if it gave nothing."""
         started_ms = case.timer.elapsed_ms()
         try:
-            await self._ranking.run(lambda: case.orders.rank(ranker, facts, into), timeout_s=self._model_s(case))
+            await self._scoring.run(
+                ranker, lambda: case.orders.rank(ranker, facts, into), timeout_s=self._model_s(case)
+            )
         except StageError as error:
             return error.problem
         finally:

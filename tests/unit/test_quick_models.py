@@ -21,14 +21,14 @@ def rung(in_use: dict[str, ScoringModel]) -> tuple[str, tuple[str, ...]]:
 def threads_asked(in_use: dict[str, ScoringModel]) -> bool:
     asked = rung(in_use)
     assert asked == ("model", ())
-    return any(thread.name.startswith("models") for thread in threading.enumerate())
+    return any(thread.name.startswith("model ") for thread in threading.enumerate())
 
 
 def test_small_trees_are_asked_on_the_loop_and_others_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {thread.ident for thread in threading.enumerate()}
     assert all(m.is_quick for m in models().values())
     rung(models())
-    assert not [t for t in threading.enumerate() if t.name.startswith("models") and t.ident not in before]
+    assert not [t for t in threading.enumerate() if t.name.startswith("model ") and t.ident not in before]
     monkeypatch.setattr(module, "QUICK_MS", 0.0)
     slow = models()
     assert not any(m.is_quick for m in slow.values())
