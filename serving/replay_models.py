@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from firstmile.names import MODELS
+from firstmile.names import MODELS, ONLINE_MODEL
 from firstmile.settings import Settings
 from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies, load
@@ -22,7 +22,7 @@ def past_models(settings: Settings, versions: Mapping[str, str]) -> tuple[list[S
     found: list[ScoringModel] = []
     places: dict[str, Place] = {}
     copies = ModelCopies(settings.home / "models")
-    for name in (m for m in MODELS if m in versions):
+    for name in (m for m in (*MODELS, ONLINE_MODEL) if m in versions):
         copy = copies.version(name, versions[name])
         places[name] = "mlflow" if copy is None else "copy"
         found.append(_fetched(settings, Champion(name, versions[name], "")) if copy is None else load(*copy))

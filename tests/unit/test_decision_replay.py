@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, Rows, booster, catalogue, experiments, ladder, model, models, policy
 
 from firstmile.errors import UsageError
-from firstmile.names import CHAMPION, FORMATS, MODELS
+from firstmile.names import CHAMPION, FORMATS, MODELS, ONLINE_MODEL
 from pipelines.topics import schema_text
 from serving.answers import Basis, Decision
-from serving.arms import THOMPSON
+from serving.arms import ONLINE_LEARNER, THOMPSON
 from serving.decide import run
 from serving.evidence import evidence
 from serving.facts import Facts
 from serving.models import ScoringModel
+from serving.online_model import LogisticModel
 from serving.order import POPULAR, Draw, Order
 from serving.policy import Policy
 from serving.replay import answered_again, differences, reasons, repredicted
@@ -49,9 +50,16 @@ def decide(on: Any, page: str = "/home", limit: int = 5) -> Decision:
     return asyncio.run(on.decide(Ask(USER, context={"page": page}, limit=limit), started_s=time.perf_counter()))
 
 
+def online_model() -> ScoringModel:
+    """As `firstmile learn` registers one."""
+    names = models()["activation"].features
+    ones = np.ones(len(names))
+    return model(ONLINE_MODEL, booster=LogisticModel(names, ones, ones, ones / 50, -0.5))
+
+
 def again(record: dict[str, Any], in_use: dict[str, ScoringModel], by: Policy | None = None) -> dict[str, Any]:
     is_scored = bool(record["features"])
-    asked = [in_use[name] for name in record["models"] if name in MODELS] if is_scored else []
+    asked = [in_use[name] for name in record["models"] if name in (*MODELS, ONLINE_MODEL)] if is_scored else []
     predictions = repredicted(asked, record) if is_scored else record["predictions"]
     return differences(record, answered_again(record, by or policy(), predictions), predictions)
 
@@ -62,10 +70,12 @@ def again(record: dict[str, Any], in_use: dict[str, ScoringModel], by: Policy | 
     st.sampled_from(["/home", "/welcome"]),
     st.integers(1, 50),
     st.sampled_from(["model", "partial", "rules", "cold_start", "behind"]),
-    st.sampled_from([CHAMPION, THOMPSON]),
+    st.sampled_from([CHAMPION, THOMPSON, ONLINE_LEARNER]),
 )
 def test_every_rung_comes_out_the_same(opened: list[str], page: str, limit: int, case: str, kind: str) -> None:
     in_use = {"partial": models("activation"), "rules": {}}.get(case, models())
+    if kind == ONLINE_LEARNER and in_use:
+        in_use = {**in_use, ONLINE_MODEL: online_model()}
     reader = Rows({USER: Row(opened=opened)}, lag_ms=10**6 if case == "behind" else 0.0)
     if case == "cold_start":
         reader.rows[USER] = Row({}, row_version_us=None)
