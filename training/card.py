@@ -6,7 +6,7 @@ from typing import Any, Final
 from firstmile.clock import iso
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.dataset import TrainingSet
-from training.figures import DayFigures, Figures
+from training.figures import ENDS, DayFigures, Figures, interval_text
 from training.findings import Findings
 from training.models import Fitted
 from training.plan import Plan
@@ -70,12 +70,13 @@ def groups_table(findings: Findings) -> str:
     """Gaps between groups by day and attribute; which groups were too small to measure."""
     text = (
         f"Audited: {', '.join(AUDIT_ATTRIBUTES)}; none of them is a feature. Greatest minus least over the groups "
-        "that are large enough; every group's figures are in slices.json."
+        "that are large enough, in brackets 95 %; every group's figures are in slices.json."
     )
     rows: list[list[str]] = []
     for day, cut in findings.groups.items():
         for attribute, found in cut.items():
-            gaps = ", ".join(f"{name} {value:.3f}" for name, value in found["gaps"].items()) or "one group only"
+            of, names = found["gaps"], [name for name in found["gaps"] if not name.endswith(ENDS)]
+            gaps = ", ".join(f"{n} {of[n]:.3f}{interval_text(of, n)}" for n in names) or "one group only"
             rows.append([str(day), attribute, gaps, _small(found["too_small"])])
     return f"{text}\n\n" + _table(["day", "attribute", "gaps", "too small to measure"], rows)
 

@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 Figures = dict[str, float]
 DayFigures = dict[int, Figures]
+
+ENDS: Final = ("_low", "_high")
+"""Of the names of an interval's ends."""
 
 
 def metric_name(examination: str, day: int, figure: str) -> str:
@@ -37,3 +41,13 @@ def mean_over_days(figures: Mapping[int, Figures], name: str, days: Sequence[int
     0.7
     """
     return math.fsum(figures.get(day, {}).get(name, math.nan) for day in days) / len(days)
+
+
+def interval_text(figures: Figures, name: str) -> str:
+    """A figure's interval in brackets, a blank before it; empty where there is none.
+
+    >>> interval_text({"tpr": 0.5, "tpr_low": 0.4, "tpr_high": 0.6}, "tpr"), interval_text({"tpr": 0.5}, "tpr")
+    (' [0.400, 0.600]', '')
+    """
+    low, high = (figures.get(f"{name}{end}", math.nan) for end in ENDS)
+    return "" if math.isnan(low) or math.isnan(high) else f" [{low:.3f}, {high:.3f}]"

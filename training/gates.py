@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from training.figures import Figures, mean_over_days
+from training.figures import ENDS, Figures, interval_text, mean_over_days
 
 AUC_TOLERANCE: Final = 0.02
 """How far below one column still counts as not worse: about one standard error of an AUC on a start of this size."""
@@ -141,18 +141,22 @@ def gap_gate(days: Sequence[int], challenger: Mapping[int, Figures], champion: M
     if not any(name.startswith("gap_") for day in days for name in champion.get(day, {})):
         text = "no gap of the champion is known, so none can have grown"
         return Verdict("gaps do not grow", True, math.nan, GAP_GROWTH, text)
-    grown = {
-        f"{name.removeprefix('gap_')} on day {day}": (value - champion[day][name], champion[day][name], value)
-        for day in days
-        for name, value in challenger.get(day, {}).items()
-        if name.startswith("gap_") and name in champion.get(day, {})
-    }
+    mine = {(day, name): v for day in days for name, v in challenger.get(day, {}).items() if _is_gap(name)}
+    grown = {at: value - champion[at[0]][at[1]] for at, value in mine.items() if at[1] in champion.get(at[0], {})}
     if not grown:
         return _verdict("gaps do not grow", math.nan, GAP_GROWTH, passed=False, text="no gap is known of both")
-    worst = max(grown, key=lambda name: grown[name][0])
-    by, before, after = grown[worst]
-    text = f"{worst} grew most, {before:.3f} to {after:.3f}, {GAP_GROWTH} allowed; {len(grown)} gaps compared"
-    return _verdict("gaps do not grow", by, GAP_GROWTH, passed=by <= GAP_GROWTH, text=text)
+    day, name = worst = max(grown, key=lambda at: grown[at])
+    before, after = (
+        f"{figures[day][name]:.3f}{interval_text(figures[day], name)}" for figures in (champion, challenger)
+    )
+    new = [f"{n.removeprefix('gap_')} on day {d} ({mine[d, n]:.3f})" for d, n in sorted(mine.keys() - grown.keys())]
+    text = f"{name.removeprefix('gap_')} on day {day} grew most, {before} to {after}, {GAP_GROWTH} allowed"
+    text += f"; {len(grown)} gaps compared" + (f", new to the champion: {', '.join(new)}" if new else "")
+    return _verdict("gaps do not grow", grown[worst], GAP_GROWTH, passed=grown[worst] <= GAP_GROWTH, text=text)
+
+
+def _is_gap(name: str) -> bool:
+    return name.startswith("gap_") and not name.endswith(ENDS)
 
 
 def all_passed(verdicts: list[Verdict]) -> bool:

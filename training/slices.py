@@ -17,7 +17,7 @@ from firstmile.oulad import OuladTables
 from firstmile.settings import Settings
 from training.bootstrap import intervals
 from training.evaluate import quality
-from training.figures import DayFigures, Figures
+from training.figures import ENDS, DayFigures, Figures
 from training.split import BoolArray, FloatArray, IntArray, TextArray
 from training.tasks import TASKS
 
@@ -27,6 +27,7 @@ MIN_OUTCOMES: Final = 20
 """People of a group it came true for (or not) without whom there is no rate: of 5 one alone moves it by 0.2."""
 RATES: Final = ("selection_rate", "tpr", "fpr")
 UNKNOWN: Final = "unknown"
+Z_95: Final = 1.96
 
 Slices = dict[str, dict[str, Any]]
 
@@ -85,43 +86,73 @@ def cut(ids: TextArray, audit: pd.DataFrame, measure: Callable[[BoolArray], Figu
 def gaps(groups: dict[str, Figures]) -> Figures:
     """Greatest minus least over the groups: of the rates with two classes, of accuracy with more, of a ranker's NDCG.
 
+    With `<name>_low` and `<name>_high` where both groups' figures have them: of the difference of these two groups, by
+    G. Zou, A. Donner, Construction of confidence limits about effect measures, Statistics in Medicine 27 (2008), (2).
+
     >>> gaps({"F": {"tpr": 0.5}, "M": {"tpr": 0.75}, "X": {"tpr": float("nan")}})
     {'tpr': 0.25}
     """
     result: Figures = {}
     names = {name for figures in groups.values() for name in figures}
     for name in RATES if names & {*RATES} else ("accuracy", "ndcg_at_5"):
-        known = [f[name] for f in groups.values() if not np.isnan(f.get(name, np.nan))]
+        known = sorted((f for f in groups.values() if not np.isnan(f.get(name, np.nan))), key=lambda f: f[name])
         if len(known) > 1:
-            result[name] = max(known) - min(known)
+            least, most = known[0], known[-1]
+            result[name] = gap = most[name] - least[name]
+            if f"{name}_low" in least and f"{name}_low" in most:
+                below = np.hypot(most[name] - most[f"{name}_low"], least[f"{name}_high"] - least[name])
+                above = np.hypot(most[f"{name}_high"] - most[name], least[name] - least[f"{name}_low"])
+                result[f"{name}_low"], result[f"{name}_high"] = float(gap - below), float(gap + above)
     return result
 
 
 def gap_figures(by_day: dict[int, Slices]) -> DayFigures:
-    """Gaps as figures by day: `gap_tpr_gender` and so on."""
-    return {
-        day: {f"gap_{name}_{a}": value for a, found in cut.items() for name, value in found["gaps"].items()}
-        for day, cut in by_day.items()
-    }
+    """Gaps as figures by day: `gap_tpr_gender`, `gap_tpr_gender_low` and so on."""
+    found: DayFigures = {day: {} for day in by_day}
+    for day, cut in by_day.items():
+        for attribute, of in cut.items():
+            for name, value in of["gaps"].items():
+                rate, end = next(((name.removesuffix(e), e) for e in ENDS if name.endswith(e)), (name, ""))
+                found[day][f"gap_{rate}_{attribute}{end}"] = value
+    return found
 
 
 def rates(y: IntArray, is_yes: BoolArray) -> Figures:
     """Share answered yes: of all (selection_rate), of those it came true for (tpr), of the others (fpr).
 
-    The last two are NaN for fewer than MIN_OUTCOMES people.
+    Each with its interval, as `share` gives it. The last two are NaN for fewer than MIN_OUTCOMES people.
 
-    >>> rates(np.repeat([1, 0], [40, 20]), np.repeat([True, False, True], [20, 20, 20]))
-    {'selection_rate': 0.6666666666666666, 'tpr': 0.5, 'fpr': 1.0}
+    >>> found = rates(np.repeat([1, 0], [40, 20]), np.repeat([True, False, True], [20, 20, 20]))
+    >>> {name: round(value, 2) for name, value in found.items() if name.startswith("tpr")}
+    {'tpr': 0.5, 'tpr_low': 0.35, 'tpr_high': 0.65}
     """
+    result: Figures = {}
+    for name, rows in (("selection_rate", np.ones(len(y), bool)), ("tpr", y == 1), ("fpr", y == 0)):
+        if name == "selection_rate" or rows.sum() >= MIN_OUTCOMES:
+            result |= share(name, int(is_yes[rows].sum()), int(rows.sum()))
+        else:
+            result[name] = float("nan")
+    return result
 
-    def share(rows: BoolArray) -> float:
-        return float(is_yes[rows].mean()) if rows.sum() >= MIN_OUTCOMES else float("nan")
 
-    return {"selection_rate": float(is_yes.mean()), "tpr": share(y == 1), "fpr": share(y == 0)}
+def share(name: str, n_yes: int, n: int) -> Figures:
+    """A share of people by name, with `_low` and `_high` at 95 %.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+
+    >>> {name: round(value, 3) for name, value in share("tpr", 9, 10).items()}
+    {'tpr': 0.9, 'tpr_low': 0.596, 'tpr_high': 0.982}
+    """
+    p, z = n_yes / n, Z_95
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + side * half) / (1 + z**2 / n) for side in (-1, 1))
+    return {name: p, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def _group(model: str, y: IntArray, p: FloatArray, presentation: TextArray, users: TextArray, seed: int) -> Figures:
     zero = np.zeros(len(y), np.int64)
     figures = quality(y, p, presentation)
     figures |= intervals(y, p, day=zero, presentation=presentation, users=users, seed=seed)[0]
-    return figures | (rates(y, p[:, 1] >= TASKS[model].threshold) if p.shape[1] == 2 else {})
+    if p.shape[1] == 2:
+        return figures | rates(y, p[:, 1] >= TASKS[model].threshold)
+    return figures | share("accuracy", int((p.argmax(axis=1) == y).sum()), len(y))

@@ -124,6 +124,14 @@ def test_one_gap_that_grows_too_far_on_one_day_refuses_and_is_named(after: float
     assert expected or "tpr_gender on day 7 grew most, 0.200 to 0.300" in verdict.reason
 
 
+def test_gaps_are_told_with_their_intervals_and_those_new_to_the_champion_are_named() -> None:
+    before = figures(gap_tpr_gender=0.2)
+    now = figures(gap_tpr_gender=0.25, gap_tpr_gender_low=0.1, gap_tpr_gender_high=0.4, gap_fpr_gender=0.9)
+    reason = gap_gate(DAYS, now, before).reason
+    assert "0.200 to 0.250 [0.100, 0.400]" in reason
+    assert f"new to the champion: fpr_gender on day {DAYS[0]} (0.900)" in reason
+
+
 def test_a_challenger_that_measured_no_gap_is_refused_but_a_champion_that_did_not_holds_nobody_up() -> None:
     measured = figures(gap_tpr_gender=0.2)
     assert not gap_gate(DAYS, figures(), measured).passed
