@@ -17,7 +17,7 @@ def alone(folder: Path, *, verb: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConflictError(
-                f"another `firstmile {verb}` holds {folder}; wait for it or stop it, or give this one a FIRSTMILE_HOME "
-                "of its own"
+                f"`firstmile {verb}` cannot begin, another process holds {folder}; wait or stop it, or give this one "
+                "a FIRSTMILE_HOME of its own"
             ) from None
         yield

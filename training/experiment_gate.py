@@ -1,8 +1,8 @@
 """What live traffic says of a version before it may become champion: the verdict of an experiment it was an arm of.
 
-`firstmile experiment analyze` writes the tag `experiment_verdict` on a registered version, a word and the reason:
-"worse: activation -2.1 % [-3.9, -0.4] in onboarding-v1, 4,120 users". Whether it has answered anybody yet is in the
-last report of `firstmile monitor run`.
+Who has analyzed an experiment writes the tag `experiment_verdict` on the registered version (in the MLflow UI or by its
+client), a word and the reason: "worse: activation -2.1 % [-3.9, -0.4] in onboarding-v1, 4,120 users". Whether it has
+answered anybody yet is in the last report of `firstmile monitor run`.
 """
 
 import math

@@ -28,7 +28,7 @@ from training.plan import Plan
 from training.reweigh import check_attribute
 from training.signals import Signal, Waits, taken, waiting
 from training.tracking import chosen_models
-from training.train import train, trainable
+from training.train import check_source, train, trainable
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def run(
     if reweigh is not None:
         check_attribute(reweigh)
     wanted = [p for p in presentations.split(",") if p] or None
+    check_source(settings, wanted)
     models = chosen_models(model) or trainable(settings)
     plan = Plan(because=because, reweigh=reweigh, is_gated=True)
     with alone(settings.home / "training", verb="retrain"):

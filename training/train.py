@@ -17,6 +17,7 @@ from firstmile.names import MODELS, RANKER, TRAINED
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, load_settings
 from training.again import made_of
+from training.alone import alone
 from training.history import has_content_statistics
 from training.labels_file import read_labels
 from training.material import oulad_material, product_material
@@ -51,23 +52,29 @@ def run(
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     settings = with_labels(load_settings(), labels)
-    if settings.training.labels and (wanted or from_run):
-        raise UsageError(
-            "--presentations and --from-run are for OULAD's learners, and labels of a product are set; leave them out, "
-            "or --labels and FIRSTMILE_TRAINING__LABELS"
-        )
+    check_source(settings, wanted, from_run)
     models = models or trainable(settings)
     made = None if from_run is None else made_of(connect(settings), from_run)
     if made is not None:
         settings, models, wanted = made.settings(settings), (made.model,), made.presentations
-    result = train(
-        settings, models, presentations=wanted, data=data, plan=made.plan if made else Plan(n_trials=n_trials)
-    )
-    if made is not None:
-        result["from_run"] = made.compared(result["models"][made.model])
-    if then_promote:
-        result["promoted"] = promote_all(connect(settings), models, shows=False)
+    with alone(settings.home / "training", verb="train"):
+        result = train(
+            settings, models, presentations=wanted, data=data, plan=made.plan if made else Plan(n_trials=n_trials)
+        )
+        if made is not None:
+            result["from_run"] = made.compared(result["models"][made.model])
+        if then_promote:
+            result["promoted"] = promote_all(connect(settings), models, shows=False, reports=settings.reports)
     emit(result)
+
+
+def check_source(settings: Settings, presentations: Sequence[str] | None, from_run: str | None = None) -> None:
+    """Raise UsageError for what is said of OULAD's learners where a product's are learned from."""
+    if settings.training.labels and (presentations or from_run):
+        raise UsageError(
+            "--presentations and --from-run are for OULAD's learners, and labels of a product are set; leave them out, "
+            "or --labels and FIRSTMILE_TRAINING__LABELS"
+        )
 
 
 def trainable(settings: Settings) -> tuple[str, ...]:

@@ -219,7 +219,7 @@ def test_a_second_learner_of_the_same_home_is_refused(learner: Settings, tmp_pat
             check=False,
         )
         assert second.returncode == 1
-        assert "ConflictError: another `firstmile learn` holds" in second.stderr
+        assert "ConflictError: `firstmile learn` cannot begin, another process holds" in second.stderr
 
 
 @pytest.mark.slow

@@ -6,12 +6,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from firstmile.errors import ConflictError, SettingsError
+from firstmile.errors import ConflictError, SettingsError, UsageError
 from firstmile.settings import Settings
 from training.alone import alone
 from training.child import environment
 from training.retrain import cron
 from training.signals import FOLDER, Signal, Waits, taken, waiting
+from training.train import check_source, run, with_labels
 
 
 def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
@@ -73,9 +74,25 @@ def test_a_child_has_this_process_s_variables_and_the_settings_over_them(monkeyp
 def test_one_at_a_time_and_again_when_the_first_has_ended(tmp_path: Path) -> None:
     with (
         alone(tmp_path, verb="retrain"),
-        pytest.raises(ConflictError, match="another `firstmile retrain` holds"),
+        pytest.raises(ConflictError, match="`firstmile retrain` cannot begin, another process holds"),
         alone(tmp_path, verb="retrain"),
     ):
         raise AssertionError("both hold it")
     with alone(tmp_path, verb="retrain"):
         pass
+
+
+def test_training_by_hand_does_not_begin_beside_a_retraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRSTMILE_HOME", str(tmp_path))
+    with (
+        alone(tmp_path / "training", verb="retrain"),
+        pytest.raises(ConflictError, match="`firstmile train` cannot begin"),
+    ):
+        run(model="activation", data=tmp_path, n_trials=0)
+
+
+def test_presentations_are_refused_where_a_product_s_labels_are_set(tmp_path: Path) -> None:
+    settings = with_labels(Settings(home=tmp_path), tmp_path / "labels.yaml")
+    with pytest.raises(UsageError, match="for OULAD's learners"):
+        check_source(settings, ["AAA_2013J"])
+    check_source(settings, None)
