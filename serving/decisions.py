@@ -18,6 +18,7 @@ from firstmile.names import DECISIONS
 from firstmile.settings import Settings
 from serving.kafka_sink import KafkaSink, Sink
 from serving.outbox import Loggable, LogMetrics, Outbox
+from serving.sink_opener import SinkOpener
 from serving.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ FLUSH_S: Final = 2.0
 class DecisionLog:
     """Numbers decisions and hands them on in the background.
 
+    connect
+        Opens the way to Kafka, in a thread of its own: it may take its time.
     worker
         Who numbers: unique per process, also over restarts.
     spool
@@ -42,7 +45,7 @@ class DecisionLog:
         self, connect: Callable[[], Sink], spool: Callable[[str], Spool], *, max_waiting: int, metrics: LogMetrics
     ) -> None:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
-        self._outbox = Outbox(connect, spool(self.worker), max_waiting=max_waiting, metrics=metrics)
+        self._outbox = Outbox(SinkOpener(connect), spool(self.worker), max_waiting=max_waiting, metrics=metrics)
         self._metrics = metrics
         self._queue: queue.Queue[tuple[int, Loggable]] = queue.Queue(max_waiting)
         self._sequence = 0

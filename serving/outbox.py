@@ -57,11 +57,15 @@ class _Flight:
 class Outbox:
     """Hands records on. Used from one thread; times are seconds of any one monotonic clock.
 
+    connect
+        Gives the sink, None while it is not open yet; it must not wait, or nothing reaches the disk meanwhile.
     max_waiting
         Records kept in memory while the disk does not take them either; more: the oldest are dropped.
     """
 
-    def __init__(self, connect: Callable[[], Sink], spool: Spool, *, max_waiting: int, metrics: LogMetrics) -> None:
+    def __init__(
+        self, connect: Callable[[], Sink | None], spool: Spool, *, max_waiting: int, metrics: LogMetrics
+    ) -> None:
         self._connect = connect
         self._spool = spool
         self._max_waiting = max_waiting
@@ -85,7 +89,7 @@ class Outbox:
     def is_busy(self, *, now_s: float) -> bool:
         """Whether the next step has something of the spool to send."""
         has_more = bool(self._unsent) or (self._segment is None and not self._spool.is_empty)
-        return has_more and now_s >= self._retry_s and len(self._flying) < MAX_IN_FLIGHT
+        return has_more and self._sink is not None and now_s >= self._retry_s and len(self._flying) < MAX_IN_FLIGHT
 
     def open(self) -> None:
         """Take over what killed workers left; without a disk go on in memory."""
@@ -96,7 +100,7 @@ class Outbox:
 
     def take(self, record: Mapping[str, Any], *, now_s: float) -> None:
         """Send one record, or keep it for the next step."""
-        if not self._flows(now_s) or not self._send(record, now_s=now_s, is_on_disk=False):
+        if self._unwritten or not self._flows(now_s) or not self._send(record, now_s=now_s, is_on_disk=False):
             self._unwritten.append(record)
 
     def step(self, *, now_s: float) -> None:
@@ -133,6 +137,8 @@ class Outbox:
         request_id = record["request_id"]
         try:
             self._sink = self._sink or self._connect()
+            if self._sink is None:
+                return False
             self._flying[request_id] = _Flight(record, now_s, is_on_disk)
             self._sink.send(record["user_id"], record, partial(self._done, request_id, now_s))
         except WireError as error:

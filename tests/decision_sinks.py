@@ -1,5 +1,7 @@
 """Decision logs without Kafka: a sink into a list, spools in a folder, records as short as they may be."""
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +76,14 @@ def spool(folder: Path, worker: str = "w", *, max_bytes: int = 1_000_000) -> Spo
 def log_to(connect: Callable[[], Sink], folder: Path, metrics: LogMetrics, *, max_waiting: int = 10) -> DecisionLog:
     """A decision log to this sink; not started."""
     return DecisionLog(connect, lambda worker: spool(folder, worker), max_waiting=max_waiting, metrics=metrics)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it is so."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen within 20 s"
+        threading.Event().wait(0.01)
 
 
 def record(n: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 import redis
-from decision_sinks import ListSink, log_to
+from decision_sinks import Dropped, ListSink, log_to, wait_for
 from desk_builder import make_desk
 from serving_builder import Broken, Row, Rows, model
 from starlette.applications import Starlette
@@ -196,6 +196,8 @@ def hand_on(waiting: DecisionLog, metrics: Metrics, tmp_path: Path) -> None:
     log = log_to(lambda: ListSink(trouble=[WireError("it does not fit its schema")]), tmp_path, metrics)
     _, decision = waiting._queue.get_nowait()
     assert isinstance(decision, Decision)
+    dropped = Dropped(metrics, "unfit")
     log.put(decision)
     log.start()
+    wait_for(lambda: dropped.since() == 1)
     log.stop()

@@ -3,12 +3,12 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
-from decision_sinks import Dropped, ListSink, log_to
+from decision_sinks import Dropped, ListSink, log_to, wait_for
 from serving_builder import Row, Rows, ladder
 
 from firstmile.errors import DependencyError
@@ -18,18 +18,12 @@ from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.metrics import Metrics
 from serving.requests import Ask
+from serving.sink_opener import SinkOpener
 
 
 def decision(user_id: str = "u1") -> Decision:
     on = ladder(Rows({"u1": Row()}))
     return asyncio.run(on.decide(Ask(user_id, "anon"), started_s=time.perf_counter()))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen within 20 s"
-        threading.Event().wait(0.01)
 
 
 def test_decisions_arrive_in_order_numbered_and_whole(tmp_path: Path) -> None:
@@ -96,6 +90,69 @@ def test_what_a_stopped_log_could_not_hand_on_is_sent_by_the_next_one(tmp_path: 
     ]
     assert dropped.since() == 0
     assert [p.name for p in tmp_path.iterdir()] == ["lock"]
+
+
+@dataclass
+class Hung:
+    """A registry that takes the connection and answers once `gate` is open."""
+
+    sink: ListSink = field(default_factory=ListSink)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def connect(self) -> ListSink:
+        assert self.gate.wait(60)
+        return self.sink
+
+
+def has_on_disk(folder: Path, n: int) -> bool:
+    return sum(file.read_bytes().count(b"\n") for file in folder.rglob("*.jsonl")) == n
+
+
+def test_while_the_registry_hangs_decisions_go_to_disk_and_none_is_dropped(tmp_path: Path) -> None:
+    hung = Hung()
+    log = log_to(hung.connect, tmp_path, Metrics(), max_waiting=5)
+    log.start()
+    for n in range(1, 4):
+        assert [log.put(decision()) for _ in range(5)] == [True] * 5
+        wait_for(partial(has_on_disk, tmp_path, 5 * n))
+    hung.gate.set()
+    wait_for(lambda: len(hung.sink.taken) == 15)
+    log.stop()
+    assert [r["sequence"] for r in hung.sink.taken] == list(range(15))
+    assert has_on_disk(tmp_path, 0)
+
+
+def test_stopped_while_the_registry_hangs_everything_is_on_disk_at_once(tmp_path: Path) -> None:
+    hung = Hung()
+    log = log_to(hung.connect, tmp_path, Metrics())
+    log.start()
+    assert [log.put(decision()) for _ in range(10)] == [True] * 10
+    log.stop(timeout_s=20)
+    assert not hung.gate.is_set()
+    assert not log.is_alive()
+    assert has_on_disk(tmp_path, 10)
+    hung.gate.set()
+
+
+def test_an_attempt_that_fails_in_whatever_way_is_told_and_the_next_one_counts() -> None:
+    sink, trouble = ListSink(), [ValueError("no schema"), DependencyError("away")]
+
+    def connect() -> ListSink:
+        if trouble:
+            raise trouble.pop(0)
+        return sink
+
+    opener, said = SinkOpener(connect), list[str]()
+
+    def is_open() -> bool:
+        try:
+            return opener() is sink
+        except DependencyError as error:
+            said.append(str(error))
+            return False
+
+    wait_for(is_open)
+    assert said == ["no way to Kafka could be opened: ValueError('no schema')", "away"]
 
 
 def test_decision_that_cannot_be_told_is_counted_and_the_next_one_goes_on(tmp_path: Path) -> None:
