@@ -76,6 +76,7 @@ class ModelWatch:
         self._connect = connect
         self._poll_s = poll_s
         self._refused: dict[tuple[str, str], Champion] = {}
+        self._said: dict[tuple[str, str], str] = {}
         self._is_away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="champions", daemon=True)
@@ -87,13 +88,7 @@ class ModelWatch:
     def start(self) -> None:
         """Load the copies of last time, then follow the aliases in the background."""
         for alias, name in self._followed():
-            try:
-                last = self._copies.last(name, alias)
-                if last is not None:
-                    self._put(alias, name, _checked(*last))
-            except DataError as error:
-                log.warning("starting without the copy of %s: %s", name, error)
-                self._copies.drop_last(name, alias)  # so that it is fetched again
+            self._begin(alias, name)
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -112,12 +107,32 @@ class ModelWatch:
         for alias, name in followed:
             try:
                 champion = champions.champion(name, alias)
+                if champion is None:
+                    self._withdraw(alias, name)
+                elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
+                    self._take(champions, champion, alias=alias)
             except DataError:  # an empty MLflow is no order to forget what works
                 continue
-            if champion is None:
-                self._withdraw(alias, name)
-            elif _same(self._models(alias), champion) is None and self._refused.get((alias, name)) != champion:
-                self._take(champions, champion, alias=alias)
+            except DependencyError:
+                raise
+            except Exception:  # a model's edge: what is wrong with one must not keep the others from being followed
+                log.exception("looking for the %s of %s failed; what is in use stays", alias, name)
+
+    def _begin(self, alias: str, name: str) -> None:
+        """Load a copy of last time; one that cannot be read or checked is removed, so that it is fetched again."""
+        try:
+            last = self._copies.last(name, alias)
+            if last is not None:
+                self._put(alias, name, _checked(*last))
+            return
+        except DataError as error:
+            log.warning("starting without the copy of %s: %s", name, error)
+        except Exception:  # a model's edge: the others start
+            log.exception("starting without the copy of %s", name)
+        try:
+            self._copies.drop_last(name, alias)
+        except OSError as error:
+            log.warning("the copy of %s cannot be removed: %s", name, error)
 
     def _followed(self) -> list[tuple[str, str]]:
         """(alias, model) of what champions and the arms there are need."""
@@ -127,29 +142,53 @@ class ModelWatch:
 
     def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
-            given = SERVICE if champion.name == RANKER else service_name(READS_AS.get(champion.name, champion.name))
-            if champion.features_of not in ("", given):
-                raise DataError(f"it reads {champion.features_of}, this code gives {given}")
-            place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
-            model = _same(self.current, champion) or _same(self.challengers, champion)
-            if model is None:
-                model = _checked(champion, place)
-                check_row_time(model, max_ms=self._max_row_ms)
+            model = self._sound(champions, champion)
+        except (DependencyError, OSError) as error:  # says nothing of the version: tried again at the next look
+            self._say_once(champion, alias, error)
+            return
         except DataError as error:
-            self._refused[alias, champion.name] = champion
-            self._copies.drop(champion)
-            stays = self._models(alias).get(champion.name)
-            log.error(
-                "%s version %s is refused, %s: %s",
-                champion.name,
-                champion.version,
-                f"version {stays.version} stays" if stays else "there is none to fall back on",
-                error,
-            )
+            self._refuse(champion, alias, error)
+            return
+        except Exception as error:  # a version's edge: it is refused like any other that cannot be checked
+            log.exception("%s version %s cannot be checked", champion.name, champion.version)
+            self._refuse(champion, alias, error)
             return
         self._put(alias, champion.name, model)
-        self._copies.use(champion, alias)
+        self._said.pop((alias, champion.name), None)
+        try:
+            self._copies.use(champion, alias)
+        except OSError as error:
+            log.warning("%s version %s answers, but not after a restart: %s", champion.name, champion.version, error)
         log.info("%s version %s answers now as %s", champion.name, champion.version, alias)
+
+    def _sound(self, champions: Champions, champion: Champion) -> ScoringModel:
+        """The model of a version, fetched and checked. Raises DataError when it cannot be served."""
+        given = SERVICE if champion.name == RANKER else service_name(READS_AS.get(champion.name, champion.name))
+        if champion.features_of not in ("", given):
+            raise DataError(f"it reads {champion.features_of}, this code gives {given}")
+        place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
+        model = _same(self.current, champion) or _same(self.challengers, champion)
+        if model is None:
+            model = _checked(champion, place)
+            check_row_time(model, max_ms=self._max_row_ms)
+        return model
+
+    def _refuse(self, champion: Champion, alias: str, why: Exception) -> None:
+        self._refused[alias, champion.name] = champion
+        self._copies.drop(champion)
+        stays = self._models(alias).get(champion.name)
+        log.error(
+            "%s version %s is refused, %s: %s",
+            champion.name,
+            champion.version,
+            f"version {stays.version} stays" if stays else "there is none to fall back on",
+            why if isinstance(why, DataError) else repr(why),
+        )
+
+    def _say_once(self, champion: Champion, alias: str, why: Exception) -> None:
+        if self._said.get((alias, champion.name)) != str(why):
+            log.warning("%s version %s is not taken yet: %s", champion.name, champion.version, why)
+        self._said[alias, champion.name] = str(why)
 
     def _models(self, alias: str) -> Mapping[str, ScoringModel]:
         return self.challengers if alias == CHALLENGER else self.current

@@ -30,12 +30,18 @@ def check_golden(model: ScoringModel, folder: Path) -> None:
         return
     try:
         table = next(pq.ParquetFile(path).iter_batches(N_ROWS), pa.record_batch({}))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"the training set of {model.name} {model.version} cannot be read: {error}") from error
     for number, row in enumerate(table.to_pylist()):
         said = {k.replace(PREFIX, model.name, 1): p for k, p in row.items() if k.partition(":")[0] == PREFIX}
-        scored = model.probabilities(row)
-        if said.keys() != scored.keys() or any(abs(scored[k] - p) > TOLERANCE for k, p in said.items()):
+        try:
+            scored = model.probabilities(row)
+            is_same = said.keys() == scored.keys() and all(abs(scored[k] - p) <= TOLERANCE for k, p in said.items())
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"row {number} of the training set of {model.name} {model.version} is not one of numbers: {error}"
+            ) from error
+        if not is_same:
             raise DataError(
                 f"model {model.name} {model.version} does not say what it said when it was registered: row {number} "
                 f"was {said}, now {scored}"

@@ -5,6 +5,7 @@ models/<name>/champion.before       the one before it, kept so that going back n
 models/<name>/<version>-<run>/      the downloaded model, and champion.json: what MLflow said of it
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -65,11 +66,14 @@ class ModelCopies:
         try:
             download(temporary)
             (temporary / SAID).write_bytes(orjson.dumps(asdict(champion)))
+            for path in [*temporary.rglob("*"), temporary]:
+                _to_disk(path)
             try:
                 temporary.rename(place)
             except OSError:
                 if not place.is_dir():  # else another worker was faster, with the same files
                     raise
+            _to_disk(place.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return place
@@ -103,23 +107,29 @@ class ModelCopies:
     def last(self, name: str, alias: str = CHAMPION) -> tuple[Champion, Path] | None:
         """The copy in use last time, None without one. Raises DataError when it is damaged."""
         pointer = self.folder / name / alias
-        try:
-            place = pointer.with_name(pointer.read_text().strip())
-            return _said(place), place
-        except FileNotFoundError:
+        if not pointer.exists():
             return None
-        except (orjson.JSONDecodeError, TypeError, KeyError, OSError) as error:
-            raise DataError(f"the copy of {name} under {pointer.parent} is damaged: {error}; delete it") from error
+        named = _pointed(pointer)
+        if named is None:
+            raise DataError(f"{pointer} does not name a copy of {name}; delete it")
+        place = pointer.with_name(named)
+        return (_said(place), place) if place.is_dir() else None
 
     def version(self, name: str, version: str) -> tuple[Champion, Path] | None:
-        """The copy of a version; None without one, or with two: of which MLflow is not known."""
+        """The copy of a version; None without one, or with two: of which MLflow is not known.
+
+        Raises DataError when it is damaged.
+        """
         places = [p for p in (self.folder / name).glob(f"{version}-*") if (p / SAID).exists()]
         return (_said(places[0]), places[0]) if len(places) == 1 else None
 
 
 def _said(place: Path) -> Champion:
-    said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
-    return Champion(**{**said, "gated_without": tuple(said["gated_without"])})
+    try:
+        said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
+        return Champion(**{**said, "gated_without": tuple(said["gated_without"])})
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise DataError(f"the copy {place} is damaged, {SAID}: {error!r}; delete it") from error
 
 
 def load(champion: Champion, place: Path) -> ScoringModel:
@@ -128,10 +138,12 @@ def load(champion: Champion, place: Path) -> ScoringModel:
         return _scoring(champion, load_online_model(place), place)
     import mlflow.xgboost  # 2 s, and never needed where models are given
     from mlflow.exceptions import MlflowException
+    from yaml import YAMLError
 
     try:
         loaded = mlflow.xgboost.load_model(str(place))
-    except (MlflowException, OSError, ValueError) as error:
+    except (MlflowException, YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # MLflow reads MLmodel unchecked: empty, cut or zeroed it raises whatever its next line stumbles on.
         first = str(error).partition("\n")[0]
         raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
     return _scoring(champion, prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded), place)
@@ -152,10 +164,27 @@ def _scoring(champion: Champion, booster: Any, place: Path) -> ScoringModel:
 
 
 def _pointed(pointer: Path) -> str | None:
-    return pointer.read_text().strip() if pointer.exists() else None
+    """The folder a pointer names; None without one, and for one that names none: cut short, or not written by us."""
+    try:
+        named = pointer.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    is_name = named not in ("", "..") and named == Path(named).name and named.isprintable()
+    return named if is_name else None
 
 
 def _point(pointer: Path, folder: str) -> None:
-    temporary = pointer.with_name(f".{folder}.{pointer.name}")
+    temporary = pointer.with_name(f".{pointer.name}.{os.getpid()}")  # one each: workers point at the same time
     temporary.write_text(folder)
+    _to_disk(temporary)
     temporary.replace(pointer)
+    _to_disk(pointer.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or a folder's names, survive a power cut: else a rename may be on disk before the bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
