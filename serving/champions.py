@@ -142,17 +142,19 @@ class ModelWatch:
 
     def _take(self, champions: Champions, champion: Champion, *, alias: str) -> None:
         try:
-            model = self._sound(champions, champion)
+            with self._copies.checking(champion.name):
+                self._answer(self._sound(champions, champion), champion, alias)
         except (DependencyError, OSError) as error:  # says nothing of the version: tried again at the next look
             self._say_once(champion, alias, error)
             return
         except DataError as error:
             self._refuse(champion, alias, error)
-            return
         except Exception as error:  # a version's edge: it is refused like any other that cannot be checked
             log.exception("%s version %s cannot be checked", champion.name, champion.version)
             self._refuse(champion, alias, error)
-            return
+        self._copies.tidy(champion.name)
+
+    def _answer(self, model: ScoringModel, champion: Champion, alias: str) -> None:
         self._put(alias, champion.name, model)
         self._said.pop((alias, champion.name), None)
         try:
@@ -162,20 +164,28 @@ class ModelWatch:
         log.info("%s version %s answers now as %s", champion.name, champion.version, alias)
 
     def _sound(self, champions: Champions, champion: Champion) -> ScoringModel:
-        """The model of a version, fetched and checked. Raises DataError when it cannot be served."""
+        """The model of a version, fetched and checked.
+
+        Raises DataError when it cannot be served, OSError when its files were taken away meanwhile.
+        """
         given = SERVICE if champion.name == RANKER else service_name(READS_AS.get(champion.name, champion.name))
         if champion.features_of not in ("", given):
             raise DataError(f"it reads {champion.features_of}, this code gives {given}")
         place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
         model = _same(self.current, champion) or _same(self.challengers, champion)
         if model is None:
-            model = _checked(champion, place)
+            try:
+                model = _checked(champion, place)
+            except DataError as error:
+                if place.is_dir():
+                    raise
+                raise FileNotFoundError(f"the copy {place} vanished while it was checked") from error
             check_row_time(model, max_ms=self._max_row_ms)
         return model
 
     def _refuse(self, champion: Champion, alias: str, why: Exception) -> None:
         self._refused[alias, champion.name] = champion
-        self._copies.drop(champion)
+        self._copies.forgo(champion)
         stays = self._models(alias).get(champion.name)
         log.error(
             "%s version %s is refused, %s: %s",

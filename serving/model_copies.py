@@ -3,15 +3,19 @@
 models/<name>/champion              the folder in use under this alias, by name; challenger likewise
 models/<name>/champion.before       the one before it, kept so that going back needs no download
 models/<name>/<version>-<run>/      the downloaded model, and champion.json: what MLflow said of it
+models/.<name>.lock                 held, together with others, while a copy is fetched, checked and named; alone, while
+                                    copies that nothing names are removed
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import orjson
 
@@ -51,10 +55,18 @@ class Champion:
 
 
 class ModelCopies:
-    """The folder of copies. Several workers may share it: a copy appears whole or not at all."""
+    """The folder of copies. Several workers may share it: a copy appears whole or not at all, and stays while it is
+    checked."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def checking(self, name: str) -> Iterator[None]:
+        """While this lasts no worker removes a copy of the model: from `keep` until `use`."""
+        with self._lock(name) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
 
     def keep(self, champion: Champion, download: Callable[[Path], None]) -> Path:
         """The copy's folder, downloaded into it unless it is there already."""
@@ -79,24 +91,38 @@ class ModelCopies:
         return place
 
     def use(self, champion: Champion, alias: str = CHAMPION) -> None:
-        """Start from this copy next time; older ones are removed, but for those an alias has or had before."""
+        """Start from this copy next time."""
         folder = self.folder / champion.name
         in_use = _pointed(folder / alias)
         if in_use not in (None, champion.folder):
             _point(folder / f"{alias}{BEFORE}", str(in_use))
         _point(folder / alias, champion.folder)
-        kept = {_pointed(folder / f"{a}{which}") for a in ALIASES for which in ("", BEFORE)}
-        for place in folder.iterdir():
-            if place.is_dir() and place.name not in kept and not place.name.startswith("."):
-                shutil.rmtree(place, ignore_errors=True)
+
+    def tidy(self, name: str) -> None:
+        """Remove the copies that no alias has or had before; left for another time while any worker checks one."""
+        folder = self.folder / name
+        if not folder.is_dir():
+            return
+        with self._lock(name) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            kept = {_pointed(folder / f"{a}{which}") for a in ALIASES for which in ("", BEFORE)}
+            for place in folder.iterdir():
+                if place.is_dir() and place.name not in kept and not place.name.startswith("."):
+                    shutil.rmtree(place, ignore_errors=True)
 
     def forget(self, name: str, alias: str = CHAMPION) -> None:
         """Start without this model next time."""
         (self.folder / name / alias).unlink(missing_ok=True)
 
-    def drop(self, champion: Champion) -> None:
-        """Remove the copy of a champion."""
-        shutil.rmtree(self.folder / champion.name / champion.folder, ignore_errors=True)
+    def forgo(self, champion: Champion) -> None:
+        """Do not keep a copy for going back; one that an alias has stays: another worker answers with it."""
+        for alias in ALIASES:
+            before = self.folder / champion.name / f"{alias}{BEFORE}"
+            if _pointed(before) == champion.folder:
+                before.unlink(missing_ok=True)
 
     def drop_last(self, name: str, alias: str = CHAMPION) -> None:
         """Remove the copy in use last time."""
@@ -122,6 +148,10 @@ class ModelCopies:
         """
         places = [p for p in (self.folder / name).glob(f"{version}-*") if (p / SAID).exists()]
         return (_said(places[0]), places[0]) if len(places) == 1 else None
+
+    def _lock(self, name: str) -> IO[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return (self.folder / f".{name}.lock").open("ab")
 
 
 def _said(place: Path) -> Champion:

@@ -1,6 +1,7 @@
 """The watch over champions where copies, pointers or versions are damaged: each is left out alone, and said."""
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from serving_builder import booster
 from feature_repo.content_features import RANKER_FEATURES
 from feature_repo.services import model_features
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHAMPION, RANKER
+from firstmile.names import CHALLENGER, CHAMPION, RANKER
 from serving.champions import Champions, ModelWatch
 from serving.golden import GOLDEN
 from serving.model_copies import SAID, Champion, ModelCopies
@@ -178,3 +179,83 @@ def test_an_alias_that_cannot_be_read_holds_no_later_model_up(tmp_path: Path, ca
     on.look(Odd({}))
     assert "disengagement" in on.current
     assert "looking for the champion of activation failed" in caplog.text
+
+
+class Interrupted(ModelCopies):
+    """Copies of a worker in which something else happens right after a copy was kept, once."""
+
+    meanwhile: Callable[[Path], object] | None = None
+
+    def keep(self, champion: Champion, download: Callable[[Path], None]) -> Path:
+        """As usual, and then that."""
+        place = super().keep(champion, download)
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            happens(place)
+        return place
+
+
+def challenged(folder: Path, copies: ModelCopies | None = None) -> tuple[ModelWatch, Named]:
+    """A worker that answers with champion 1, and an MLflow in which 3 is now the challenger."""
+    on = watch(folder, copies, kinds=lambda: (CHALLENGER,))
+    champions = named()
+    on.look(champions)
+    champions.versions["activation", CHALLENGER] = "3"
+    return on, champions
+
+
+def test_a_copy_that_one_worker_checks_is_not_removed_by_another_that_takes_a_champion(tmp_path: Path) -> None:
+    copies, other = Interrupted(tmp_path), watch(tmp_path)
+    on, champions = challenged(tmp_path, copies)
+    copies.meanwhile = lambda place: other.look(named("2"))
+    on.look(champions)
+    assert other.current["activation"].version == "2"
+    assert on.challengers["activation"].version == "3"
+    assert places(tmp_path) == ["1-r1", "2-r2", "3-r3"]  # 1 for going back
+
+
+def test_a_copy_that_vanished_while_it_was_checked_is_no_refusal(tmp_path: Path) -> None:
+    copies = Interrupted(tmp_path)
+    on, champions = challenged(tmp_path, copies)
+    copies.meanwhile = shutil.rmtree
+    on.look(champions)
+    assert not on.challengers
+    on.look(champions)
+    assert on.challengers["activation"].version == "3"
+
+
+def test_what_one_worker_refuses_stays_for_another_that_answers_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch(tmp_path).look(named())
+    watch(tmp_path, max_row_ms=0).look(named())
+    assert "activation version 1 is refused" in caplog.text
+    cold = watch(tmp_path)
+    cold.start()
+    cold.stop()
+    assert cold.current.keys() == {*FOLLOWED}
+
+
+def test_what_is_refused_and_nobody_answers_with_is_removed_though_it_was_kept_for_going_back(tmp_path: Path) -> None:
+    on = watch(tmp_path)
+    for version in ("1", "2"):
+        on.look(named(version))
+    (tmp_path / "activation" / PLACE / "model.ubj").write_bytes(b"damaged")
+    on.look(named("1"))
+    assert on.current["activation"].version == "2"
+    assert places(tmp_path) == ["2-r2"]
+    cold = watch(tmp_path)
+    cold.look(named("1"))
+    assert cold.current["activation"].version == "1"
+
+
+def test_copies_that_no_alias_has_or_had_before_are_removed(tmp_path: Path) -> None:
+    on = watch(tmp_path)
+    for version in ("1", "2", "3"):
+        on.look(named(version))
+    assert places(tmp_path) == ["2-r2", "3-r3"]
+
+
+def places(folder: Path) -> list[str]:
+    """The copies of activation there are."""
+    return sorted(path.name for path in (folder / "activation").iterdir() if path.is_dir())
