@@ -1,5 +1,6 @@
 """Pipeline lag of a user's partitions: how old the newest applied event is while records wait unread, else 0."""
 
+import logging
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from feature_repo.progress import Partition, Progress
 from firstmile.clock import Clock
 from firstmile.names import EVENT_TOPICS
 
+log = logging.getLogger(__name__)
 _MASK = 0xFFFFFFFF
 
 
@@ -81,6 +83,10 @@ class EndOffsets:
         self._thread.start()
         return self
 
+    def is_alive(self) -> bool:
+        """Whether the ends are still watched: lag stands still when they are not."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop watching."""
         self._stop.set()
@@ -99,8 +105,15 @@ class EndOffsets:
     def _watch(self) -> None:
         import redis
 
+        said = ""
         while not self._stop.wait(self._interval_s):
             try:
                 self.look()
             except (KafkaException, redis.RedisError):
                 continue  # the last known ends stand until both answer again
+            except Exception as error:  # the thread's edge: a look that fails must not be the last one
+                if said != repr(error):
+                    log.exception("looking where topics end failed; the last known ends stand")
+                said = repr(error)
+            else:
+                said = ""

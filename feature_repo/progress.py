@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 import orjson
 import redis
 
-from firstmile.errors import DependencyError, StoreLossError
+from firstmile.errors import DataError, DependencyError, StoreLossError
 
 KEY = "firstmile:progress"
 GUARD_KEY = "firstmile:progress-guard"
+_REPAIR = f"start the version that wrote it, or delete its field of {KEY} in Redis and run `firstmile recover`"
 
 # A server that was restarted meanwhile may have lost the rows written just before: same records, another run id.
 _SET_IF_SAME = """
@@ -55,21 +56,60 @@ def field(partition: Partition) -> str:
 
 
 def parse(data: bytes | None) -> Progress | None:
-    """A stored record."""
-    return Progress(**orjson.loads(data)) if data else None
+    """A stored record; what a newer stream may have added is passed over. Raises DataError for a damaged one.
+
+    >>> parse(b'{"next_offset": 3, "topic_id": "t", "received_us": 5, "epoch": 1}')
+    Progress(next_offset=3, topic_id='t', received_us=5)
+    """
+    if not data:
+        return None
+    try:
+        said = orjson.loads(data)
+        found = Progress(said["next_offset"], said["topic_id"], said["received_us"])
+    except (ValueError, TypeError, LookupError) as error:
+        raise DataError(f"the progress record {data[:200]!r} is damaged: {error!r}; {_REPAIR}") from error
+    if not (isinstance(found.next_offset, int) and isinstance(found.received_us, int)):
+        raise DataError(f"the progress record {data[:200]!r} has no numbers of offset and time; {_REPAIR}")
+    return found
 
 
 def read(client: "redis.Redis", partitions: Iterable[Partition]) -> dict[Partition, Progress]:
-    """Records of the partitions that have one."""
+    """Records of the partitions that have one, for who writes them.
+
+    Raises DataError for one that is damaged or says more than we do: what was added would be lost, or never match.
+    """
     wanted = list(partitions)
-    stored: list[bytes | None] = client.hmget(KEY, [field(p) for p in wanted]) if wanted else []  # type: ignore
-    return of_fields(wanted, stored)
+    found: dict[Partition, Progress] = {}
+    for partition, data in zip(wanted, stored(client, wanted), strict=True):
+        record = parse(data)
+        if record is None:
+            continue
+        if encode(record) != data:
+            raise DataError(f"the progress record of {field(partition)}, {data!r}, is of another version; {_REPAIR}")
+        found[partition] = record
+    return found
 
 
-def of_fields(partitions: Sequence[Partition], stored: Sequence[bytes | None]) -> dict[Partition, Progress]:
-    """Records of the partitions that have one, of the fields as read."""
-    records = {p: parse(data) for p, data in zip(partitions, stored, strict=True)}
-    return {p: record for p, record in records.items() if record is not None}
+def stored(client: "redis.Redis", partitions: Sequence[Partition]) -> list[bytes | None]:
+    """Records as they are stored, None where there is none."""
+    return client.hmget(KEY, [field(p) for p in partitions]) if partitions else []  # type: ignore[return-value]
+
+
+def of_fields(
+    partitions: Sequence[Partition], stored: Sequence[bytes | None]
+) -> tuple[dict[Partition, Progress], dict[Partition, DataError]]:
+    """Records of the partitions that have one, of the fields as read, and what is wrong with damaged ones."""
+    records: dict[Partition, Progress] = {}
+    damaged: dict[Partition, DataError] = {}
+    for partition, data in zip(partitions, stored, strict=True):
+        try:
+            record = parse(data)
+        except DataError as error:
+            damaged[partition] = error
+            continue
+        if record is not None:
+            records[partition] = record
+    return records, damaged
 
 
 def guard(client: "redis.Redis") -> bytes:

@@ -3,7 +3,8 @@
 OnlineReader blocks; AsyncReader (async_reader.py) reads the same on an event loop.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from firstmile.errors import DataError
 from firstmile.names import EVENT_TOPICS
 from firstmile.settings import Settings
 
+log = logging.getLogger(__name__)
 FIELDS = [
     feature_field(ACTIVITY, "activity"),
     time_field(ACTIVITY),
@@ -90,6 +92,7 @@ class OnlineReader:
         self._ends = ends
         self._n_partitions = settings.kafka.partitions
         self._clock = SystemClock()
+        self._damaged: Set[Partition] = frozenset()
 
     def read(self, user_id: str, now_us: int) -> UserFeatures | None:
         """Features at an instant; None when nothing at all is stored of the user.
@@ -127,26 +130,39 @@ class OnlineReader:
         records, *stored = replies
         if isinstance(records, Exception):
             raise records
-        now_us, lags_ms = self._clock.now_us(), dict[int, float]()
-        for partition, record in progress.of_fields(trip.partitions, records).items():
-            lag_ms = self._lag_us(partition, record, now_us) / 1_000
-            lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
+        lags_ms = self._lags_ms(trip.partitions, records, self._clock.now_us())
         rows = decode_many(trip.asked, stored)
         return [(row, lags_ms.get(number)) for row, number in zip(rows, trip.numbers, strict=True)]
 
     def pipeline_lag_ms(self, user_id: str, now_us: int | None = None) -> float | None:
-        """Greatest lag of the user's partitions; None without a progress record: the store was lost, or never fed."""
+        """Greatest lag of the user's partitions; None without a progress record, the store was lost or never fed, and
+        with one that is damaged."""
         n = self._ends.n_partitions if self._ends else self._n_partitions
         number = partition_of(user_id.encode(), n)
-        records = self.read_progress((topic, number) for topic in EVENT_TOPICS)
-        if not records:
-            return None
+        partitions = [(topic, number) for topic in EVENT_TOPICS]
         now = self._clock.now_us() if now_us is None else now_us
-        return max(self._lag_us(partition, record, now) for partition, record in records.items()) / 1_000
+        return self._lags_ms(partitions, progress.stored(self.client, partitions), now).get(number)
 
     def read_progress(self, partitions: Iterable[Partition]) -> dict[Partition, Progress]:
-        """Progress records of the partitions that have one."""
-        return progress.read(self.client, partitions)
+        """Progress records of the partitions that have one we can read; others are said."""
+        wanted = list(partitions)
+        records, damaged = progress.of_fields(wanted, progress.stored(self.client, wanted))
+        if damaged.keys() - self._damaged:
+            log.warning("lag is not known of %s", "; ".join(f"{progress.field(p)}: {e}" for p, e in damaged.items()))
+        self._damaged = damaged.keys()
+        return records
+
+    def _lags_ms(
+        self, partitions: Sequence[Partition], stored: Sequence[bytes | None], now_us: int
+    ) -> dict[int, float]:
+        """Greatest lag by a partition's number; of one with a damaged record it is not known."""
+        records, damaged = progress.of_fields(partitions, stored)
+        lags_ms: dict[int, float] = {}
+        for partition, record in records.items():
+            lag_ms = self._lag_us(partition, record, now_us) / 1_000
+            lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
+        unknown = {number for _, number in damaged}
+        return {number: lag_ms for number, lag_ms in lags_ms.items() if number not in unknown}
 
     def _lag_us(self, partition: Partition, record: Progress, now_us: int) -> int:
         if self._ends is None:

@@ -58,7 +58,7 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether the threads that no answer waits for are still at work."""
-        return self.watch.is_alive() and all(one.is_alive() for one in self.logs)
+        return self.watch.is_alive() and self.ends.is_alive() and all(one.is_alive() for one in self.logs)
 
     async def is_ready(self) -> bool:
         """Whether models are warm and a row could be read in time."""

@@ -1,13 +1,16 @@
-"""When a worker is ready: models warm and one row read in time, and then for good."""
+"""When a worker is ready: models warm and one row read in time, and then for good. And when it is alive."""
 
 import asyncio
 import threading
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import redis
 from serving_builder import Rows
 
 from serving.health import GIVE_UP_S, Readiness
+from serving.wiring import Process
 
 
 @pytest.fixture
@@ -47,3 +50,22 @@ def test_worker_started_while_the_store_is_away_is_ready_without_it_after_a_whil
     assert not asyncio.run(ready.is_ready())
     now_s[0] = GIVE_UP_S
     assert asyncio.run(ready.is_ready())
+
+
+@dataclass
+class Part:
+    """A part of a process whose thread lives, or has died."""
+
+    lives: bool = True
+
+    def is_alive(self) -> bool:
+        """Whether."""
+        return self.lives
+
+
+@pytest.mark.parametrize("dead", [None, "watch", "ends", "log"])
+def test_a_worker_is_alive_while_each_of_its_threads_that_no_answer_waits_for_is(dead: str | None) -> None:
+    parts: dict[str, Any] = {name: Part(name != dead) for name in ("watch", "ends", "log")}
+    rest: Any = None
+    on = Process(rest, rest, parts["watch"], parts["ends"], rest, (parts["log"],), rest, rest)
+    assert on.is_alive() == (dead is None)
