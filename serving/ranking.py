@@ -1,5 +1,6 @@
 """Ranking: which content of a shelf comes first for one user."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -166,10 +167,21 @@ def _pinned(order: Ints, chosen: Chosen) -> dict[int, tuple[int, int]]:
 
 
 def _with_pins(order: Ints, places: Mapping[int, tuple[int, int]], *, n_required: int, limit: int) -> list[int]:
-    """The first items with the pinned ones at their places, none before a required item."""
+    """The first items with the pinned ones at their places, none before a required item.
+
+    Of several for one place the first rule's comes first, then the better one; those without a place follow at once.
+    """
     if not places:
         return [int(at) for at in order[:limit]]
-    rest = [int(at) for at in order if int(at) not in places][: limit + n_required]
-    for at in sorted(places, key=lambda a: places[a][0]):
-        rest.insert(max(places[at][0] - 1, n_required), at)
-    return rest[:limit]
+    rest = deque([int(at) for at in order if int(at) not in places][:limit])
+    waiting = sorted(places, key=lambda at: places[at])  # of equals the better one is before the other in `places`
+    due = [max(places[at][0] - 1, n_required) for at in waiting]
+    shown: list[int] = []
+    while len(shown) < limit and (waiting or rest):
+        if waiting and (len(shown) in due or due[0] < len(shown) or not rest):
+            n = due.index(len(shown)) if len(shown) in due else 0
+            due.pop(n)
+            shown.append(waiting.pop(n))
+        else:
+            shown.append(rest.popleft())
+    return shown

@@ -1,14 +1,19 @@
 """The policy: segments, preferences, flows and ranked content, over the shipped rules and the shipped catalogue."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, catalogue, policy
 
 from firstmile.names import FORMATS, LEARNED_FORMATS, SKILL_LEVELS
+from serving.catalogue import load_catalogue
 from serving.facts import Facts
 from serving.features import Reading
-from serving.policy import Answer, preferred_formats
+from serving.policy import Answer, Policy, preferred_formats
+from serving.policy_fields import FIELDS
+from serving.rules import load_rules
 
 COURSE = "AAA_2014J"
 
@@ -103,6 +108,46 @@ def test_required_content_comes_first_pinned_content_at_its_place_after_it() -> 
     assert ids(policy().answer(facts(cohort=None, opened=("accept-terms",), page="/welcome"), limit=1)) == [
         "welcome-tour"
     ]
+
+
+PINNABLE = "items:\n" + "".join(
+    f"  - {{content_id: {name}, title: T, format: {kind}}}\n"
+    for name, kind in (("v1", "video"), ("v2", "video"), ("v3", "video"), ("l1", "lesson"), ("q1", "quiz"))
+)
+
+
+def pinned(folder: Path, *pins: str, limit: int = 5) -> list[str]:
+    """What is shown of PINNABLE by rules p0, p1, … that pin so; a pin that begins with `!` is what a rule requires."""
+    rules = [
+        f"  - {{name: p{n}, {'require' if pin[0] == '!' else 'pin'}: {{{pin.lstrip('!')}}}}}\n"
+        for n, pin in enumerate(pins)
+    ]
+    head = "skill_level: {otherwise: beginner}\nstage: {otherwise: new}\notherwise_flow: guided\nrules:\n"
+    (folder / "rules.yaml").write_text(head + "".join(rules))
+    (folder / "content.yaml").write_text(PINNABLE)
+    found = load_catalogue(folder / "content.yaml")
+    by = Policy(load_rules(FIELDS, found.content_ids(), folder / "rules.yaml"), found)
+    return ids(by.answer(Facts(), limit=limit))
+
+
+@pytest.mark.parametrize(
+    ("pins", "shown"),
+    [
+        (["formats: [video], position: 1"], "v1 v2 v3 l1 q1"),
+        (["formats: [video], position: 2"], "l1 v1 v2 v3 q1"),
+        (["content_ids: [q1], position: 1", "content_ids: [l1], position: 1"], "q1 l1 v1 v2 v3"),
+        (["content_ids: [q1], position: 2", "content_ids: [l1], position: 1"], "l1 q1 v1 v2 v3"),
+        (["formats: [video], position: 1", "content_ids: [q1], position: 2"], "v1 q1 v2 v3 l1"),
+        (["content_ids: [q1], position: 9", "content_ids: [l1], position: 8"], "v1 v2 v3 l1 q1"),
+        (["!content_ids: [v3]", "content_ids: [q1], position: 1", "content_ids: [l1], position: 1"], "v3 q1 l1 v1 v2"),
+        (["!content_ids: [v3]", "content_ids: [q1], position: 2", "content_ids: [l1], position: 1"], "v3 l1 q1 v1 v2"),
+    ],
+)
+def test_of_several_pins_the_first_rule_and_the_better_item_come_first(
+    tmp_path: Path, pins: list[str], shown: str
+) -> None:
+    for limit in (1, 3, 5):
+        assert pinned(tmp_path, *pins, limit=limit) == shown.split()[:limit]
 
 
 def test_content_waits_for_its_prerequisites() -> None:
