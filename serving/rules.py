@@ -149,6 +149,9 @@ class _Reading:
     def rule_set(self) -> RuleSet:
         file = self.file
         for intent, formats in file.intents.items():
+            if not formats:
+                message = f"intent {intent!r} names no format, so it would select everything; known: "
+                self.document.refuse(("intents", intent), message + ", ".join(FORMATS))
             for i, name in enumerate(formats):
                 self._known(("intents", intent, i), "format", name=name, allowed=FORMATS)
         self._known(("otherwise_flow",), "flow", name=file.otherwise_flow, allowed=FLOWS)

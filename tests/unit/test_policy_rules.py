@@ -72,6 +72,12 @@ def test_mistake_is_refused_with_file_and_line(tmp_path: Path, rules: str, line:
     assert said in str(refused.value)
 
 
+def test_intent_without_formats_is_refused_as_it_would_select_everything(tmp_path: Path) -> None:
+    head = HEAD.replace("intents: {guided: [video, lesson]}", "intents:\n  practice: [quiz]\n  guided: []")
+    with pytest.raises(DataError, match=r"rules\.yaml, line 3: intent 'guided' names no format"):
+        load(tmp_path, "  - {name: r, exclude: {intents: [guided]}}\n", head=head)
+
+
 @pytest.mark.parametrize("attribute", AUDIT_ATTRIBUTES)
 @pytest.mark.parametrize("group", ["profile", "features", "user_audit"])
 def test_audit_attribute_is_refused(tmp_path: Path, group: str, attribute: str) -> None:
