@@ -100,3 +100,6 @@ class _Walk:
             return self.loader.construct_object(node)
         except ValueError as error:  # looks like a date, a number, …, and is none
             raise yaml.MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from error
+        except (LookupError, AttributeError, OverflowError) as error:  # what PyYAML raises of `!!bool maybe` and such
+            problem = f"{node.value[:50]!r} is not what its tag says, {node.tag}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error

@@ -174,10 +174,14 @@ def oulad_content(pages: OuladPages) -> dict[str, list[Content]]:
             format=kind,
             level=pages.levels.get(kind),
             step=None if week is None else f"week-{week}",
-            url=pages.url.format(presentation=cohort, site=site),
+            url=_url(pages, cohort, site),
         )
         by_cohort.setdefault(cohort, []).append((NO_WEEK if week is None else week, site, item))
     return {c: [item for *_, item in sorted(rows, key=lambda r: r[:2])] for c, rows in sorted(by_cohort.items())}
+
+
+def _url(pages: OuladPages, presentation: str, site: int) -> str:
+    return pages.url.format(presentation=presentation, site=site)
 
 
 def _check_items(document: Document, items: tuple[Content, ...]) -> None:
@@ -199,6 +203,11 @@ def _check_items(document: Document, items: tuple[Content, ...]) -> None:
 
 
 def _check_tables(document: Document, pages: OuladPages) -> None:
+    try:
+        _url(pages, "AAA_2014J", 1)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        message = f"url {pages.url!r} has something else in braces than {{presentation}} and {{site}}"
+        document.refuse(("oulad", "url"), message)
     for kind, level in pages.levels.items():
         if kind not in FORMATS:
             document.refuse(("oulad", "levels", kind), unknown_name("format", kind, FORMATS))

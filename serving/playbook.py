@@ -5,10 +5,10 @@ A request takes the playbook once, so that it ends with the rules it began with.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from firstmile.clock import Clock
 from firstmile.errors import DataError
@@ -18,12 +18,13 @@ from serving.conditions import Fields
 from serving.experiments import Experiments, moved
 from serving.experiments_file import load_experiments
 from serving.policy import Policy
-from serving.rules import RuleSet, load_rules
+from serving.rules import load_rules
 from serving.stamps import Stamp, stamp
 from serving.versions import versions
 
 log = logging.getLogger(__name__)
 
+Read = TypeVar("Read")
 FILES: Final = ("rules", "content", "experiments")
 
 
@@ -65,8 +66,7 @@ class PlaybookFiles:
         self._waiting: set[str] = set()
         self._said: dict[str, str] = {}
         catalogue = load_catalogue(self._paths["content"])
-        rules = load_rules(fields, catalogue.content_ids(), self._paths["rules"])
-        self.current = Playbook(self._policy(rules, catalogue), load_experiments(self._paths["experiments"]))
+        self.current = Playbook(self._policy(catalogue), load_experiments(self._paths["experiments"]))
         self._in_force(*FILES)
 
     def start(self) -> None:
@@ -90,37 +90,32 @@ class PlaybookFiles:
 
     def _renew_policy(self) -> None:
         """Rules are checked against the catalogue, so both are taken together or neither is."""
-        catalogue = self.current.policy.catalogue
-        read = {"rules"}
-        try:
-            if "content" in self._waiting:
-                catalogue = load_catalogue(self._paths["content"])
-                read.add("content")
-        except DataError as error:
-            self._refuse("content", error)
-            if "rules" not in self._waiting:
+        catalogue, names = self.current.policy.catalogue, ["rules"]
+        if "content" in self._waiting:
+            found = self._taken("content", read=lambda: load_catalogue(self._paths["content"]))
+            if found is not None:
+                catalogue, names = found, ["content", "rules"]
+            elif "rules" not in self._waiting:
                 return
-        try:
-            rules = load_rules(self._fields, catalogue.content_ids(), self._paths["rules"])
-        except DataError as error:
-            for name in sorted(read):
-                self._refuse(name, error)
-            return
-        self.current = replace(self.current, policy=self._policy(rules, catalogue))
-        self._in_force(*read)
+        policy = self._taken(*names, read=lambda: self._policy(catalogue))
+        if policy is not None:
+            self.current = replace(self.current, policy=policy)
+            self._in_force(*names)
 
-    def _policy(self, rules: RuleSet, catalogue: Catalogue) -> Policy:
+    def _policy(self, catalogue: Catalogue) -> Policy:
+        rules = load_rules(self._fields, catalogue.content_ids(), self._paths["rules"])
         return Policy(rules, catalogue, versions(catalogue, self._paths["rules"]))
 
     def _renew_experiments(self) -> None:
-        try:
-            found = load_experiments(self._paths["experiments"])
-            self._check_stays(found)
-        except DataError as error:
-            self._refuse("experiments", error)
-            return
-        self.current = replace(self.current, experiments=found)
-        self._in_force("experiments")
+        found = self._taken("experiments", read=self._next_experiments)
+        if found is not None:
+            self.current = replace(self.current, experiments=found)
+            self._in_force("experiments")
+
+    def _next_experiments(self) -> Experiments:
+        found = load_experiments(self._paths["experiments"])
+        self._check_stays(found)
+        return found
 
     def _check_stays(self, found: Experiments) -> None:
         """Raises DataError when users would go from one arm to another, or leave a holdout that was for good."""
@@ -142,11 +137,23 @@ class PlaybookFiles:
             self._said.pop(name, None)
             self._on_file(name, True)
 
-    def _refuse(self, name: str, error: DataError) -> None:
-        self._on_file(name, False)
-        if self._said.get(name) != str(error):
-            log.error("what was in force of the %s stays: %s", name, error)
-        self._said[name] = str(error)
+    def _taken(self, *names: str, read: Callable[[], Read]) -> Read | None:
+        """What these files say; None when they are refused."""
+        try:
+            return read()
+        except DataError as error:
+            self._refuse(names, str(error))
+        except Exception:  # an edge: whatever one file does, the change of another is to be seen
+            log.exception("reading %s failed", " and ".join(str(self._paths[name]) for name in names))
+            self._refuse(names, "it could not be read; the error is in the line before")
+        return None
+
+    def _refuse(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            self._on_file(name, False)
+            if self._said.get(name) != why:
+                log.error("what was in force of the %s stays: %s", name, why)
+            self._said[name] = why
 
     def _look(self) -> dict[str, Stamp]:
         return {name: stamp(path) for name, path in self._paths.items()}

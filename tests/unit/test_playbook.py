@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from serving_builder import NOW_US
 
-from firstmile.clock import FixedClock
+from firstmile.clock import Clock, FixedClock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
 from serving.catalogue import GENERAL
+from serving.conditions import Fields
 from serving.facts import Facts
 from serving.playbook import FILES, PlaybookFiles
 from serving.policy_fields import FIELDS
@@ -26,6 +27,7 @@ otherwise_flow: balanced
 rules:
   - {name: terms, require: {content_ids: [accept-terms]}}
 """
+WHEN_ON_A_PAGE = "  - {name: page, when: {request.page: /x}, flow: guided}\n"
 SPLIT = """\
 experiments:
   - name: e
@@ -52,15 +54,33 @@ class Files:
         new.write_text(text)
         new.replace(self.folder / f"{name}.yaml")
 
-    def open(self, **settings: float) -> PlaybookFiles:
+    def open(self, *, fields: Fields = FIELDS, clock: Clock | None = None, **settings: float) -> PlaybookFiles:
         """The playbook of these files."""
         paths = {name: self.folder / f"{name}.yaml" for name in FILES}
         return PlaybookFiles(
             ServingSettings(**paths, **settings),  # type: ignore[arg-type]
-            FIELDS,
-            FixedClock(NOW_US),
+            fields,
+            clock or FixedClock(NOW_US),
             on_file=self.ok.__setitem__,
         )
+
+
+class Breaking(dict[str, frozenset[str]]):
+    """Fields that raise what nobody expects, once told."""
+
+    is_broken = False
+
+    def __contains__(self, key: object) -> bool:
+        if self.is_broken:
+            raise RuntimeError("a bug of ours")
+        return super().__contains__(key)
+
+
+class BrokenClock(FixedClock):
+    """Raises what nobody expects."""
+
+    def now_us(self) -> int:
+        raise RuntimeError("a bug of ours")
 
 
 @pytest.fixture
@@ -172,6 +192,53 @@ def test_bad_content_does_not_hold_up_good_rules(files: Files, on: PlaybookFiles
     on.look()
     assert (flow(on), titles(on)) == ("tailored", ["T"])
     assert files.ok == {"content": False, "rules": True, "experiments": True}
+
+
+@pytest.mark.parametrize(
+    ("oulad", "said"),
+    [
+        ("{data: d, url: '/c/{course}', titles: {}, other_title: P, levels: {}}", "line 3: url '/c/{course}' has"),
+        ("!!bool maybe", "line 3: 'maybe' is not"),
+    ],
+)
+def test_content_that_is_wrong_in_any_way_is_said_and_hides_no_change_of_another_file(
+    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, oulad: str, said: str
+) -> None:
+    files.write("content", f"{CONTENT}oulad: {oulad}\n")
+    files.write("experiments", SPLIT.replace("name: e", "name: f"))
+    on.look()
+    assert files.ok == {"content": False, "rules": True, "experiments": True}
+    assert on.current.experiments.experiments[0].name == "f"
+    assert said in caplog.text
+    with pytest.raises(DataError, match=r"content\.yaml, line 3"):
+        files.open()
+
+
+def test_error_nobody_expects_is_logged_with_its_traceback_and_holds_up_no_other_file(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = Breaking(FIELDS)
+    on = files.open(fields=fields)
+    fields.is_broken = True
+    files.write("rules", RULE_FILE + WHEN_ON_A_PAGE)
+    files.write("experiments", SPLIT.replace("name: e", "name: f"))
+    for _ in range(2):
+        on.look()
+    assert files.ok == {"content": True, "rules": False, "experiments": True}
+    assert on.current.experiments.experiments[0].name == "f"
+    assert caplog.text.count("RuntimeError: a bug of ours") == 1
+    fields.is_broken = False
+    files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
+    on.look()
+    assert (flow(on), files.ok["rules"]) == ("tailored", True)
+
+
+def test_error_nobody_expects_of_the_experiments_shows_in_the_metric(files: Files) -> None:
+    on = files.open(clock=BrokenClock(NOW_US))
+    files.write("experiments", SPLIT.replace("kind: rules", "kind: challenger"))
+    files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
+    on.look()
+    assert (flow(on), files.ok) == ("tailored", {"content": True, "rules": True, "experiments": False})
 
 
 @pytest.mark.parametrize(

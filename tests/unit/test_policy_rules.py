@@ -169,6 +169,15 @@ def test_mistake_in_the_catalogue_is_refused(tmp_path: Path, items: str, line: i
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("url", ["/c/{course}", "/c/{}", "/c/{site", "/c/{site.week}", "/c/{site[0]}", "/c/{site:q}"])
+def test_url_that_pages_do_not_fill_is_refused_with_its_line(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "content.yaml"
+    path.write_text(CONTENT.read_text().replace("/courses/{presentation}/pages/{site}", f"'{url}'"))
+    line = CONTENT.read_text().splitlines().index("  url: /courses/{presentation}/pages/{site}") + 1
+    with pytest.raises(DataError, match=rf"content\.yaml, line {line}: url .*\{{presentation\}} and \{{site\}}"):
+        load_catalogue(path)
+
+
 def test_missing_pages_of_oulad_are_said(tmp_path: Path) -> None:
     path = tmp_path / "content.yaml"
     path.write_text(CONTENT.read_text().replace("data: data/oulad", "data: data/nowhere"))
