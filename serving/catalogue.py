@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
@@ -129,6 +130,10 @@ class Catalogue:
         """Every id on any shelf."""
         return frozenset(i.content_id for shelf in self.shelves.values() for i in shelf.items)
 
+    def steps(self) -> frozenset[str]:
+        """Every step that an item of any shelf has."""
+        return frozenset(i.step for shelf in self.shelves.values() for i in shelf.items if i.step)
+
 
 def load_catalogue(path: Path = CONTENT) -> Catalogue:
     """The catalogue of a content file.
@@ -198,8 +203,19 @@ def _check_items(document: Document, items: tuple[Content, ...]) -> None:
         for needed in item.prerequisites:
             if needed not in known:
                 document.refuse(("items", at, "prerequisites"), unknown_name("content_id", needed, known))
+    _check_prerequisites(document, items)
     if not items:
         document.refuse(("items",), "at least one item is needed: it is what is shown when nothing is known")
+
+
+def _check_prerequisites(document: Document, items: tuple[Content, ...]) -> None:
+    try:
+        TopologicalSorter({item.content_id: item.prerequisites for item in items}).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]  # found from what is needed to what needs it
+        at = next(at for at, item in enumerate(items) if item.content_id == circle[0])
+        message = f"{' needs '.join(circle)}: nobody could ever be shown these"
+        document.refuse(("items", at, "prerequisites"), message)
 
 
 def _check_tables(document: Document, pages: OuladPages) -> None:

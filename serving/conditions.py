@@ -10,6 +10,7 @@
 A field that is not known fails every test but `known: false`. No expressions: nothing here can run code.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ class Compiler:
     def _options(self, place: Place, field: tuple[str, str], *, wanted: Any) -> frozenset[Any]:
         group, name = field
         options = wanted if isinstance(wanted, list) else [wanted]
+        if not options:
+            self.document.refuse(place, "an empty list says nothing; name at least one value")
         for option in options:
             if not (_is_number(option) if _is_numeric(field) else isinstance(option, str)):
                 kind = "numbers" if _is_numeric(field) else "texts"
@@ -152,4 +155,5 @@ def _is_numeric(field: tuple[str, str]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether comparing with it says something: nothing is less or more than NaN, all is less than infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf

@@ -103,7 +103,7 @@ class PlaybookFiles:
             self._in_force(*names)
 
     def _policy(self, catalogue: Catalogue) -> Policy:
-        rules = load_rules(self._fields, catalogue.content_ids(), self._paths["rules"])
+        rules = load_rules(self._fields, catalogue, self._paths["rules"])
         return Policy(rules, catalogue, versions(catalogue, self._paths["rules"]))
 
     def _renew_experiments(self) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import GENERAL, Catalogue, Shelf
 from serving.facts import Facts
-from serving.ranking import Item, Taste, rank, selection
-from serving.rules import DEFAULT_FLOW, Rule, RuleSet, Selector
+from serving.ranking import Item, Taste, rank
+from serving.rules import DEFAULT_FLOW, Rule, RuleSet
+from serving.selector import Selector, selection
 
 OPENS: Final = frozenset(f"opens_{f}" for f in FORMATS)
 PRIOR_OPENS: Final = 5.0

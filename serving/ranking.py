@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from firstmile.names import FORMATS, SKILL_LEVELS
 from serving.catalogue import Content, Floats, Ints, Shelf
 from serving.facts import Seen
 from serving.order import DRAWN, Draw, Order
-from serving.rules import Rule, Selector
+from serving.rules import Rule
+from serving.selector import Mask, Selector
 
-Mask = NDArray[np.bool_]
 Chosen = Sequence[tuple[Rule, Mapping[Selector, Mask]]]
 """The rules that hold, each with the items its selectors select, shape (n_items,) each."""
 
@@ -47,20 +46,6 @@ class Item:
     content: Content
     score: float
     reason: str
-
-
-def selection(shelf: Shelf, selector: Selector) -> Mask:
-    """Which items of a shelf a selector means, shape (n_items,)."""
-    mask = np.ones(len(shelf.items), bool)
-    for values, name in (
-        (selector.formats, "format"),
-        (selector.levels, "level"),
-        (selector.steps, "step"),
-        (selector.content_ids, "content_id"),
-    ):
-        if values:
-            mask &= np.array([getattr(item, name) in values for item in shelf.items], bool)
-    return mask
 
 
 def fit(shelf: Shelf, taste: Taste) -> Floats:

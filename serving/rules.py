@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import CLASSES, FORMATS, MODELS, ONLINE_MODEL, SKILL_LEVELS, STAGES
+from serving.catalogue import Catalogue
 from serving.conditions import Compiler, Condition, Fields, View
+from serving.selector import WAYS, Pin, Selector, selection
 
 RULES: Final = Path(__file__).with_name("rules.yaml")
 FLOWS: Final = ("guided", "balanced", "tailored", "re-engage")
@@ -20,22 +22,6 @@ DEFAULT_FLOW: Final = "default"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Selector(_Section):
-    """Which content: of any of these formats (or of these intents' formats), and any of these levels, steps, ids."""
-
-    formats: tuple[str, ...] = ()
-    intents: tuple[str, ...] = ()
-    levels: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
-    content_ids: tuple[str, ...] = ()
-
-
-class Pin(Selector):
-    """Content that stands at this place of the list, 1 = first."""
-
-    position: int = Field(1, ge=1, le=20)
 
 
 class _Choice(_Section):
@@ -127,14 +113,15 @@ def known_fields(features: Iterable[str], profile: Iterable[str], context: Itera
     }
 
 
-def load_rules(fields: Fields, content_ids: frozenset[str], path: Path = RULES) -> RuleSet:
-    """The rules of a file.
+def load_rules(fields: Fields, catalogue: Catalogue, path: Path = RULES) -> RuleSet:
+    """The rules of a file, over a catalogue.
 
-    Raises DataError naming file and line for anything that is not understood, an unknown name or an audit attribute.
+    Raises DataError naming file and line for anything that is not understood, an unknown name, an audit attribute or a
+    selector that no content of the catalogue meets.
     """
     document = read_document(path)
     file = document.parse(_File)
-    return _Reading(document, file, fields, content_ids).rule_set()
+    return _Reading(document, file, fields, catalogue).rule_set()
 
 
 @dataclass(frozen=True)
@@ -144,7 +131,7 @@ class _Reading:
     document: Document
     file: _File
     fields: Fields
-    content_ids: frozenset[str]
+    catalogue: Catalogue
 
     def rule_set(self) -> RuleSet:
         file = self.file
@@ -197,13 +184,17 @@ class _Reading:
         for kind, allowed in (("formats", FORMATS), ("levels", SKILL_LEVELS), ("intents", tuple(self.file.intents))):
             for i, name in enumerate(getattr(raw, kind)):
                 self._known((*place, kind, i), kind.removesuffix("s"), name=name, allowed=allowed)
-        for i, content_id in enumerate(raw.content_ids):
-            if content_id not in self.content_ids:
-                self.document.refuse(
-                    (*place, "content_ids", i), f"content_id {content_id!r} is not in the catalogue (content.yaml)"
-                )
+        for way, found in (("steps", self.catalogue.steps()), ("content_ids", self.catalogue.content_ids())):
+            for i, name in enumerate(getattr(raw, way)):
+                if name not in found:
+                    message = f"{WAYS[way]} {name!r} is not in the catalogue (content.yaml)"
+                    self.document.refuse((*place, way, i), message)
         formats = dict.fromkeys([*raw.formats, *(f for intent in raw.intents for f in self.file.intents[intent])])
-        return raw.model_copy(update={"formats": tuple(formats), "intents": ()})
+        selector = raw.model_copy(update={"formats": tuple(formats), "intents": ()})
+        if not any(selection(shelf, selector).any() for shelf in self.catalogue.shelves.values()):
+            asked = "; ".join(f"{way}: {', '.join(values)}" for way in WAYS if (values := getattr(selector, way)))
+            self.document.refuse(place, f"no content of the catalogue (content.yaml) has all of {asked}")
+        return selector
 
     def _known(self, place: Place, kind: str, *, name: str, allowed: tuple[str, ...]) -> None:
         if name not in allowed:

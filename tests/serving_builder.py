@@ -146,7 +146,7 @@ def catalogue() -> Catalogue:
 @functools.cache
 def policy() -> Policy:
     """The shipped rules over it."""
-    return Policy(load_rules(FIELDS, catalogue().content_ids()), catalogue())
+    return Policy(load_rules(FIELDS, catalogue()), catalogue())
 
 
 def ladder(

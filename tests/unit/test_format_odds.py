@@ -23,9 +23,10 @@ from serving.content_counts import Counted, shelf_odds
 from serving.facts import Facts, nothing_seen
 from serving.format_odds import FormatOdds, chances, draw, format_odds
 from serving.order import DRAWN, RANKED, Draw, Order
-from serving.ranking import Taste, rank, selection
+from serving.ranking import Taste, rank
 from serving.requests import Ask
-from serving.rules import Rule, Selector
+from serving.rules import Rule
+from serving.selector import Selector, selection
 
 COURSE = "AAA_2014J"
 SHELF = catalogue().shelves[COURSE]

@@ -126,7 +126,7 @@ def pinned(folder: Path, *pins: str, limit: int = 5) -> list[str]:
     (folder / "rules.yaml").write_text(head + "".join(rules))
     (folder / "content.yaml").write_text(PINNABLE)
     found = load_catalogue(folder / "content.yaml")
-    by = Policy(load_rules(FIELDS, found.content_ids(), folder / "rules.yaml"), found)
+    by = Policy(load_rules(FIELDS, found, folder / "rules.yaml"), found)
     return ids(by.answer(Facts(), limit=limit))
 
 

@@ -26,7 +26,7 @@ CONTENT_HEAD = "items:\n  - {content_id: a, title: A, format: video}\n"
 def load(folder: Path, rules: str, *, head: str = HEAD) -> RuleSet:
     path = folder / "rules.yaml"
     path.write_text(head + rules)
-    return load_rules(FIELDS, catalogue().content_ids(), path)
+    return load_rules(FIELDS, catalogue(), path)
 
 
 def test_rule_is_compiled_with_intents_as_formats(tmp_path: Path) -> None:
@@ -48,6 +48,22 @@ def test_rule_is_compiled_with_intents_as_formats(tmp_path: Path) -> None:
         ("  - {name: r, prioritise: {formats: [podcast]}}", 6, "unknown format 'podcast'"),
         ("  - {name: r, prioritise: {intents: [fun]}}", 6, "unknown intent 'fun'; known: guided"),
         ("  - {name: r, exclude: {content_ids: [nowhere]}}", 6, "'nowhere' is not in the catalogue"),
+        ("  - {name: r, require: {steps: [sign_up, sing_up]}}", 6, "step 'sing_up' is not in the catalogue"),
+        (
+            "  - name: r\n    require: {formats: [quiz], content_ids: [welcome-tour]}",
+            7,
+            "no content of the catalogue (content.yaml) has all of formats: quiz; content_ids: welcome-tour",
+        ),
+        (
+            "  - {name: r, pin: {intents: [guided], steps: [habits], levels: [beginner]}}",
+            6,
+            "has all of formats: video, lesson; levels: beginner; steps: habits",
+        ),
+        ("  - {name: r, when: {request.page: []}, flow: guided}", 6, "an empty list says nothing"),
+        ("  - {name: r, when: {request.page: {not: []}}, flow: guided}", 6, "an empty list says nothing"),
+        ("  - {name: r, when: {features.n_contents: {lt: .nan}}, flow: guided}", 6, "n_contents with nan"),
+        ("  - {name: r, when: {features.n_contents: [1, .nan]}, flow: guided}", 6, "hold numbers, not nan"),
+        ("  - {name: r, when: {features.n_contents: {gt: .inf}}, flow: guided}", 6, "n_contents with inf"),
         ("  - {name: r, exclude: {}}", 6, "selects everything"),
         ("  - {name: r, when: {request.page: /x}}", 6, "does nothing"),
         ("  - {name: r, when: {segment.stage: bored}, flow: guided}", 6, "unknown stage 'bored'"),
@@ -96,7 +112,7 @@ def test_segment_may_not_define_itself(tmp_path: Path) -> None:
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
-        load_rules(FIELDS, frozenset(), tmp_path / "none.yaml")
+        load_rules(FIELDS, catalogue(), tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(
@@ -125,9 +141,15 @@ def test_condition_holds_when_all_of_it_does(
 
 
 def test_shipped_rules_and_catalogue_load() -> None:
-    rules = load_rules(FIELDS, catalogue().content_ids())
+    rules = load_rules(FIELDS, catalogue())
     assert {rule.name for rule in rules.rules} >= {"beginner-first", "re-engage", "confident-tailored"}
     assert set(catalogue().shelves) == {GENERAL, "AAA_2013J", "AAA_2014J", "BBB_2013B"}
+
+
+def test_rules_may_speak_of_the_weeks_of_a_course(tmp_path: Path) -> None:
+    week = next(item.step for item in catalogue().shelves["AAA_2014J"].items if item.step)
+    (rule,) = load(tmp_path, f"  - {{name: r, prioritise: {{steps: [{week}]}}}}\n").rules
+    assert rule.prioritise.steps == (week,)
 
 
 def test_oulad_pages_become_content_without_home_pages() -> None:
@@ -158,6 +180,14 @@ def test_unknown_cohort_gets_the_general_catalogue() -> None:
         ("  - {content_id: b, title: B, format: quiz, level: guru}", 3, "unknown level 'guru'"),
         ("  - {content_id: b, title: B, format: quiz,\n     prerequisites: [c]}", 4, "unknown content_id 'c'"),
         ("  - {content_id: b, format: quiz}", 3, "title"),
+        (
+            "  - {content_id: b, title: B, format: quiz, prerequisites: [a, d]}\n"
+            "  - {content_id: c, title: C, format: quiz, prerequisites: [b]}\n"
+            "  - {content_id: d, title: D, format: quiz, prerequisites: [c]}",
+            3,
+            "b needs d needs c needs b: nobody",
+        ),
+        ("  - {content_id: b, title: B, format: quiz, prerequisites: [b]}", 3, "b needs b: nobody"),
     ],
 )
 def test_mistake_in_the_catalogue_is_refused(tmp_path: Path, items: str, line: int, said: str) -> None:
