@@ -19,7 +19,11 @@ MAX_KEY: Final = 512
 
 
 class Guard:
-    """The keys valid now, and the limits per address, key and user. Used from one event loop."""
+    """The keys valid now, and the limits per address, key and user. Used from one event loop.
+
+    A request is let in twice: by its head, before its body is read, and by what it asks for. A publishable key, which
+    every visitor has, is charged only the second time: what is refused costs the address alone.
+    """
 
     def __init__(self, settings: ServingSettings, keys: Callable[[], KeyRing]) -> None:
         self._keys = keys
@@ -47,17 +51,22 @@ class Guard:
                 message=f"key {key.id!r} is a secret key and was sent by a page, where every visitor can read it",
                 hint="take it back, and let pages use a publishable key: `firstmile keys new --scope publishable`",
             )
-        if key.scope == "publishable":  # everybody has it: one address must not use up what all share
+        if key.scope == "publishable":  # everybody has it: what all share is charged when the request is a proven one
             address = network(request.client.host) if request.client else ""
             _within(self._addresses, address, "this address", now_s=now_s)
-        _within(self._by_key, key.id, f"key {key.id!r}", now_s=now_s)
+        else:
+            self._charge(key, now_s=now_s)
         return key
 
     def allow(self, key: Key, wanted: Identified, *, now_s: float) -> None:
         """Let this key ask for this user. Raises RefusalError: 403 when it may not, 429 when it did too often."""
         if key.scope == "publishable":
             self._prove(wanted)
+            self._charge(key, now_s=now_s)
         _within(self.users, wanted.subject, "this user", now_s=now_s)
+
+    def _charge(self, key: Key, *, now_s: float) -> None:
+        _within(self._by_key, key.id, f"key {key.id!r}", now_s=now_s)
 
     def _prove(self, wanted: Identified) -> None:
         if wanted.user_id is None:
@@ -82,10 +91,12 @@ class Guard:
 
 
 def network(host: str) -> str:
-    """What one client has of addresses: one of IPv4, 2**64 of IPv6. Anything else is itself: a proxy's word.
+    """What one client has of addresses: one of IPv4, the 2**72 of a home's prefix (/56, RFC 6177) of IPv6.
 
-    >>> network("10.0.0.1"), network("::ffff:10.0.0.1"), network("2001:db8::aa:1")
-    ('10.0.0.1', '10.0.0.1', '2001:db8::/64')
+    Anything else is itself: a proxy's word.
+
+    >>> network("10.0.0.1"), network("::ffff:10.0.0.1"), network("2001:db8:0:ff::aa:1")
+    ('10.0.0.1', '10.0.0.1', '2001:db8::/56')
     """
     try:
         address = ipaddress.ip_address(host)
@@ -93,7 +104,7 @@ def network(host: str) -> str:
         return host
     if isinstance(address, ipaddress.IPv4Address):
         return host
-    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address) >> 72 << 72, 56)))
 
 
 def _limit(per_s: float) -> RateLimit:

@@ -89,9 +89,36 @@ def test_one_address_does_not_use_up_a_publishable_key_for_the_others() -> None:
 def test_addresses_of_one_network_count_as_one() -> None:
     by = guard(address_requests_per_s=1)
     assert [is_refused(by, "pub", address=f"2001:db8::{n:x}") for n in range(4)] == [False, False, True, True]
-    assert not is_refused(by, "pub", address="2001:db8:0:1::1")
+    assert is_refused(by, "pub", address="2001:db8:0:ff::1")
+    assert not is_refused(by, "pub", address="2001:db8:0:100::1")
     assert not is_refused(by, "pub", address="::ffff:10.0.0.1")
     assert not is_refused(by, "pub", address="a proxy's word")
+
+
+def test_what_is_refused_does_not_use_up_a_publishable_key_for_the_others() -> None:
+    by = guard(address_requests_per_s=1, key_requests_per_s=1)
+    for n in range(50):  # heads without a body, then what nobody proves
+        by.admit(request("pub", address=f"10.0.1.{n}"), now_s=0)
+        for unproven in ({"user_id": "u17"}, {"anonymous_id": "anon_1"}):
+            with pytest.raises(RefusalError) as caught:
+                allow(WEB, by=by, **unproven)
+            assert caught.value.status == 403
+    by.admit(request("pub"), now_s=0)
+    for _ in range(2):
+        allow(WEB, by=by, anonymous_id=f"anon_{uuid.uuid4()}")
+    with pytest.raises(RefusalError) as caught:
+        allow(WEB, by=by, anonymous_id=f"anon_{uuid.uuid4()}")
+    assert caught.value.status == 429
+
+
+def test_one_home_with_all_its_networks_leaves_a_publishable_key_to_the_others() -> None:
+    by = guard()
+    n_let_in = 0
+    for net in range(40):
+        n_let_in += [is_refused(by, "pub", address=f"2001:db8:0:{net:x}::1") for _ in range(100)].count(False)
+    assert n_let_in == 200
+    by.admit(request("pub", address="203.0.113.9"), now_s=0)
+    allow(WEB, by=by, anonymous_id=f"anon_{uuid.uuid4()}")
 
 
 def test_key_has_a_limit_of_its_own() -> None:
