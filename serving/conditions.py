@@ -58,6 +58,22 @@ class Check:
             return value not in self.operand
         return ORDERS[self.op](value, self.operand)
 
+    def excludes(self, other: "Check") -> bool:
+        """Whether the two surely never hold of the same view; False also where that is not plain to see.
+
+        >>> page = Check("request", "page", "in", frozenset({"/a"}))
+        >>> page.excludes(Check("request", "page", "not", frozenset({"/a", "/b"})))
+        True
+        """
+        if (self.group, self.name) != (other.group, other.name):
+            return False
+        ops = {self.op: self.operand, other.op: other.operand}
+        if "known" in ops:  # every other test needs the field to be known
+            return self.operand != other.operand if len(ops) == 1 else not ops["known"]
+        if self.op == other.op == "in":
+            return not self.operand & other.operand
+        return set(ops) == {"in", "not"} and ops["in"] <= ops["not"]
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -71,6 +87,10 @@ class Condition:
         if not all(check.holds(view) for check in self.checks):
             return False
         return not self.alternatives or any(c.holds(view) for c in self.alternatives)
+
+    def excludes(self, other: "Condition") -> bool:
+        """Whether the two surely never hold of the same view; alternatives are not gone into."""
+        return any(one.excludes(two) for one in self.checks for two in other.checks)
 
     def fields(self) -> frozenset[tuple[str, str]]:
         """(group, name) of every field looked at."""

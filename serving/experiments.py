@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from firstmile.names import CHALLENGER, CHAMPION
-from serving.arms import KINDS, Arm, overlap
+from serving.arms import KINDS, Arm
 from serving.buckets import N_PLACES, place
 from serving.conditions import Condition
 
@@ -74,11 +74,31 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Had:
+    """Places that an arm has had: whoever stands there has seen what it answers."""
+
+    experiment: str
+    seed: str
+    arm: str
+    places: range
+
+    def covers(self, other: "Had") -> bool:
+        """Whether the other is of the same arm and no more than this.
+
+        >>> Had("e", "e", "a", range(0, 9)).covers(Had("e", "e", "a", range(0, 5)))
+        True
+        """
+        is_of_it = (self.experiment, self.seed, self.arm) == (other.experiment, other.seed, other.arm)
+        return is_of_it and self.places.start <= other.places.start and other.places.stop <= self.places.stop
+
+
+@dataclass(frozen=True)
 class Experiments:
-    """Everything experiments.yaml says."""
+    """Everything experiments.yaml says, and what arms have had since it was first read; see changes.py."""
 
     experiments: tuple[Experiment, ...] = ()
     holdout: Holdout | None = None
+    past: tuple[Had, ...] = ()
 
     def assign(self, user_id: str, request: Mapping[str, str], *, now_us: int) -> Assignment:
         """The user's arm: of the first experiment whose condition holds of what the request says."""
@@ -98,19 +118,3 @@ class Experiments:
         """Every kind whose models an arm or a shadow asks."""
         shadows = {CHALLENGER for e in self.experiments if e.is_shadowed}
         return frozenset(arm.kind for e in self.experiments for arm in e.arms) | shadows
-
-
-def moved(before: Experiments, after: Experiments, *, now_us: int) -> tuple[str, str, str] | None:
-    """(experiment, old arm, new arm) of users who are in one arm now and would be in another; None when nobody is.
-
-    Who leaves every arm does not count, nor an experiment with a new seed: those are meant.
-    """
-    for was in before.experiments:
-        for now in after.experiments:
-            if (was.name, was.seed) != (now.name, now.seed):
-                continue
-            for old in was.arms:
-                for new in now.arms:
-                    if old.name != new.name and overlap(old.places(now_us), new.all_places()):
-                        return was.name, old.name, new.name
-    return None

@@ -14,8 +14,9 @@ from firstmile.clock import Clock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
 from serving.catalogue import Catalogue, load_catalogue
+from serving.changes import carried_on, objection
 from serving.conditions import Fields
-from serving.experiments import Experiments, moved
+from serving.experiments import Experiments
 from serving.experiments_file import load_experiments
 from serving.policy import Policy
 from serving.rules import load_rules
@@ -113,21 +114,11 @@ class PlaybookFiles:
             self._in_force("experiments")
 
     def _next_experiments(self) -> Experiments:
-        found = load_experiments(self._paths["experiments"])
-        self._check_stays(found)
-        return found
-
-    def _check_stays(self, found: Experiments) -> None:
-        """Raises DataError when users would go from one arm to another, or leave a holdout that was for good."""
-        path, now = self._paths["experiments"], self.current.experiments
-        if now.holdout and found.holdout and now.holdout.n_places != found.holdout.n_places:
-            raise DataError(f"{path}: the share of the holdout changed, which is for good; leave it, or take it out")
-        if (found_move := moved(now, found, now_us=self._clock.now_us())) is not None:
-            name, old, new = found_move
-            raise DataError(
-                f"{path}: users of {name} would move from arm {old} to arm {new}; let the shares grow in proportion, "
-                "or give the experiment another name or seed to draw its users anew"
-            )
+        path, now, now_us = self._paths["experiments"], self.current.experiments, self._clock.now_us()
+        found = load_experiments(path)
+        if (why := objection(now, found, now_us=now_us)) is not None:
+            raise DataError(f"{path}: {why}")
+        return carried_on(now, found, now_us=now_us)
 
     def _in_force(self, *names: str) -> None:
         for name in names:

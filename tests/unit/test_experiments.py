@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from firstmile.names import CHALLENGER, CHAMPION
 from serving.arms import RULES, Arm, Step, laid_out
 from serving.buckets import N_PLACES, place
+from serving.changes import moved
 from serving.conditions import Check, Condition
-from serving.experiments import HOLDOUT, Assignment, Experiment, Experiments, Holdout, moved
+from serving.experiments import HOLDOUT, Assignment, Experiment, Experiments, Holdout
 
 USERS = [f"AAA_2014J-{n}" for n in range(4_000)]
 PAGE = Condition((Check("request", "page", "in", frozenset({"/welcome"})),))

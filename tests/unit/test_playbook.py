@@ -7,62 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playbook_files import CONTENT, RULE_FILE, SPLIT, Files
 from serving_builder import NOW_US
 
-from firstmile.clock import Clock, FixedClock
+from firstmile.clock import FixedClock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
 from serving.catalogue import GENERAL
-from serving.conditions import Fields
 from serving.facts import Facts
 from serving.playbook import FILES, PlaybookFiles
 from serving.policy_fields import FIELDS
 from serving.rules import RULES
 
-CONTENT = "items:\n  - {content_id: accept-terms, title: T, format: document}\n"
-RULE_FILE = """\
-skill_level: {otherwise: beginner}
-stage: {otherwise: new}
-otherwise_flow: balanced
-rules:
-  - {name: terms, require: {content_ids: [accept-terms]}}
-"""
 WHEN_ON_A_PAGE = "  - {name: page, when: {request.page: /x}, flow: guided}\n"
-SPLIT = """\
-experiments:
-  - name: e
-    arms:
-      - {name: a, kind: champion, share: 0.4}
-      - {name: b, kind: rules, share: 0.4}
-"""
-
-
-class Files:
-    """The three files in a folder, and what was said of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ok: dict[str, bool] = {}
-        self.n = 0
-        for name, text in (("content", CONTENT), ("rules", RULE_FILE), ("experiments", SPLIT)):
-            self.write(name, text)
-
-    def write(self, name: str, text: str) -> None:
-        """As an editor does it: a new file in the place of the old one."""
-        self.n += 1
-        new = self.folder / f"{self.n}.new"
-        new.write_text(text)
-        new.replace(self.folder / f"{name}.yaml")
-
-    def open(self, *, fields: Fields = FIELDS, clock: Clock | None = None, **settings: float) -> PlaybookFiles:
-        """The playbook of these files."""
-        paths = {name: self.folder / f"{name}.yaml" for name in FILES}
-        return PlaybookFiles(
-            ServingSettings(**paths, **settings),  # type: ignore[arg-type]
-            fields,
-            clock or FixedClock(NOW_US),
-            on_file=self.ok.__setitem__,
-        )
 
 
 class Breaking(dict[str, frozenset[str]]):
@@ -239,52 +196,6 @@ def test_error_nobody_expects_of_the_experiments_shows_in_the_metric(files: File
     files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))
     on.look()
     assert (flow(on), files.ok) == ("tailored", {"content": True, "rules": True, "experiments": False})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("kind: champion, share: 0.4", "kind: champion, share: 0.1"),
-        ("kind: rules, share: 0.4", "kind: rules, share: 0.6"),
-        ("kind: rules", "kind: challenger"),
-        ("name: e", "name: e\n    seed: again"),
-    ],
-)
-def test_arms_may_grow_shrink_and_change_what_answers(files: Files, on: PlaybookFiles, change: tuple[str, str]) -> None:
-    before = on.current
-    files.write("experiments", SPLIT.replace(*change))
-    on.look()
-    assert on.current.experiments != before.experiments
-    assert files.ok["experiments"]
-
-
-@pytest.mark.parametrize(
-    ("arms", "said"),
-    [
-        (["{name: b, kind: rules, share: 0.4}", "{name: a, kind: champion, share: 0.4}"], "from arm a to arm b"),
-        (["{name: c, kind: champion, share: 0.4}", "{name: b, kind: rules, share: 0.4}"], "from arm a to arm c"),
-        (["{name: a, kind: champion, share: 0.9}"], "from arm b to arm a"),
-    ],
-)
-def test_change_that_moves_users_between_arms_is_refused(
-    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, arms: list[str], said: str
-) -> None:
-    before = on.current
-    files.write("experiments", "".join([*SPLIT.splitlines(keepends=True)[:3], *(f"      - {arm}\n" for arm in arms)]))
-    on.look()
-    assert on.current is before
-    assert not files.ok["experiments"]
-    assert said in caplog.text
-
-
-def test_holdout_is_for_good(files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture) -> None:
-    files.write("experiments", "holdout: {share: 0.1}\n" + SPLIT)
-    on.look()
-    files.write("experiments", "holdout: {share: 0.2}\n" + SPLIT)
-    on.look()
-    assert on.current.experiments.holdout is not None
-    assert on.current.experiments.holdout.n_places == 1_000
-    assert "the share of the holdout changed" in caplog.text
 
 
 def test_bad_file_at_the_start_is_refused(files: Files) -> None:

@@ -1,0 +1,96 @@
+"""A change of the experiments while they run: what it may do to users who are in an arm.
+
+Nobody goes from one arm to another, and not by way of two changes either: what an arm has had since this process
+started is remembered. Users may join from no arm, and leave one that shrinks or ends; an experiment that is taken out,
+or given another name or seed, is over, and its users are drawn anew.
+"""
+
+from dataclasses import replace
+
+from serving.arms import overlap
+from serving.conditions import Condition
+from serving.experiments import Experiment, Experiments, Had
+
+
+def carried_on(before: Experiments, after: Experiments, *, now_us: int) -> Experiments:
+    """`after` in the place of `before`: it knows which places arms have had."""
+    return replace(after, past=_had(before, now_us))
+
+
+def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | None:
+    """Why `after` may not take the place of `before`, and what to do; None when it may."""
+    if before.holdout and after.holdout and before.holdout.n_places != after.holdout.n_places:
+        return "the share of the holdout changed, which is for good; leave it, or take it out"
+    on = [(was, now) for was, now in _same(before, after) if _is_running(was, now_us)]
+    if after.holdout and not before.holdout and on:
+        names = ", ".join(now.name for _, now in on)
+        return f"a holdout would take users out of the arms of {names}; give these other names, or take them out"
+    if (found_move := moved(before, after, now_us=now_us)) is not None:
+        name, old, new = found_move
+        return (
+            f"users of {name} would move from arm {old} to arm {new}; let the shares grow in proportion, or give the "
+            "experiment another name or seed to draw its users anew"
+        )
+    for was, now in on:
+        if not _is_same(was.when, now.when):
+            return f"`when` of {was.name} changed while it runs; give it another name to ask others"
+    for was, _ in on:
+        if (taker := _taker(was, before, after)) is not None:
+            return (
+                f"{taker} stands before {was.name} and would take users out of its arms; put it behind, give the two "
+                f"values of one field in `when` that exclude each other, or give {was.name} another name"
+            )
+    return None
+
+
+def moved(before: Experiments, after: Experiments, *, now_us: int) -> tuple[str, str, str] | None:
+    """(experiment, old arm, new arm) of users who were in one arm and would be in another; None when nobody is.
+
+    Who leaves every arm does not count, nor an experiment with a new name or seed: those are meant.
+    """
+    arms = {(e.name, e.seed): e.arms for e in after.experiments}
+    for had in _had(before, now_us):
+        for new in arms.get((had.experiment, had.seed), ()):
+            if had.arm != new.name and overlap(had.places, new.all_places()):
+                return had.experiment, had.arm, new.name
+    return None
+
+
+def _had(on: Experiments, now_us: int) -> tuple[Had, ...]:
+    """What arms have had until now, without what is part of more."""
+    found = [
+        Had(e.name, e.seed, arm.name, places)
+        for e in on.experiments
+        for arm in e.arms
+        if (places := arm.places(now_us))
+    ]
+    found = list(dict.fromkeys([*on.past, *found]))
+    return tuple(one for one in found if not any(other != one and other.covers(one) for other in found))
+
+
+def _same(before: Experiments, after: Experiments) -> list[tuple[Experiment, Experiment]]:
+    """The experiments that go on, as they were and as they are."""
+    found = {(e.name, e.seed): e for e in after.experiments}
+    return [(e, found[e.name, e.seed]) for e in before.experiments if (e.name, e.seed) in found]
+
+
+def _is_running(experiment: Experiment, now_us: int) -> bool:
+    return any(arm.places(now_us) for arm in experiment.arms)
+
+
+def _is_same(one: Condition, other: Condition) -> bool:
+    """Whether two conditions say the same, in whatever order."""
+    return frozenset(one.checks) == frozenset(other.checks) and frozenset(one.alternatives) == frozenset(
+        other.alternatives
+    )
+
+
+def _taker(was: Experiment, before: Experiments, after: Experiments) -> str | None:
+    """The experiment that stands before this one now and did not, unless what it asks for surely excludes it."""
+    ahead = [e.when for e in before.experiments[: before.experiments.index(was)]]
+    for new in after.experiments:
+        if (new.name, new.seed) == (was.name, was.seed):
+            return None
+        if not any(_is_same(new.when, when) for when in ahead) and not new.when.excludes(was.when):
+            return new.name
+    return None
