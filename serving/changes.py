@@ -7,14 +7,16 @@ or given another name or seed, is over, and its users are drawn anew.
 
 from dataclasses import replace
 
-from serving.arms import overlap
+from serving.arms import as_before, overlap
 from serving.conditions import Condition
 from serving.experiments import Experiment, Experiments, Had
 
 
 def carried_on(before: Experiments, after: Experiments, *, now_us: int) -> Experiments:
-    """`after` in the place of `before`: it knows which places arms have had."""
-    return replace(after, past=_had(before, now_us))
+    """`after` in the place of `before`: it knows which places arms have had, and keeps edges that rounding moved."""
+    had = {(e.name, e.seed): e.arms for e in before.experiments}
+    found = tuple(replace(e, arms=as_before(e.arms, had.get((e.name, e.seed), ()))) for e in after.experiments)
+    return replace(after, experiments=found, past=_had(before, now_us))
 
 
 def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | None:
@@ -32,6 +34,11 @@ def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | 
             "experiment another name or seed to draw its users anew"
         )
     for was, now in on:
+        if (arm := _exchanged(was, now, now_us)) is not None:
+            return (
+                f"arm {arm} of {was.name} would be of other users than it is; let the shares grow in proportion, or "
+                "give the experiment another name or seed"
+            )
         if not _is_same(was.when, now.when):
             return f"`when` of {was.name} changed while it runs; give it another name to ask others"
     for was, _ in on:
@@ -76,6 +83,17 @@ def _same(before: Experiments, after: Experiments) -> list[tuple[Experiment, Exp
 
 def _is_running(experiment: Experiment, now_us: int) -> bool:
     return any(arm.places(now_us) for arm in experiment.arms)
+
+
+def _exchanged(was: Experiment, now: Experiment, now_us: int) -> str | None:
+    """The arm that would lose users other than by shrinking: its stretch of the line would stand elsewhere."""
+    arms = {arm.name: arm.all_places() for arm in now.arms}
+    for old in was.arms:
+        had, has = old.places(now_us), arms.get(old.name, range(0))
+        n_kept = len(range(max(had.start, has.start), min(had.stop, has.stop)))
+        if n_kept < min(len(had), len(has)):
+            return old.name
+    return None
 
 
 def _is_same(one: Condition, other: Condition) -> bool:

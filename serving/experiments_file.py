@@ -24,6 +24,8 @@ HELD_OUT: Final = (DEFAULT_FLOW, RULES)
 FIELDS: Final[Fields] = {"request": frozenset(RequestContext.model_fields)}
 """What conditions may look at: an arm is drawn before anything is read, so only what the request itself says."""
 ALWAYS: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ROUNDED: Final = 1e-9
+"""0.1 + 0.2 + 0.7 is more than 1 in floating point."""
 NAME: Final = r"^[a-z0-9][a-z0-9_-]*$"
 
 
@@ -99,11 +101,10 @@ class _Reading:
             self.document.refuse((*place, "shadow"), unknown_name("shadow", raw.shadow, (CHALLENGER,)))
         self._each_once((*place, "arms"), f"arm of {raw.name}", names=[arm.name for arm in raw.arms])
         arms = tuple(self._arm((*place, "arms", at), arm) for at, arm in enumerate(raw.arms))
-        n_places = sum(arm.steps[-1].n_places for arm in arms)
-        if n_places > N_PLACES:
+        whole = sum(arm.share[-1].share for arm in raw.arms)
+        if whole > 1 + ROUNDED:
             self.document.refuse(
-                (*place, "arms"),
-                f"the shares of {raw.name} grow to {n_places / N_PLACES:g} together; they may add up to 1 at most",
+                (*place, "arms"), f"the shares of {raw.name} grow to {whole:g} together; they may add up to 1 at most"
             )
         when = Compiler(self.document, FIELDS).condition((*place, "when"), raw.when)
         return Experiment(raw.name, raw.seed or raw.name, when, laid_out(arms), raw.shadow is not None)

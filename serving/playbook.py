@@ -115,10 +115,10 @@ class PlaybookFiles:
 
     def _next_experiments(self) -> Experiments:
         path, now, now_us = self._paths["experiments"], self.current.experiments, self._clock.now_us()
-        found = load_experiments(path)
+        found = carried_on(now, load_experiments(path), now_us=now_us)
         if (why := objection(now, found, now_us=now_us)) is not None:
             raise DataError(f"{path}: {why}")
-        return carried_on(now, found, now_us=now_us)
+        return found
 
     def _in_force(self, *names: str) -> None:
         for name in names:

@@ -6,6 +6,8 @@ import pytest
 from playbook_files import SPLIT, Files
 from serving_builder import NOW_US
 
+from serving.arms import ROUNDING
+from serving.buckets import N_PLACES
 from serving.changes import carried_on, objection
 from serving.experiments import HOLDOUT, Experiments
 from serving.experiments_file import load_experiments
@@ -47,8 +49,9 @@ def after(*versions: Experiments) -> tuple[Experiments, list[str | None]]:
     """What is in force after these files, and what was said against each but the first."""
     now, said = versions[0], []
     for found in versions[1:]:
+        found = carried_on(now, found, now_us=NOW_US)
         said.append(objection(now, found, now_us=NOW_US))
-        now = now if said[-1] else carried_on(now, found, now_us=NOW_US)
+        now = now if said[-1] else found
     return now, said
 
 
@@ -136,6 +139,53 @@ def test_many_changes_are_remembered_in_little(tmp_path: Path) -> None:
     now, said = after(*(load(tmp_path, of(n / 100, 0.5 - n / 100)) for n in (*range(1, 40), *range(40, 1, -1))))
     assert len(now.past) == 2
     assert set(said[:1]) == {None}
+
+
+@pytest.mark.parametrize(
+    "ramp",
+    [
+        [(0.05, 0.1, 0.15), (0.1667, 0.3333, 0.5)],
+        [(0.05, 0.1, 0.15), (0.0667, 0.1333, 0.2), (0.1667, 0.3333, 0.5)],
+        [(0.1, 0.1, 0.1), (0.3334, 0.3333, 0.3333)],
+        [(0.1, 0.1, 0.1), (0.3333, 0.3333, 0.3334)],
+        [(0.0033, 0.0067, 0.01), (0.1667, 0.3333, 0.5)],
+        [(0.02,) * 6, (0.16666,) * 6],
+        [(0.01,) * 7, (0.0714,) * 7, (0.142857,) * 7],
+    ],
+)
+def test_many_arms_grow_in_proportion_as_nearly_as_four_digits_allow(
+    tmp_path: Path, ramp: list[tuple[float, ...]]
+) -> None:
+    versions = [load(tmp_path, of(*shares)) for shares in ramp]
+    for n in range(1, len(versions)):
+        before, (now, said) = after(*versions[:n])[0], after(*versions[: n + 1])
+        assert set(said) == {None}
+        drawn = [arms_of(on, "") for on in (before, now)]
+        assert all(drawn[1][user] == arm for user, arm in drawn[0].items())
+        for arm, share in zip(now.experiments[0].arms, ramp[n], strict=True):
+            assert len(arm.all_places()) / N_PLACES == pytest.approx(share, abs=ROUNDING / N_PLACES)
+
+
+@pytest.mark.parametrize(
+    ("grown", "said"),
+    [
+        ((0.1, 0.1, 0.3), "arm a1 of e would be of other users"),
+        ((0.01, 0.1, 0.1), "from arm a0 to arm a1"),
+        ((0.3, 0.1, 0.1), "arm a1 of e would be of other users"),
+    ],
+)
+def test_arm_between_others_keeps_its_users_or_the_change_is_refused(
+    tmp_path: Path, grown: tuple[float, ...], said: str
+) -> None:
+    now, found = load(tmp_path, of(0.1, 0.1, 0.1)), load(tmp_path, of(*grown))
+    assert said in str(after(now, found)[1][0])
+
+
+def test_arm_between_others_may_shrink(tmp_path: Path) -> None:
+    now, said = after(load(tmp_path, of(0.3, 0.3, 0.3)), load(tmp_path, of(0.3, 0.1, 0.3)))
+    assert said == [None]
+    drawn = [arms_of(on, "") for on in (load(tmp_path, of(0.3, 0.3, 0.3)), now)]
+    assert all(drawn[0][user] == arm for user, arm in drawn[1].items())
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from firstmile.clock import to_us
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
 from serving.arms import DEFAULT_FLOW, KINDS, RULES
+from serving.buckets import N_PLACES
 from serving.experiments import Assignment, Experiments, Holdout
 from serving.experiments_file import EXPERIMENTS, load_experiments
 
@@ -52,6 +53,19 @@ def test_a_seed_draws_anew(tmp_path: Path) -> None:
 
 def test_no_experiments_at_all_are_fine(tmp_path: Path) -> None:
     assert load(tmp_path, "experiments: []\n").assign("u1", {}, now_us=0) == Assignment(None, CHAMPION)
+
+
+@pytest.mark.parametrize(
+    "shares", [[0.16666] * 6, [0.33335, 0.33335, 0.3333], [0.00015, 0.99985], [0.00006, 0.00006, 0.99988]]
+)
+def test_shares_are_added_up_before_they_are_rounded(tmp_path: Path, shares: list[float]) -> None:
+    arms = "".join(f"      - {{name: a{n}, kind: champion, share: {share}}}\n" for n, share in enumerate(shares))
+    (found,) = load(tmp_path, f"{HEAD}    arms:\n{arms}").experiments
+    taken = [at for arm in found.arms for at in arm.all_places()]
+    assert len(taken) == len(set(taken)) <= N_PLACES
+    assert 0 <= min(taken) <= max(taken) < N_PLACES
+    assert all(arm.all_places() for arm in found.arms)
+    assert [len(arm.all_places()) / N_PLACES for arm in found.arms] == pytest.approx(shares, abs=1.5 / N_PLACES)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,6 +115,11 @@ def test_mistake_is_refused_with_file_and_line(tmp_path: Path, text: str, line: 
         (["{name: holdout, kind: champion, share: 1}"], 4, "those held out"),
         (["{name: a, kind: champion, share: 0.1}", "{name: a, kind: rules, share: 0.1}"], 5, "'a' is given twice"),
         (["{name: a, kind: champion, share: 0.6}", "{name: b, kind: rules, share: 0.6}"], 3, "grow to 1.2 together"),
+        (
+            ["{name: a, kind: champion, share: 0.50002}", "{name: b, kind: rules, share: 0.50001}"],
+            3,
+            "grow to 1.00003 together",
+        ),
         (["{name: a, kind: champion, share: []}"], 4, "at least 1"),
         (["{name: a, kind: champion, share: [{share: 1}]}"], 4, "from"),
         (["{name: a, kind: champion, share: [{from: soon, share: 1}]}"], 4, "from"),
