@@ -191,7 +191,8 @@ class _Reading:
                     self.document.refuse((*place, way, i), message)
         formats = dict.fromkeys([*raw.formats, *(f for intent in raw.intents for f in self.file.intents[intent])])
         selector = raw.model_copy(update={"formats": tuple(formats), "intents": ()})
-        if not any(selection(shelf, selector).any() for shelf in self.catalogue.shelves.values()):
+        names_some = raw.steps or raw.content_ids  # else it speaks of kinds, of which this catalogue may have none yet
+        if names_some and not any(selection(shelf, selector).any() for shelf in self.catalogue.shelves.values()):
             asked = "; ".join(f"{way}: {', '.join(values)}" for way in WAYS if (values := getattr(selector, way)))
             self.document.refuse(place, f"no content of the catalogue (content.yaml) has all of {asked}")
         return selector

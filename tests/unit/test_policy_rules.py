@@ -88,6 +88,13 @@ def test_mistake_is_refused_with_file_and_line(tmp_path: Path, rules: str, line:
     assert said in str(refused.value)
 
 
+def test_a_rule_for_formats_that_a_product_does_not_have_yet_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "content.yaml").write_text(CONTENT_HEAD)
+    (tmp_path / "rules.yaml").write_text(HEAD + "  - {name: r, prioritise: {formats: [quiz]}}\n")
+    (rule,) = load_rules(FIELDS, load_catalogue(tmp_path / "content.yaml"), tmp_path / "rules.yaml").rules
+    assert rule.prioritise.formats == ("quiz",)
+
+
 def test_intent_without_formats_is_refused_as_it_would_select_everything(tmp_path: Path) -> None:
     head = HEAD.replace("intents: {guided: [video, lesson]}", "intents:\n  practice: [quiz]\n  guided: []")
     with pytest.raises(DataError, match=r"rules\.yaml, line 3: intent 'guided' names no format"):
