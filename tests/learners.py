@@ -3,12 +3,17 @@
 import numpy as np
 import pandas as pd
 
+from firstmile.clock import MICROS_PER_DAY
+from firstmile.oulad import date_start_us
 from training.dataset import TrainingSet
 from training.models import Rows
+from training.split import begins_on
 from training.tasks import TASKS
 
 FEATURES = ("clicks_total_weight", "onboarding_age_days", "n_contents")
 DAYS = (3, 14)
+AHEAD_DAYS = 14
+"""How far a label looks."""
 
 
 def rows(*starts: str, n: int = 40, seed: int = 1) -> Rows:
@@ -25,4 +30,8 @@ def data(of: Rows) -> TrainingSet:
     """A set of them."""
     day = of.x[:, 1].astype(np.int64)
     users = pd.DataFrame({"user_id": of.student.astype(str), "presentation": of.presentation, "day": day})
+    users["until_day"] = day + AHEAD_DAYS
+    users["now_us"] = [
+        date_start_us(begins_on(p)) + (d + 1) * MICROS_PER_DAY - 1 for p, d in zip(of.presentation, day, strict=True)
+    ]
     return TrainingSet("activation", FEATURES, users, of, {}, TASKS["activation"])

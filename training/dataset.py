@@ -19,7 +19,7 @@ from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
 from training.labels import Labelled
 from training.models import Rows
-from training.split import BoolArray
+from training.split import BoolArray, IntArray
 from training.tasks import TASKS, Task
 
 KEYS = ["user_id", "now_us"]
@@ -71,8 +71,16 @@ class TrainingSet:
 
     def trained_until_us(self) -> int:
         """The last instant any label of the set looked at."""
+        return int(self.known_us().max())
+
+    def known_us(self) -> IntArray:
+        """The last instant each row's label looked at, shape (n_rows,)."""
         ahead_us = (self.users["until_day"] - self.users["day"]) * MICROS_PER_DAY
-        return int((self.users["now_us"] + ahead_us).max())
+        return (self.users["now_us"] + ahead_us).to_numpy(np.int64)
+
+    def began_us(self) -> IntArray:
+        """When each row's onboarding began, shape (n_rows,)."""
+        return (self.users["now_us"] + 1 - (self.users["day"] + 1) * MICROS_PER_DAY).to_numpy(np.int64)
 
 
 def snapshots(labelled: Sequence[Labelled]) -> pd.DataFrame:

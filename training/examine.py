@@ -1,6 +1,6 @@
 """A recipe put to the examinations of split.py: fit on what each may learn from, answer for the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from training.evaluate import ONE_COLUMN, column_scores
 from training.masking import columns_of, without
 from training.models import Fitted, Fitter
 from training.reweigh import reweighed
-from training.split import Examination, FloatArray, IntArray, Split, TextArray, examinations
+from training.split import Examination, FloatArray, IntArray, Split, TextArray, examinations, has_taught
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,28 @@ def examine(
         return len(np.unique(data.rows.y[split.train])) == fitter.n_classes
 
     splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed, teaches=teaches)
+    splits = {
+        name: of_name if name == "held_out_students" else [known_by_then(data, split, teaches) for split in of_name]
+        for name, of_name in splits.items()
+    }
     each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
         parts = dict(
             zip(each, pool.map(lambda split: _answers(data, fitter, split, groups), each.values()), strict=True)
         )
     return {name: _joined(data, [parts[id(split)] for split in of_name]) for name, of_name in splits.items()}
+
+
+def known_by_then(data: TrainingSet, split: Split, teaches: Callable[[Split], bool]) -> Split:
+    """The split without rows whose label was not known when the first of who is examined began; itself where too little
+    would be left.
+
+    Starts of a product follow each other within the horizon of a label; two of OULAD's lie a year apart.
+    """
+    known = Split(split.train & (data.known_us() < data.began_us()[split.test].min()), split.test)
+    if not (has_taught(known, data.rows.student) and teaches(known)):
+        return split
+    return known
 
 
 def _joined(data: TrainingSet, parts: Sequence[Answers]) -> Answers:

@@ -7,7 +7,6 @@ import numpy as np
 from mlflow.tracking import MlflowClient
 from rich.table import Table
 
-from firstmile.clock import MICROS_PER_DAY
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
 from training.bootstrap import difference_low
@@ -99,8 +98,7 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
     users = data.users.iloc[rows]
     kept = users["judged_label"].to_numpy(np.int64) >= 0
     kept &= users["day"].isin(data.task.evaluated_days).to_numpy(bool)
-    began_us = (users["now_us"] + 1 - (users["day"] + 1) * MICROS_PER_DAY).to_numpy(np.int64)
-    if (began_us > champion.trained_until_us).all():
+    if (data.began_us()[rows] > champion.trained_until_us).all():
         kept &= ~users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
         starts = ", ".join(sorted(set(users["presentation"])))
         how = f"data after both: {users['user_id'][kept].nunique()} learners of {starts} whom neither had seen"

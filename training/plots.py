@@ -3,9 +3,10 @@ display."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import xgboost as xgb
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,9 +15,13 @@ from sklearn.metrics import roc_curve
 from training.bootstrap import N_BINS
 from training.dataset import TrainingSet
 from training.examine import Answers
+from training.figures import ENDS, DayFigures
 from training.findings import Findings
 from training.models import Fitted
+from training.ranker_examine import BASELINES, NDCG
 from training.split import FloatArray, IntArray
+
+Vectors = npt.NDArray[np.floating[Any]]
 
 N_SHOWN: Final = 15
 """Features in the picture of importance."""
@@ -33,8 +38,19 @@ def draw_all(folder: Path, data: TrainingSet, fitted: Fitted, answers: Answers, 
     classes = data.task.classes
     _save(folder / "calibration.png", lambda ax: _calibration(ax, y, p, classes))
     _save(folder / "roc.png", lambda ax: _roc(ax, y, p, classes))
-    _save(folder / "importance.png", lambda ax: _importance(ax, data, fitted))
-    _save(folder / "groups.png", lambda ax: _groups(ax, findings))
+    _save(folder / "importance.png", lambda ax: _importance(ax, fitted.booster, data.rows.x))
+    _save(folder / "groups.png", lambda ax: _groups(ax, findings, "auc"))
+
+
+def draw_ranker(folder: Path, booster: xgb.Booster, x: Vectors, findings: Findings, judged_by: str) -> None:
+    """ndcg.png, importance.png and groups.png of a ranker.
+
+    x
+        Vectors it was taught by, shape (n_rows, n_features).
+    """
+    _save(folder / "ndcg.png", lambda ax: _ndcg(ax, findings.figures[judged_by]))
+    _save(folder / "importance.png", lambda ax: _importance(ax, booster, x))
+    _save(folder / "groups.png", lambda ax: _groups(ax, findings, NDCG))
 
 
 def draw_search(folder: Path, losses: Sequence[float]) -> None:
@@ -89,31 +105,44 @@ def _roc(ax: Axes, y: IntArray, p: FloatArray, classes: tuple[str, ...]) -> None
     ax.legend()
 
 
-def _importance(ax: Axes, data: TrainingSet, fitted: Fitted) -> None:
+def _ndcg(ax: Axes, by_day: DayFigures) -> None:
+    """The ranker beside the orders that know nothing of the learner, by day, with intervals."""
+    shown = {NDCG: "ranker", **{f"{NDCG}_{name}": name.replace("_", " ") for name in BASELINES}}
+    at = np.arange(len(by_day))
+    for i, (name, label) in enumerate(shown.items()):
+        value, low, high = (np.array([f[f"{name}{end}"] for f in by_day.values()]) for end in ("", *ENDS))
+        ax.errorbar(at + 0.1 * i, value, yerr=[value - low, high - value], fmt="o", capsize=3, label=label)
+    ax.set_xticks(at, [f"day {day}" for day in by_day])
+    ax.set(ylabel="NDCG@5, 95 % by bootstrap over learners", title="Order of content, learners not seen")
+    ax.legend()
+
+
+def _importance(ax: Axes, booster: xgb.Booster, x: Vectors) -> None:
     """Shares of the sum, by gain and by contribution, of the features that contribute most."""
-    step = max(1, len(data.rows.x) // N_EXPLAINED)
-    by_contribution = contributions(fitted.booster, data.rows.x[::step])
-    gain = fitted.booster.get_score(importance_type="total_gain")
-    by_gain = np.array([gain.get(name, 0.0) for name in data.features])
+    features = booster.feature_names or []
+    by_contribution = contributions(booster, np.asarray(x[:: max(1, len(x) // N_EXPLAINED)], np.float64))
+    gain = booster.get_score(importance_type="total_gain")
+    by_gain = np.array([gain.get(name, 0.0) for name in features])
     top = np.argsort(by_contribution)[-N_SHOWN:]
     at = np.arange(len(top))
     for offset, values, label in ((0.2, by_contribution, "mean |contribution|"), (-0.2, by_gain, "gain")):
         ax.barh(at + offset, values[top] / max(values.sum(), 1e-12), height=0.4, label=label)
-    ax.set_yticks(at, [data.features[i] for i in top])
+    ax.set_yticks(at, [features[i] for i in top])
     ax.set(xlabel="share of the sum", title="What the model goes by")
     ax.legend()
 
 
-def _groups(ax: Axes, findings: Findings) -> None:
-    """AUC with its interval of every group large enough, on the last evaluated day."""
+def _groups(ax: Axes, findings: Findings, name: str) -> None:
+    """A figure with its interval of every group large enough, on the last evaluated day."""
     day = max(findings.groups, default=None)
     cut = {} if day is None else findings.groups[day]
     rows = [(f"{a}: {value}", f) for a, found in cut.items() for value, f in found["groups"].items()]
     for i, (_, figures) in enumerate(rows):
-        ax.plot([figures["auc_low"], figures["auc_high"]], [i, i], color="0.5")
-        ax.plot(figures["auc"], i, marker="o", color="C0")
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows])
-    ax.set(xlabel="AUC, 95 % by bootstrap over learners", title=f"Groups, day {day}")
+        ax.plot([figures[f"{name}{end}"] for end in ENDS], [i, i], color="0.5")
+        ax.plot(figures[name], i, marker="o", color="C0")
+    ax.set_yticks(range(len(rows)), [group for group, _ in rows])
+    said = {"auc": "AUC", NDCG: "NDCG@5"}[name]
+    ax.set(xlabel=f"{said}, 95 % by bootstrap over learners", title=f"Groups, day {day}")
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from feature_repo.services import VERSION
 from training.findings import Findings
 from training.papers import CARD, EXAMINED, TRAINING_SET, TRAINING_USERS, Papers, set_params
 from training.plan import Plan
+from training.plots import draw_ranker
 from training.ranker import N_ROUNDS, SHARE_OF_UNOPENED, Ranker
 from training.ranker_examine import grades, scored
 from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet
@@ -80,6 +82,7 @@ def ranker_papers(candidate: RankerCandidate) -> Papers:
             EXAMINED: pa.Table.from_pandas(grades(data, candidate.scores)),
             EXAMINED_ROWS: examined_rows(candidate),
         },
+        draw=lambda folder: _draw(folder, candidate),
     )
 
 
@@ -101,6 +104,11 @@ def examined_rows(candidate: RankerCandidate) -> pa.Table:
     """Vectors of the examined groups' candidates, all of RANKER_FEATURES: `group`, `y`, then a column per feature."""
     part = candidate.data.where(scored(candidate.data, candidate.scores))
     return pa.table({"group": part.group, "y": part.y, **part.columns()})
+
+
+def _draw(folder: Path, candidate: RankerCandidate) -> None:
+    x = candidate.ranker.columns(candidate.data.x)
+    draw_ranker(folder, candidate.booster, x, candidate.findings, candidate.judged_by)
 
 
 def _params(candidate: RankerCandidate) -> dict[str, Any]:

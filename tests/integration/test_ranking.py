@@ -245,6 +245,7 @@ def test_the_ranker_has_all_its_papers(ranked: Ranked, tmp_path: Path) -> None:
         *("model_card.md", "slices.json", "gates.json", "training_users.parquet", "examined.parquet"),
         *("examined_rows.parquet", "training_set.json"),
     }
+    assert {f.name for f in (folder / "plots").iterdir()} == {"ndcg.png", "importance.png", "groups.png"}
     users = pq.read_table(folder / "training_users.parquet").to_pandas()
     assert set(users["user_id"]) == set(ranked.data.groups["user_id"])
     card = (folder / "model_card.md").read_text()
