@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from firstmile.errors import DataError, DependencyError
+from firstmile.mlflow_requests import keep_requests_short
 from firstmile.names import CHAMPION
 from firstmile.settings import Settings
 
@@ -35,16 +36,9 @@ class References:
     """Champions and their training sets. Each version is downloaded once, into a folder of the settings' home."""
 
     def __init__(self, settings: Settings) -> None:
-        from mlflow import environment_variables as knobs
-        from mlflow.telemetry import set_telemetry_client
         from mlflow.tracking import MlflowClient  # 2 s, so not before it is needed
 
-        # MLflow's own seven retries with back-off take minutes to say that nobody is there.
-        knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
-        knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT_S)
-        knobs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-        knobs.MLFLOW_DISABLE_TELEMETRY.set(True)
-        set_telemetry_client()
+        keep_requests_short(timeout_s=REQUEST_TIMEOUT_S)
         self.uri = settings.mlflow_uri
         self.folder = settings.home / "monitoring" / "references"
         self._client: Any = MlflowClient(self.uri)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from firstmile.errors import DataError, DependencyError
+from firstmile.mlflow_requests import keep_requests_short
 from firstmile.names import CHAMPION
 from serving.golden import GOLDEN
 from serving.model_copies import Champion
@@ -19,15 +20,8 @@ class MlflowChampions:
 
     def __init__(self, uri: str) -> None:
         import mlflow
-        from mlflow import environment_variables as knobs
-        from mlflow.telemetry import set_telemetry_client
 
-        # MLflow's own seven retries with back-off would hold a dead server's answer for minutes.
-        knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
-        knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT_S)
-        knobs.MLFLOW_DISABLE_TELEMETRY.set(True)
-        knobs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-        set_telemetry_client()
+        keep_requests_short(timeout_s=REQUEST_TIMEOUT_S)
         mlflow.set_tracking_uri(uri)
         self.uri = uri
         self._client: Any = mlflow.MlflowClient(uri)

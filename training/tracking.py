@@ -7,17 +7,16 @@ from urllib.parse import urlsplit
 import mlflow
 from mlflow import environment_variables as knobs
 from mlflow.exceptions import MlflowException
-from mlflow.telemetry import set_telemetry_client
 from mlflow.tracking import MlflowClient
 
 from firstmile.errors import DataError, DependencyError, UsageError, unknown_name
+from firstmile.mlflow_requests import keep_requests_short
 from firstmile.names import TRAINED
 from firstmile.settings import Settings
 
 PROBE_S = 3.0
 REQUEST_S = 20
 RETRIES = 2
-"""MLflow's own 7 retries with back-off take four minutes to say that nobody is there."""
 
 
 def connect(settings: Settings) -> MlflowClient:
@@ -26,17 +25,9 @@ def connect(settings: Settings) -> MlflowClient:
     Raises DependencyError within seconds when the server does not answer.
     """
     uri = settings.mlflow_uri
-    for knob, value in (
-        (knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES, RETRIES),
-        (knobs.MLFLOW_HTTP_REQUEST_TIMEOUT, REQUEST_S),
-    ):
-        if not knob.is_set():
-            knob.set(value)
+    keep_requests_short(timeout_s=REQUEST_S, retries=RETRIES)
     knobs.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # stdout is for the result
-    knobs.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     knobs.MLFLOW_UV_AUTO_DETECT.set(False)
-    knobs.MLFLOW_DISABLE_TELEMETRY.set(True)
-    set_telemetry_client()
     remedy = "`firstmile status` shows it, `firstmile up` starts it; or set FIRSTMILE_MLFLOW__TRACKING_URI"
     try:
         _probe(uri)
