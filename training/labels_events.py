@@ -108,7 +108,7 @@ def _labelled(model: str, spec: AnyLabel, events: pd.DataFrame, ends_us: int) ->
     stacked["id_student"] = message_hash(stacked["user_id"].to_numpy(object))
     began = stacked.drop_duplicates("user_id").set_index("user_id")["began_us"]
     last = max(judged_days(stacked["day"].to_numpy(np.int64), task_of(model, spec).evaluated_days))
-    is_old = began.index.isin(stacked["user_id"][stacked["day"] == last])
+    is_old = _end_us(began.to_numpy(np.int64), spec.until_day(last)) + spec.delay_days * MICROS_PER_DAY <= ends_us
     names = pd.Series(cohorts(began.to_numpy(np.int64), is_old), index=began.index, dtype=object)
     stacked["presentation"] = stacked["user_id"].map(names)
     return Labelled(stacked[_COLUMNS].astype({"day": np.int64, "until_day": np.int64}), counts)
