@@ -28,10 +28,6 @@ KINDS: Final[Mapping[str, str]] = {
 }
 """What an arm can be, and the rung its answers are meant to come from."""
 
-ROUNDING: Final = 20
-"""Places that an edge may be off by rounding: enough for each of 6,000 proportions drawn at random, of three to six
-arms that begin with a tenth of the users and end with all."""
-
 
 def tasks_of(kind: str) -> tuple[str, ...]:
     """The models an arm of this kind asks, where it asks any.
@@ -89,28 +85,6 @@ def laid_out(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
         edge = N_PLACES if is_last else sum(sizes[:at]) * N_PLACES // total
         placed.append(replace(arm, edge=edge, grows_down=is_last))
     return tuple(placed)
-
-
-def as_before(arms: tuple[Arm, ...], before: tuple[Arm, ...]) -> tuple[Arm, ...]:
-    """These laid out arms at the edges that they had before, where only rounding moved those.
-
-    Of shares in proportion that were rounded to places an edge can come out ROUNDING places off; an arm whose room ends
-    that much earlier has as many places less than its share. More is not kept: a worker that starts now knows only the
-    file, and would have other users in the arm.
-    """
-    had = {(arm.name, arm.grows_down): arm.edge for arm in before}
-    edges = [had.get((arm.name, arm.grows_down), arm.edge) for arm in arms]
-    if any(abs(edge - arm.edge) > ROUNDING for edge, arm in zip(edges, arms, strict=True)):
-        return arms
-    kept = [replace(arm, edge=edge) for edge, arm in zip(edges, arms, strict=True)]
-    ends = [arm.all_places().start for arm in kept[1:]]
-    kept = [
-        arm if arm.grows_down else _at_most(arm, end - arm.edge)
-        for arm, end in zip(kept, [*ends, N_PLACES], strict=True)
-    ]
-    n_lost = [len(arm.all_places()) - len(now.all_places()) for arm, now in zip(arms, kept, strict=True)]
-    is_fine = max(n_lost) <= ROUNDING and all(arm.all_places() for arm in kept)
-    return tuple(kept) if is_fine else arms
 
 
 def _fitting(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:

@@ -1,22 +1,24 @@
 """A change of the experiments while they run: what it may do to users who are in an arm.
 
-Nobody goes from one arm to another, and not by way of two changes either: what an arm has had since this process
-started is remembered. Users may join from no arm, and leave one that shrinks or ends; an experiment that is taken out,
-or given another name or seed, is over, and its users are drawn anew.
+Nobody goes from one arm to another, nor out of an experiment that goes on. Users may join from no arm, and leave one
+that shrinks or ends; an experiment that is taken out, or given another name or seed, is over, and its users are drawn
+anew.
+
+Only the two files are held against each other, nothing is remembered: workers of any age that have the same file give a
+user the same arm.
 """
 
-from dataclasses import replace
+from typing import Final
 
-from serving.arms import as_before, overlap
+from serving.arms import overlap
 from serving.conditions import Condition
-from serving.experiments import Experiment, Experiments, Had
+from serving.experiments import Experiment, Experiments
 
-
-def carried_on(before: Experiments, after: Experiments, *, now_us: int) -> Experiments:
-    """`after` in the place of `before`: it knows which places arms have had, and keeps edges that rounding moved."""
-    had = {(e.name, e.seed): e.arms for e in before.experiments}
-    found = tuple(replace(e, arms=as_before(e.arms, had.get((e.name, e.seed), ()))) for e in after.experiments)
-    return replace(after, experiments=found, past=_had(before, now_us))
+WAYS_OUT: Final = (
+    "let all shares grow in proportion (dated steps do), make an arm small by steps that end at its old share "
+    "(share: [{from: 2020-01-01, share: 0.05}, {from: 2099-01-01, share: 0.2}]), or give the experiment another name "
+    "or seed to draw its users anew"
+)
 
 
 def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | None:
@@ -27,18 +29,11 @@ def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | 
     if after.holdout and not before.holdout and on:
         names = ", ".join(now.name for _, now in on)
         return f"a holdout would take users out of the arms of {names}; give these other names, or take them out"
-    if (found_move := moved(before, after, now_us=now_us)) is not None:
-        name, old, new = found_move
-        return (
-            f"users of {name} would move from arm {old} to arm {new}; let the shares grow in proportion, or give the "
-            "experiment another name or seed to draw its users anew"
-        )
     for was, now in on:
+        if (arms := moved(was, now, now_us=now_us)) is not None:
+            return f"users of {was.name} would move from arm {arms[0]} to arm {arms[1]}; {WAYS_OUT}"
         if (arm := _exchanged(was, now, now_us)) is not None:
-            return (
-                f"arm {arm} of {was.name} would be of other users than it is; let the shares grow in proportion, or "
-                "give the experiment another name or seed"
-            )
+            return f"arm {arm} of {was.name} would be of other users than it is; {WAYS_OUT}"
         if not _is_same(was.when, now.when):
             return f"`when` of {was.name} changed while it runs; give it another name to ask others"
     for was, _ in on:
@@ -50,29 +45,13 @@ def objection(before: Experiments, after: Experiments, *, now_us: int) -> str | 
     return None
 
 
-def moved(before: Experiments, after: Experiments, *, now_us: int) -> tuple[str, str, str] | None:
-    """(experiment, old arm, new arm) of users who were in one arm and would be in another; None when nobody is.
-
-    Who leaves every arm does not count, nor an experiment with a new name or seed: those are meant.
-    """
-    arms = {(e.name, e.seed): e.arms for e in after.experiments}
-    for had in _had(before, now_us):
-        for new in arms.get((had.experiment, had.seed), ()):
-            if had.arm != new.name and overlap(had.places, new.all_places()):
-                return had.experiment, had.arm, new.name
+def moved(was: Experiment, now: Experiment, *, now_us: int) -> tuple[str, str] | None:
+    """(old arm, new arm) of users who are in one arm now and would be in another, ever; None when nobody is."""
+    for old in was.arms:
+        for new in now.arms:
+            if old.name != new.name and overlap(old.places(now_us), new.all_places()):
+                return old.name, new.name
     return None
-
-
-def _had(on: Experiments, now_us: int) -> tuple[Had, ...]:
-    """What arms have had until now, without what is part of more."""
-    found = [
-        Had(e.name, e.seed, arm.name, places)
-        for e in on.experiments
-        for arm in e.arms
-        if (places := arm.places(now_us))
-    ]
-    found = list(dict.fromkeys([*on.past, *found]))
-    return tuple(one for one in found if not any(other != one and other.covers(one) for other in found))
 
 
 def _same(before: Experiments, after: Experiments) -> list[tuple[Experiment, Experiment]]:

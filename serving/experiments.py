@@ -74,31 +74,11 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class Had:
-    """Places that an arm has had: whoever stands there has seen what it answers."""
-
-    experiment: str
-    seed: str
-    arm: str
-    places: range
-
-    def covers(self, other: "Had") -> bool:
-        """Whether the other is of the same arm and no more than this.
-
-        >>> Had("e", "e", "a", range(0, 9)).covers(Had("e", "e", "a", range(0, 5)))
-        True
-        """
-        is_of_it = (self.experiment, self.seed, self.arm) == (other.experiment, other.seed, other.arm)
-        return is_of_it and self.places.start <= other.places.start and other.places.stop <= self.places.stop
-
-
-@dataclass(frozen=True)
 class Experiments:
-    """Everything experiments.yaml says, and what arms have had since it was first read; see changes.py."""
+    """Everything experiments.yaml says."""
 
     experiments: tuple[Experiment, ...] = ()
     holdout: Holdout | None = None
-    past: tuple[Had, ...] = ()
 
     def assign(self, user_id: str, request: Mapping[str, str], *, now_us: int) -> Assignment:
         """The user's arm: of the first experiment whose condition holds of what the request says."""

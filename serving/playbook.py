@@ -14,7 +14,7 @@ from firstmile.clock import Clock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
 from serving.catalogue import Catalogue, load_catalogue
-from serving.changes import carried_on, objection
+from serving.changes import objection
 from serving.conditions import Fields
 from serving.experiments import Experiments
 from serving.experiments_file import load_experiments
@@ -115,7 +115,7 @@ class PlaybookFiles:
 
     def _next_experiments(self) -> Experiments:
         path, now, now_us = self._paths["experiments"], self.current.experiments, self._clock.now_us()
-        found = carried_on(now, load_experiments(path), now_us=now_us)
+        found = load_experiments(path)
         if (why := objection(now, found, now_us=now_us)) is not None:
             raise DataError(f"{path}: {why}")
         return found

@@ -105,14 +105,14 @@ def test_many_arms_grow_by_hand_in_proportion(sizes: list[int], times: int) -> N
 
 def check_only_joined(before: tuple[int, ...], after: tuple[int, ...]) -> None:
     one, other = Experiments((experiment(*before),)), Experiments((experiment(*after),))
-    assert moved(one, other, now_us=0) is None
+    assert moved(*one.experiments, *other.experiments, now_us=0) is None
     for old, new in zip(one.experiments[0].arms, other.experiments[0].arms, strict=True):
         assert set(old.places(0)) <= set(new.places(0))
 
 
 def test_growth_out_of_proportion_is_noticed() -> None:
     one, other = Experiments((experiment(1_000, 1_000, 1_000),)), Experiments((experiment(1_000, 1_000, 6_000),))
-    assert moved(one, other, now_us=0) == ("e", "a1", "a2")
+    assert moved(*one.experiments, *other.experiments, now_us=0) == ("a1", "a2")
     drawn = {(arm_of(one, user), arm_of(other, user)) for user in USERS}
     assert {pair for pair in drawn if None not in pair and pair[0] != pair[1]}
 
