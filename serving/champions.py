@@ -119,20 +119,17 @@ class ModelWatch:
                 log.exception("looking for the %s of %s failed; what is in use stays", alias, name)
 
     def _begin(self, alias: str, name: str) -> None:
-        """Load a copy of last time; one that cannot be read or checked is removed, so that it is fetched again."""
+        """Load a copy of last time; a damaged one is removed, so that it is fetched again."""
         try:
-            last = self._copies.last(name, alias)
-            if last is not None:
-                self._put(alias, name, _checked(*last))
-            return
-        except DataError as error:
-            log.warning("starting without the copy of %s: %s", name, error)
-        except Exception:  # a model's edge: the others start
+            try:
+                last = self._copies.last(name, alias)
+                if last is not None:
+                    self._put(alias, name, _checked(*last))
+            except DataError as error:
+                log.warning("starting without the copy of %s: %s", name, error)
+                self._copies.drop_last(name, alias)
+        except Exception:  # a model's edge: the others start, and what is wrong may not be the copy
             log.exception("starting without the copy of %s", name)
-        try:
-            self._copies.drop_last(name, alias)
-        except OSError as error:
-            log.warning("the copy of %s cannot be removed: %s", name, error)
 
     def _followed(self) -> list[tuple[str, str]]:
         """(alias, model) of what champions and the arms there are need."""

@@ -32,6 +32,9 @@ SAID = "champion.json"
 CALIBRATION = f"extra_files/{FILE}"
 """Beside the booster; a model without it gives probabilities as it is."""
 
+STUMBLES: Final = (ValueError, TypeError, AttributeError, LookupError, AssertionError)
+"""What MLflow and XGBoost raise over an MLmodel that is empty, cut or zeroed: they read it unchecked."""
+
 
 @dataclass(frozen=True)
 class Champion:
@@ -103,10 +106,8 @@ class ModelCopies:
         folder = self.folder / name
         if not folder.is_dir():
             return
-        with self._lock(name) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with self._alone(name) as is_alone:
+            if not is_alone:
                 return
             kept = {_pointed(folder / f"{a}{which}") for a in ALIASES for which in ("", BEFORE)}
             for place in folder.iterdir():
@@ -125,10 +126,12 @@ class ModelCopies:
                 before.unlink(missing_ok=True)
 
     def drop_last(self, name: str, alias: str = CHAMPION) -> None:
-        """Remove the copy in use last time."""
-        if place := _pointed(self.folder / name / alias):
-            shutil.rmtree(self.folder / name / place, ignore_errors=True)
-        self.forget(name, alias)
+        """Remove the copy in use last time; left where it is while any worker checks one."""
+        with self._alone(name) as is_alone:
+            if is_alone and (place := _pointed(self.folder / name / alias)):
+                shutil.rmtree(self.folder / name / place, ignore_errors=True)
+            if is_alone:
+                self.forget(name, alias)
 
     def last(self, name: str, alias: str = CHAMPION) -> tuple[Champion, Path] | None:
         """The copy in use last time, None without one. Raises DataError when it is damaged."""
@@ -149,6 +152,17 @@ class ModelCopies:
         places = [p for p in (self.folder / name).glob(f"{version}-*") if (p / SAID).exists()]
         return (_said(places[0]), places[0]) if len(places) == 1 else None
 
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[bool]:
+        """Whether no worker checks a copy of the model, for as long as this lasts."""
+        with self._lock(name) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
     def _lock(self, name: str) -> IO[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True)
         return (self.folder / f".{name}.lock").open("ab")
@@ -158,7 +172,7 @@ def _said(place: Path) -> Champion:
     try:
         said: dict[str, Any] = orjson.loads((place / SAID).read_bytes())
         return Champion(**{**said, "gated_without": tuple(said["gated_without"])})
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, FileNotFoundError) as error:
         raise DataError(f"the copy {place} is damaged, {SAID}: {error!r}; delete it") from error
 
 
@@ -172,8 +186,7 @@ def load(champion: Champion, place: Path) -> ScoringModel:
 
     try:
         loaded = mlflow.xgboost.load_model(str(place))
-    except (MlflowException, YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        # MLflow reads MLmodel unchecked: empty, cut or zeroed it raises whatever its next line stumbles on.
+    except (MlflowException, YAMLError, FileNotFoundError, *STUMBLES) as error:
         first = str(error).partition("\n")[0]
         raise DataError(f"{place} holds no model that MLflow's xgboost flavour can load: {first}") from error
     return _scoring(champion, prepare(loaded.get_booster() if hasattr(loaded, "get_booster") else loaded), place)

@@ -184,14 +184,18 @@ class _Reading:
         for kind, allowed in (("formats", FORMATS), ("levels", SKILL_LEVELS), ("intents", tuple(self.file.intents))):
             for i, name in enumerate(getattr(raw, kind)):
                 self._known((*place, kind, i), kind.removesuffix("s"), name=name, allowed=allowed)
+        guards = place[-1] == "exclude"  # against content that may come: what meets none today does no harm
         for way, found in (("steps", self.catalogue.steps()), ("content_ids", self.catalogue.content_ids())):
+            if guards and way == "steps":
+                continue
             for i, name in enumerate(getattr(raw, way)):
                 if name not in found:
                     message = f"{WAYS[way]} {name!r} is not in the catalogue (content.yaml)"
                     self.document.refuse((*place, way, i), message)
         formats = dict.fromkeys([*raw.formats, *(f for intent in raw.intents for f in self.file.intents[intent])])
         selector = raw.model_copy(update={"formats": tuple(formats), "intents": ()})
-        names_some = raw.steps or raw.content_ids  # else it speaks of kinds, of which this catalogue may have none yet
+        # Of formats and levels alone a catalogue may have none yet.
+        names_some = (raw.steps or raw.content_ids) and not guards
         if names_some and not any(selection(shelf, selector).any() for shelf in self.catalogue.shelves.values()):
             asked = "; ".join(f"{way}: {', '.join(values)}" for way in WAYS if (values := getattr(selector, way)))
             self.document.refuse(place, f"no content of the catalogue (content.yaml) has all of {asked}")

@@ -62,15 +62,16 @@ def examine(
 
 
 def known_by_then(data: TrainingSet, split: Split, teaches: Callable[[Split], bool]) -> Split:
-    """The split without rows whose label was not known when the first of who is examined began; itself where too little
-    would be left.
+    """The split without rows whose label was not known when the first of who is examined began; itself where that would
+    leave too little: too few students, or nobody at a day that is judged.
 
     Starts of a product follow each other within the horizon of a label; two of OULAD's lie a year apart.
     """
+    day = data.users["day"].to_numpy(np.int64)
+    judged = {*day[split.test].tolist()} & {*data.task.evaluated_days}
     known = Split(split.train & (data.known_us() < data.began_us()[split.test].min()), split.test)
-    if not (has_taught(known, data.rows.student) and teaches(known)):
-        return split
-    return known
+    is_enough = judged <= {*day[known.train].tolist()} and has_taught(known, data.rows.student) and teaches(known)
+    return known if is_enough else split
 
 
 def _joined(data: TrainingSet, parts: Sequence[Answers]) -> Answers:

@@ -111,7 +111,9 @@ def _ndcg(ax: Axes, by_day: DayFigures) -> None:
     at = np.arange(len(by_day))
     for i, (name, label) in enumerate(shown.items()):
         value, low, high = (np.array([f[f"{name}{end}"] for f in by_day.values()]) for end in ("", *ENDS))
-        ax.errorbar(at + 0.1 * i, value, yerr=[value - low, high - value], fmt="o", capsize=3, label=label)
+        ax.errorbar(
+            at + 0.1 * i, value, yerr=np.maximum([value - low, high - value], 0.0), fmt="o", capsize=3, label=label
+        )
     ax.set_xticks(at, [f"day {day}" for day in by_day])
     ax.set(ylabel="NDCG@5, 95 % by bootstrap over learners", title="Order of content, learners not seen")
     ax.legend()

@@ -19,6 +19,8 @@ from firstmile.clock import MICROS_PER_S
 FOLDER: Final = Path("signals") / "retrain"
 FIRST_WAIT_S: Final = 60.0
 LONGEST_WAIT_S: Final = 3_600.0
+MAX_TRIES: Final = 30
+"""A day: who could not train by then cannot for another reason than that something is away."""
 
 
 class Signal(BaseModel):
@@ -39,20 +41,24 @@ class Signal(BaseModel):
 
 @dataclass
 class Waits:
-    """Until when each signal waits that could not be answered; longer each time."""
+    """Until when each signal waits that could not be answered: longer each time, for MAX_TRIES times."""
 
-    due: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    tried: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def is_over(self, file: Path, now_us: int) -> bool:
         """Whether it may be tried."""
-        return now_us >= self.due.get(file, (0, 0.0))[0]
+        return now_us >= self.tried.get(file, (0, 0))[0]
 
-    def longer(self, file: Path, now_us: int) -> float:
-        """Let it wait twice as long as last time, FIRST_WAIT_S to LONGEST_WAIT_S; how long, in seconds."""
-        _, last_s = self.due.get(file, (0, FIRST_WAIT_S / 2))
-        wait_s = min(2 * last_s, LONGEST_WAIT_S)
-        self.due[file] = (now_us + int(wait_s * MICROS_PER_S), wait_s)
-        return wait_s
+    def longer(self, file: Path, now_us: int) -> float | None:
+        """Let it wait twice as long as last time, FIRST_WAIT_S to LONGEST_WAIT_S; how long, or None after MAX_TRIES."""
+        n_tries = self.tried.get(file, (0, 0))[1] + 1
+        wait_s = min(FIRST_WAIT_S * 2 ** (n_tries - 1), LONGEST_WAIT_S)
+        self.tried[file] = (now_us + int(wait_s * MICROS_PER_S), n_tries)
+        return wait_s if n_tries < MAX_TRIES else None
+
+    def forget(self, file: Path) -> None:
+        """It was answered, or given up."""
+        self.tried.pop(file, None)
 
 
 def waiting(home: Path) -> list[tuple[Path, Signal | str]]:

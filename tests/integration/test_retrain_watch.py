@@ -1,41 +1,31 @@
 """`firstmile retrain --watch` with real retrainings as its children: which signals are answered, which stay."""
 
 import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
-import pytest
 from conftest import FreeSettings
 from running import poll
 
-from firstmile.settings import Settings
-from training.retrain import keep_watch
+from training.retrain_watch import Watch
 from training.signals import FOLDER
 
 
-@pytest.fixture
-def watched(free_settings: FreeSettings) -> Iterator[tuple[Settings, dict[str, int]]]:
-    """A home whose MLflow is away, three signals in it, and what the watch counted once it has ended."""
-    settings = free_settings()
+def test_a_signal_stays_until_it_is_answered(free_settings: FreeSettings) -> None:
+    settings, stopping = free_settings(), threading.Event()  # its MLflow is away
     folder = settings.home / FOLDER
     folder.mkdir(parents=True)
     (folder / "a-drift.json").write_bytes(orjson.dumps({"because": "drift", "models": ["activation"]}))
     (folder / "b-unknown.json").write_bytes(orjson.dumps({"because": "drift", "models": ["churn"]}))
     (folder / "c-none.json").write_text("{")
-    counts: dict[str, int] = {}
-    stopping = threading.Event()
-    watch = threading.Thread(target=lambda: counts.update(keep_watch(settings, stopping, data=Path("nowhere"))))
-    watch.start()
-    yield settings, counts
-    stopping.set()
-    watch.join(30)
-
-
-def test_a_signal_stays_until_it_is_answered(watched: tuple[Settings, dict[str, int]]) -> None:
-    settings, _ = watched
-    folder = settings.home / FOLDER
-    poll(lambda: (folder / "done" / "c-none.json").exists(), what="all signals looked at")
+    with ThreadPoolExecutor(1) as pool:
+        counts = pool.submit(Watch(settings, stopping, Path("nowhere")).run)
+        try:
+            poll(lambda: (folder / "done" / "c-none.json").exists(), what="all signals looked at")
+        finally:
+            stopping.set()
     assert sorted(file.name for file in folder.glob("*.json")) == ["a-drift.json"]  # nothing could be trained
-    assert orjson.loads((folder / "done" / "b-unknown.outcome.json").read_bytes()) == {"exit": 2}
+    assert orjson.loads((folder / "done" / "b-unknown.outcome.json").read_bytes()) == {"exit": 2, "has_judged": False}
     assert "Invalid JSON" in orjson.loads((folder / "done" / "c-none.outcome.json").read_bytes())["error"]
+    assert counts.result() == {"signals": 2, "could_not": 1, "refused": 1, "refused_signals": 1}

@@ -120,6 +120,26 @@ def test_a_damaged_copy_is_left_out_at_the_start_and_fetched_again(
     assert next_one.current.keys() == {*FOLLOWED}
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+def test_trouble_that_is_no_copys_fault_leaves_the_copies_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any) -> ScoringModel:
+        raise error
+
+    watch(tmp_path).look(named())
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.champions.load", fails)
+        cold = watch(tmp_path)
+        cold.start()
+        cold.stop()
+    assert cold.current == {}
+    next_one = watch(tmp_path)
+    next_one.start()
+    next_one.stop()
+    assert next_one.current.keys() == {*FOLLOWED}
+
+
 @pytest.mark.parametrize("bad", [golden(None), golden("high", str), golden(np.nan)], ids=["null", "text", "NaN"])
 def test_a_version_whose_golden_rows_are_no_numbers_is_refused_and_later_models_followed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: pa.Table

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from learners import FEATURES, data, rows
 
 from training.examine import examine, known_by_then
@@ -28,16 +29,22 @@ def test_labels_of_who_is_examined_change_no_answer_to_them_reweighed_or_not() -
 
 
 def test_what_was_not_known_when_the_examined_start_began_teaches_nothing_of_it() -> None:
-    # Labels look 14 days ahead: of cohorts that began 19 and 18 days before, those at day 14 come too late.
-    of = rows("2026-03-01", "2026-03-02", "2026-03-20", n=60)
-    late = (of.presentation != "2026-03-20") & (of.x[:, 1] == 14)
-    turned = replace(of, y=np.where(late, 1 - of.y, of.y))
-    one, other = (examine(data(each), FITTER, threads=1)["later_start"].p for each in (of, turned))
-    assert np.array_equal(one, other)
+    # Labels look 14 days ahead: of the cohort that began 18 days before the last, those at day 14 come too late.
+    of = rows("2026-01-01", "2026-03-02", "2026-03-20", n=60)
+    split = later_start(of.presentation, of.student)
+    assert split is not None
+    late = (of.presentation == "2026-03-02") & (of.x[:, 1] == 14)
+    known = known_by_then(data(of), split, lambda _: True)
+    assert np.array_equal(known.train, split.train & ~late)
+    assert np.array_equal(known.test, split.test)
+    found = examine(data(of), FITTER, threads=1)["later_start"]
+    fitted = FITTER.fit(of.where(known.train))
+    assert np.array_equal(found.p, fitted.probabilities(of.x[known.test]))
 
 
-def test_where_nothing_else_was_known_the_earlier_start_teaches_all_the_same() -> None:
-    of = rows("2026-03-01", "2026-03-08")
+@pytest.mark.parametrize("starts", [("2026-03-01", "2026-03-08"), ("2026-03-01", "2026-03-20")])
+def test_where_nobody_was_known_at_a_judged_day_the_earlier_start_teaches_all_the_same(starts: tuple[str, str]) -> None:
+    of = rows(*starts, n=60)
     split = later_start(of.presentation, of.student)
     assert split is not None
     assert known_by_then(data(of), split, lambda _: True) is split

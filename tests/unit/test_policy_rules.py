@@ -95,6 +95,18 @@ def test_a_rule_for_formats_that_a_product_does_not_have_yet_is_taken(tmp_path: 
     assert rule.prioritise.formats == ("quiz",)
 
 
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "{steps: [billing]}",
+        "{steps: [habits], levels: [beginner]}",
+        "{content_ids: [accept-terms], levels: [advanced]}",
+    ],
+)
+def test_content_that_may_come_is_excluded_already(tmp_path: Path, guard: str) -> None:
+    assert load(tmp_path, f"  - {{name: r, exclude: {guard}}}\n").rules[0].exclude
+
+
 def test_intent_without_formats_is_refused_as_it_would_select_everything(tmp_path: Path) -> None:
     head = HEAD.replace("intents: {guided: [video, lesson]}", "intents:\n  practice: [quiz]\n  guided: []")
     with pytest.raises(DataError, match=r"rules\.yaml, line 3: intent 'guided' names no format"):

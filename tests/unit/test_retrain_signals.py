@@ -10,8 +10,8 @@ from firstmile.errors import ConflictError, SettingsError, UsageError
 from firstmile.settings import Settings
 from training.alone import alone
 from training.child import environment
-from training.retrain import cron
-from training.signals import FOLDER, Signal, Waits, taken, waiting
+from training.retrain_watch import cron
+from training.signals import FOLDER, MAX_TRIES, Signal, Waits, taken, waiting
 from training.train import check_source, run, with_labels
 
 
@@ -62,6 +62,9 @@ def test_a_signal_that_could_not_be_answered_waits_longer_each_time() -> None:
     assert not waits.is_over(file, 3_599_999_999)
     assert waits.is_over(file, 3_600_000_000)
     assert waits.is_over(Path("b.json"), 0)
+    assert [waits.longer(file, 0) for _ in range(8, MAX_TRIES)][-2:] == [3_600, None]  # not for ever
+    waits.forget(file)
+    assert waits.longer(file, 0) == 60
 
 
 def test_a_child_has_this_process_s_variables_and_the_settings_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
