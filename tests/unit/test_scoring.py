@@ -28,7 +28,7 @@ def scoring() -> Iterator[Scoring]:
     made.close()
 
 
-def ask(scoring: Scoring, *asked: ScoringModel, timeout_s: float = 0.1) -> tuple[dict[str, str], list[str]]:
+def ask(scoring: Scoring, *asked: ScoringModel, timeout_s: float = 10.0) -> tuple[dict[str, str], list[str]]:
     """What kept which model from an answer, and which answered."""
     into = Scores()
     problems = asyncio.run(scoring.ask(asked, {}, into, timeout_s=timeout_s))
@@ -42,7 +42,7 @@ def test_a_hung_model_costs_its_own_answer_at_first_and_for_ever(
     monkeypatch.setattr(module, "QUICK_MS", quick_ms)
     in_use = {**models(), "disengagement": model("disengagement", booster=Broken(gate=gate))}
     others = sorted(set(MODELS) - {"disengagement"})
-    seen = [ask(scoring, *in_use.values()) for _ in range(8)]
+    seen = [ask(scoring, *in_use.values(), timeout_s=0.5) for _ in range(8)]
     assert [answered for _, answered in seen] == [others] * 8
     assert seen[0][0] == {"disengagement": "late"}
     assert seen[-1][0] == {"disengagement": "refused"}  # its breaker is open: nobody waits for it any more
@@ -56,7 +56,7 @@ def test_a_hung_challenger_is_not_the_champions_fault(
     for _ in range(8):
         ask(scoring, challenger, timeout_s=0.08)
     assert ask(scoring, challenger)[0] == {"activation": "refused"}
-    assert ask(scoring, *models().values(), timeout_s=10.0) == ({}, sorted(MODELS))
+    assert ask(scoring, *models().values()) == ({}, sorted(MODELS))
 
 
 def test_a_model_that_raises_is_not_asked_for_a_while(scoring: Scoring) -> None:
@@ -76,5 +76,5 @@ def test_threads_of_versions_long_gone_are_let_go(scoring: Scoring, monkeypatch:
     monkeypatch.setattr(module, "QUICK_MS", 0.0)
     before = threading.active_count()
     for version in range(N_STAGES + 5):
-        assert ask(scoring, model("activation", version=str(version)), timeout_s=10.0) == ({}, ["activation"])
+        assert ask(scoring, model("activation", version=str(version))) == ({}, ["activation"])
     assert threading.active_count() <= before + N_STAGES + 1
