@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 import orjson
 
 from firstmile.calibration import FILE, NONE, read_calibration
+from firstmile.durable import to_disk
 from firstmile.errors import DataError
 from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
 from serving.models import ScoringModel, prepare
@@ -82,13 +83,13 @@ class ModelCopies:
             download(temporary)
             (temporary / SAID).write_bytes(orjson.dumps(asdict(champion)))
             for path in [*temporary.rglob("*"), temporary]:
-                _to_disk(path)
+                to_disk(path)
             try:
                 temporary.rename(place)
             except OSError:
                 if not place.is_dir():  # else another worker was faster, with the same files
                     raise
-            _to_disk(place.parent)
+            to_disk(place.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return place
@@ -219,15 +220,6 @@ def _pointed(pointer: Path) -> str | None:
 def _point(pointer: Path, folder: str) -> None:
     temporary = pointer.with_name(f".{pointer.name}.{os.getpid()}")  # one each: workers point at the same time
     temporary.write_text(folder)
-    _to_disk(temporary)
+    to_disk(temporary)
     temporary.replace(pointer)
-    _to_disk(pointer.parent)
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file, or a folder's names, survive a power cut: else a rename may be on disk before the bytes."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    to_disk(pointer.parent)

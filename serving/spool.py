@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 
 import orjson
 
+from firstmile.durable import to_disk
 from firstmile.wire import Record
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Spool:
         lines = memoryview(b"".join(orjson.dumps(record, option=LINE) for record in records))
         if self._file is None:
             self._file = FileIO(self._path(), "w")
-            _keep_name(self.folder)
+            to_disk(self.folder)
         end = self._file.tell()
         try:
             left = lines
@@ -196,15 +197,6 @@ def _record(line: bytes) -> Record:
     moments: Record = {name: datetime.fromisoformat(record[name]) for name in TIMES if name in record}
     # Without these two nothing could be sent.
     return {**record, **moments, "request_id": record["request_id"], "user_id": record["user_id"]}
-
-
-def _keep_name(folder: Path) -> None:
-    """A new file's name is on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from firstmile.durable import to_disk
 from firstmile.errors import DataError
 from training.online_join import Bounds
 from training.online_state import Recipe, State, fresh_state
@@ -33,11 +34,7 @@ def write_snapshot(path: Path, state: State, *, after: Callable[[str], None] = l
         os.fsync(file.fileno())
     after("written")
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    to_disk(path.parent)
     after("replaced")
 
 

@@ -9,13 +9,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
+from scipy.stats import binomtest
 
 from feature_repo.fields import AUDIT
 from feature_repo.sources import EVENT_TIMESTAMP
 from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.oulad import OuladTables
 from firstmile.settings import Settings
-from training.bootstrap import intervals
+from training.bootstrap import LEVEL, intervals
 from training.evaluate import quality
 from training.figures import ENDS, DayFigures, Figures
 from training.split import BoolArray, FloatArray, IntArray, TextArray
@@ -27,7 +28,6 @@ MIN_OUTCOMES: Final = 20
 """People of a group it came true for (or not) without whom there is no rate: of 5 one alone moves it by 0.2."""
 RATES: Final = ("selection_rate", "tpr", "fpr")
 UNKNOWN: Final = "unknown"
-Z_95: Final = 1.96
 
 Slices = dict[str, dict[str, Any]]
 
@@ -136,17 +136,15 @@ def rates(y: IntArray, is_yes: BoolArray) -> Figures:
 
 
 def share(name: str, n_yes: int, n: int) -> Figures:
-    """A share of people by name, with `_low` and `_high` at 95 %.
+    """A share of people by name, with `_low` and `_high` at LEVEL.
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
 
     >>> {name: round(value, 3) for name, value in share("tpr", 9, 10).items()}
     {'tpr': 0.9, 'tpr_low': 0.596, 'tpr_high': 0.982}
     """
-    p, z = n_yes / n, Z_95
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = ((middle + side * half) / (1 + z**2 / n) for side in (-1, 1))
-    return {name: p, f"{name}_low": float(low), f"{name}_high": float(high)}
+    low, high = binomtest(n_yes, n).proportion_ci(LEVEL, method="wilson")
+    return {name: n_yes / n, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def _group(model: str, y: IntArray, p: FloatArray, presentation: TextArray, users: TextArray, seed: int) -> Figures:
