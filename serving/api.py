@@ -16,15 +16,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from firstmile.http.guard import Guard
+from firstmile.http.refusals import RefusalError, json_response
 from firstmile.setting_sections import ServingSettings
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
 from serving.admission import Admission
 from serving.bodies import read_body
 from serving.cors import cors_middleware
 from serving.exposures import SHOWN
-from serving.guard import Guard
 from serving.openapi import OPENAPI_ROUTE, openapi
-from serving.requests import RefusalError, json_response, parse, parse_exposure
+from serving.requests import parse, parse_exposure
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this module and needs neither models nor features
     from serving.decisions import DecisionLog

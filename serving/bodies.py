@@ -4,8 +4,8 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
+from firstmile.http.refusals import RefusalError
 from firstmile.setting_sections import ServingSettings
-from serving.requests import RefusalError
 
 
 async def read_body(request: Request, settings: ServingSettings) -> bytes:

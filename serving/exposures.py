@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from firstmile.clock import Clock, to_datetime
-from serving.requests import ExposureRequest, RefusalError
+from firstmile.http.refusals import RefusalError
+from serving.requests import ExposureRequest
 
 if TYPE_CHECKING:  # the API imports this module before there are models
     from serving.answers import Decision

@@ -11,13 +11,11 @@ import yaml
 
 from firstmile.cli import emit
 from firstmile.errors import SettingsError, UsageError
+from firstmile.http.key_watch import keys_file
+from firstmile.http.keys import KeyEntry, KeyFile, Scope, digest, read_keys, user_hash
 from firstmile.settings import Settings, load_settings
-from serving.key_watch import keys_file
-from serving.keys import KeyEntry, KeyFile, Scope, digest, read_keys, user_hash
 
-HEAD: Final = (
-    "# API keys (serving/keys.py says what may stand here). `firstmile keys new` writes it anew, without comments.\n"
-)
+HEAD: Final = "# API keys, as firstmile/http/keys.py explains. `firstmile keys new` writes it anew, without comments.\n"
 PREFIXES: Final[dict[Scope, str]] = {"publishable": "fm_pub_", "secret": "fm_sec_"}
 """So that a secret key is seen for what it is where it should not be, by people and by scanners."""
 USE: Final[dict[Scope, str]] = {

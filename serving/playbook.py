@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from firstmile.clock import Clock
 from firstmile.errors import DataError
 from firstmile.setting_sections import ServingSettings
+from firstmile.stamps import Stamp, stamp
 from serving.catalogue import Catalogue, load_catalogue
 from serving.changes import objection
 from serving.conditions import Fields
@@ -20,7 +21,6 @@ from serving.experiments import Experiments
 from serving.experiments_file import load_experiments
 from serving.policy import Policy
 from serving.rules import load_rules
-from serving.stamps import Stamp, stamp
 from serving.versions import versions
 
 log = logging.getLogger(__name__)

@@ -1,14 +1,12 @@
-"""The request of the decision API, and every way of refusing one."""
+"""The request of the decision API, validated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from starlette.responses import Response
 
-from firstmile.errors import FirstmileError
+from firstmile.http.refusals import RefusalError
 from serving.strict_json import JsonError, read_json
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -19,9 +17,6 @@ EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'
 EXPOSURE_EXAMPLE = '{"request_id": "0123456789abcdef0123456789abcdef", "user_id": "u17"}'
 MAX_ECHO = 100
 """Of what somebody sent, in a message to him."""
-SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""On every answer: it is one person's and of this moment."""
-
 
 Wanted = TypeVar("Wanted", bound="Identified")
 
@@ -97,32 +92,6 @@ class ExposureRequest(Identified):
     """The body of POST /api/exposure: the page has shown an answer."""
 
     request_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="the answer's")
-
-
-class RefusalError(FirstmileError):
-    """A request that is not answered: HTTP status, and code, message and hint for whoever sent it."""
-
-    def __init__(
-        self, status: int, code: str, *, message: str, hint: str, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.hint = hint
-        self.headers = headers
-
-    def response(self) -> Response:
-        """As HTTP answer."""
-        error = {"code": self.code, "message": self.message, "hint": self.hint}
-        return json_response({"error": error}, status=self.status, headers=self.headers)
-
-
-def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    return Response(
-        orjson.dumps(body), status, headers={**SAFE_HEADERS, **(headers or {})}, media_type="application/json"
-    )
 
 
 def parse(body: bytes) -> PersonalizationRequest:

@@ -14,11 +14,11 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp
 
+from firstmile.http.connections import guard_connections
 from firstmile.settings import load_settings
 from serving.address import PREFIX
 from serving.admission import FirstLayer
 from serving.api import OneDecision, build_app, build_docs_app
-from serving.connections import guard_connections
 from serving.watchdog import Watchdog
 
 PARENT_POLL_S = 0.5

@@ -15,6 +15,8 @@ from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
+from firstmile.http.guard import Guard
+from firstmile.http.key_watch import KeyWatch
 from firstmile.names import MODELS, OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
@@ -24,9 +26,7 @@ from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
 from serving.exposures import Exposures
 from serving.facts import Facts
-from serving.guard import Guard
 from serving.health import Readiness
-from serving.key_watch import KeyWatch
 from serving.ladder import Ladder
 from serving.metrics import Metrics
 from serving.playbook import PlaybookFiles

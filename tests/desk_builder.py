@@ -7,13 +7,13 @@ from decision_sinks import log_to
 from serving_builder import NOW_US, Row, Rows, ladder
 
 from firstmile.clock import FixedClock
+from firstmile.http.guard import Guard
+from firstmile.http.key_watch import ring_of
+from firstmile.http.keys import KeyRing
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk
 from serving.experiments import Assignment
 from serving.exposures import Exposures
-from serving.guard import Guard
-from serving.key_watch import ring_of
-from serving.keys import KeyRing
 from serving.metrics import Metrics
 from serving.shadow import Shadow
 

@@ -15,10 +15,10 @@ from schemathesis.specs.openapi.checks import ignored_auth
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from firstmile.http.keys import Key, KeyRing, digest
 from firstmile.setting_sections import ServingSettings
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE
 from serving.api import Desk, build_app
-from serving.keys import Key, KeyRing, digest
 from serving.openapi import OPENAPI_ROUTE, openapi
 
 SECRET, PUBLISHABLE = "a-secret-key", "a-publishable-key"

@@ -14,9 +14,9 @@ import uvicorn
 from desk_builder import make_desk
 from running import poll
 
+from firstmile.http.connections import MAX_ADDRESS_BYTES, MAX_HEAD_BYTES, GuardedProtocol
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk, build_app
-from serving.connections import MAX_ADDRESS_BYTES, MAX_HEAD_BYTES, GuardedProtocol
 
 SETTINGS = ServingSettings(body_timeout_ms=300, max_body_bytes=2_000)
 HEAD = b"POST /personalization HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo-api-key\r\n"

@@ -28,6 +28,8 @@ from feature_repo.online_store import connect
 from feature_repo.services import model_features
 from firstmile.clock import SystemClock, to_us
 from firstmile.errors import DataError
+from firstmile.http.key_watch import keys_file
+from firstmile.http.keys import user_hash
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
@@ -38,8 +40,6 @@ from pipelines.topics import ensure_topics
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE, base_address
 from serving.experiments_file import EXPERIMENTS
 from serving.issue_keys import make_key
-from serving.key_watch import keys_file
-from serving.keys import user_hash
 from serving.openapi import OPENAPI_ROUTE, openapi
 from serving.replay import replay
 

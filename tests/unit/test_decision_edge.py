@@ -16,13 +16,13 @@ from serving_builder import Broken, Row, Rows, model
 from starlette.applications import Starlette
 
 from firstmile.errors import SettingsError, WireError
+from firstmile.http.keys import Key, KeyRing, digest, user_hash
 from firstmile.names import MODELS
 from firstmile.setting_sections import ServingSettings
 from serving.answers import Decision
 from serving.api import build_app
 from serving.cors import origins
 from serving.decisions import DecisionLog
-from serving.keys import Key, KeyRing, digest, user_hash
 from serving.metrics import Metrics
 from serving.schema import PersonalizationAnswer
 

@@ -8,13 +8,14 @@ import pytest
 from serving_builder import NOW_US, Row, Rows, experiments, ladder
 
 from firstmile.clock import FixedClock, to_datetime
+from firstmile.http.refusals import RefusalError
 from firstmile.names import CHAMPION
 from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.experiments import Assignment
 from serving.exposures import Exposure, ExposureRequest, Exposures
 from serving.metrics import Metrics
-from serving.requests import Ask, RefusalError
+from serving.requests import Ask
 
 
 def decision(user_id: str = "u1") -> Decision:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from firstmile.http.guard import Guard
+from firstmile.http.keys import Key, KeyRing, digest, user_hash
+from firstmile.http.refusals import RefusalError
 from firstmile.setting_sections import ServingSettings
-from serving.guard import Guard
-from serving.keys import Key, KeyRing, digest, user_hash
-from serving.requests import PersonalizationRequest, RefusalError
+from serving.requests import PersonalizationRequest
 
 WEB, CRM = Key("web", "publishable"), Key("crm", "secret")
 SECRET = "sesame"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from firstmile.errors import SettingsError, UsageError
+from firstmile.http.key_watch import KeyWatch, keys_file
+from firstmile.http.keys import Key, Scope, user_hash
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
 from serving.issue_keys import identity_secret, make_key
-from serving.key_watch import KeyWatch, keys_file
-from serving.keys import Key, Scope, user_hash
 
 
 @pytest.fixture

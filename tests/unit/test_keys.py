@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstmile.errors import DataError
+from firstmile.http.key_watch import KeyWatch, keys_file, ring_of
+from firstmile.http.keys import Key, KeyRing, digest, read_keys, user_hash
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
-from serving.key_watch import KeyWatch, keys_file, ring_of
-from serving.keys import Key, KeyRing, digest, read_keys, user_hash
 
 OLD, NEW = "an-old-key-of-the-web", "a-new-key-of-the-web"
 Write = Callable[[str], None]

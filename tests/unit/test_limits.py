@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.limits import RateLimit
+from firstmile.http.limits import RateLimit
 
 gaps = st.lists(st.floats(0, 3), min_size=1, max_size=60)
 

@@ -4,18 +4,31 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 
+from firstmile.http.keys import Key, KeyRing
+from firstmile.http.limits import RateLimit
+from firstmile.http.refusals import RefusalError
 from firstmile.setting_sections import ServingSettings
-from serving.keys import Key, KeyRing
-from serving.limits import RateLimit
-from serving.requests import Identified, RefusalError
 
 ANONYMOUS: Final = re.compile(r"anon_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 """Ids of visitors that a browser makes: random, so that nobody guesses one, and no product's own user_id."""
 MAX_KEY: Final = 512
+
+
+class Identified(Protocol):
+    """Whom a request is about."""
+
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def user_hash(self) -> str | None: ...
+    @property
+    def anonymous_id(self) -> str | None: ...
+    @property
+    def subject(self) -> str: ...
 
 
 class Guard:

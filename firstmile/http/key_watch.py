@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 from firstmile.errors import DataError
+from firstmile.http.keys import Key, KeyFile, KeyRing, digest, read_keys
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
-from serving.keys import Key, KeyFile, KeyRing, digest, read_keys
-from serving.stamps import stamp
+from firstmile.stamps import stamp
 
 log = logging.getLogger(__name__)
 
