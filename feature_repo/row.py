@@ -25,6 +25,8 @@ SETS = ("contents", "pages", "steps_done", "steps_skipped")
 WIDTHS = (*(2, 2) * len(LEVELS), 3, 3, 2, 2, 1, *(1, 1) * len(SETS))
 N_FIXED = 9
 OPEN, COMPLETE = 0, 1
+EARLIEST_MS = 1_104_537_600_000
+"""2005-01-01: nothing we read happened before it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Rows:
     first_ms, last_ms
         Shape (n,): least and greatest time of a counted event.
     onboarding_ms
-        Shape (n,): when the onboarding began, 0 = not said.
+        Shape (n,): when the onboarding began, EARLIEST_MS or later, 0 = not said.
     step, step_ms
         Shape (n,): latest step by event time, and that time.
     step_start_ms, step_end_ms
@@ -211,7 +213,7 @@ def unpack_rows(
         version_us=np.zeros(n, np.int64) if version_us is None else version_us,
         first_ms=last_ms - span_ms,
         last_ms=last_ms,
-        onboarding_ms=onboarding_ms,
+        onboarding_ms=np.where(onboarding_ms < EARLIEST_MS, 0, onboarding_ms),  # what was written before it had bounds
         step=_texts(found[10], n),
         step_ms=step_ms,
         step_start_ms=step_start_ms,

@@ -17,6 +17,7 @@ from feature_repo.applied import FROM_FILE, Source, message_hash
 from feature_repo.distinct import content_hash
 from firstmile.names import FAMILIES, FORMATS
 from pipelines.mapping import UNKNOWN, EventMapping, read_mapping
+from pipelines.reading import UNUSABLE
 from pipelines.rules import REASONS, Rules, read_rules
 
 __all__ = ["CleanEvents", "EventMapping", "clean", "clean_profiles", "read_mapping", "to_events"]
@@ -37,7 +38,8 @@ class CleanEvents:
         Shape (n_events,), index into FAMILIES or NOT_COUNTED.
     counts
         n_dropped_bot, n_dropped_internal, n_dropped_consent: events left out. Of those that are here: n_clamped, whose
-        time lay in the future, and n_unknown, whose name nobody mapped.
+        time lay in the future, n_unusable_onboarding, whose start of the onboarding is no possible time and is left
+        out, and n_unknown, whose name nobody mapped.
     """
 
     frame: pd.DataFrame
@@ -74,9 +76,14 @@ def clean(table: pa.Table | pd.DataFrame, mapping: EventMapping, rules: Rules | 
     frame = frame.copy(deep=False)  # `assign` would copy every column
     frame["event_us"] = np.minimum(frame["event_us"], frame["received_us"])
     frame["is_clamped"] = is_clamped
+    counts = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
+    if "onboarding_us" in frame:
+        is_unusable = frame["onboarding_us"].eq(UNUSABLE)
+        counts["n_unusable_onboarding"] = int(is_unusable.sum())
+        if is_unusable.any():
+            frame["onboarding_us"] = frame["onboarding_us"].mask(is_unusable)
     frame["format"] = mapping.formats_of(frame["format"])
     family = mapping.codes(frame["name"])
-    counts = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
     counts |= {"n_clamped": int(is_clamped.sum()), "n_unknown": int((family == UNKNOWN).sum())}
     return CleanEvents(frame, family, counts)
 

@@ -16,12 +16,22 @@ from feature_repo.packing import Ints
 from firstmile.names import CONTEXT, PROFILES
 from firstmile.wire import HEADER, MAGIC
 from pipelines.avro_columns import FIRST_BYTES, PADDING, Bodies, Bytes, Column, Entries, Mask, texts, words
-from pipelines.decode_records import whole
 from pipelines.enriched_prefix import Source, prefixes
 from pipelines.mapping import FIELDS
 from pipelines.plain_reading import PlainReading, plain_reading
 from pipelines.property_columns import PropertyColumns
-from pipelines.reading import EARLIEST_US, LATEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES, SCHEMA, TIMES, Learn, Reading
+from pipelines.reading import (
+    EARLIEST_US,
+    LATEST_US,
+    MAX_AHEAD_US,
+    MAX_RECORD_BYTES,
+    ONBOARDING_AT,
+    SCHEMA,
+    TIMES,
+    Learn,
+    Reading,
+    onboarding_us,
+)
 
 _PIECE: Final = 8_192
 """Records looked at together: few enough for a core's cache, and for Arrow's offsets of 31 bits."""
@@ -188,9 +198,10 @@ def _table(group: _Group, topic: str, schema_id: int, reading: Reading) -> pa.Ta
     else:
         fields = {name: said.first_of(reading.fields[name]) for name in FIELDS}
         columns |= {name: said.texts(entries) for name, entries in fields.items()}
-        began = said.first_of(("onboarding_at",))
+        began = said.first_of((ONBOARDING_AT,))
         if (began >= 0).any():
-            columns["onboarding_us"] = pa.array([whole(text) for text in said.texts(began).to_pylist()], pa.int64())
+            pairs = zip(said.texts(began).to_pylist(), group.columns["received_at"].value.tolist(), strict=True)
+            columns["onboarding_us"] = pa.array([onboarding_us(*pair) for pair in pairs], pa.int64())
         columns["properties"] = said.maps(np.full(n, topic == CONTEXT) | said.has_any(reading.watched))
         if topic in reading.topic_ids:
             position = (np.asarray(raw[name], np.int64) for name in ("partition", "offset"))

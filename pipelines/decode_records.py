@@ -4,7 +4,6 @@
 """
 
 import io
-import re
 from functools import cache
 from typing import Any, Final
 
@@ -23,19 +22,20 @@ from pipelines.reading import (
     MAX_AHEAD_US,
     MAX_RECORD_BYTES,
     NEEDS_SCHEMA,
+    ONBOARDING_AT,
     SCHEMA,
     TEXTS,
     TIMES,
     TOMBSTONE,
     Learn,
     Reading,
+    onboarding_us,
     parsed,
 )
 from pipelines.topics import schema_text
 
 Record = dict[str, Any]
 
-_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _BAD_BODY: Final = (EOFError, ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError)
 _RAW: Final = SCHEMA.names[:6]
 _SAID: Final = (*TEXTS, *FLAGS, "weight")
@@ -50,17 +50,6 @@ def decode_records(raw: pa.Table, writer_text: Learn, reading: Reading) -> pa.Ta
     decode = _Decoder(writer_text, reading)
     rows = zip(*(raw[name].to_pylist() for name in _RAW), strict=True)
     return pa.Table.from_pylist([decode.row(*row) for row in rows], SCHEMA)
-
-
-def whole(text: str | None) -> int | None:
-    """A whole number of 64 bits as a text says it, None when it says none.
-
-    >>> [whole(text) for text in (" 17 ", "-1", "1.5", "", None, "9" * 19)]
-    [17, -1, None, None, None, None]
-    """
-    found = _WHOLE.fullmatch((text or "").strip())
-    number = int(found[0]) if found else None
-    return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
 
 
 class _Decoder:
@@ -112,7 +101,7 @@ class _Decoder:
             return None
         for name in FIELDS:
             out[name] = next((properties[p] for p in self._reading.fields[name] if p in properties), None)
-        out["onboarding_us"] = whole(properties.get("onboarding_at"))
+        out["onboarding_us"] = onboarding_us(properties.get(ONBOARDING_AT), out["received_us"])
         if topic == CONTEXT or not self._watched.isdisjoint(properties):
             out["properties"] = list(properties.items())
         topic_id = self._reading.topic_ids.get(topic)

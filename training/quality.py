@@ -38,6 +38,7 @@ from training.quality_files import column_types
 from training.quality_history import history_figures, history_files, product_history_figures
 from training.quality_lake import LakeFiles, file_figures, lake_figures, lake_files
 from training.quality_last import Kept, beside_last, figures_of, read_last, write_last
+from training.quality_odd import Plausible, plausible
 from training.quality_ranking import extreme_frame, ranking_figures
 from training.quality_sets import Sets, groups, label_frame, set_figures, vector_frame
 from training.ranking_set import RankingSet
@@ -79,6 +80,7 @@ class QualityGate:
         moment = to_datetime(self._now_us)
         self._docs = DataDocs(self.folder / f"{moment:%Y-%m-%dT%H-%M-%S.%f}Z")
         self._lake = LakeFiles({}, [], 0)
+        self._left_out: dict[str, int] = {}
 
     def check_sources(self, presentations: Sequence[str], *, last_day: int) -> None:
         """The history of these presentations, or with labels of a product of its users; and the lake if there is one.
@@ -110,6 +112,17 @@ class QualityGate:
             suites["lake_files"] = (file_suite(bounds), file_figures(self._lake))
             suites["lake"] = (lake_suite(bounds), self._noted(lake))
         self._run(suites)
+
+    def plausible(self, sets: Sets, groups_of_ranker: RankingSet | None) -> Plausible:
+        """The sets without the few users who have values that nobody can have; says how many there were.
+
+        Raises DataError when the bounds say nothing of a feature.
+        """
+        found = plausible(sets, groups_of_ranker, self._bounds, ranker=RANKER)
+        self._left_out = found.n_left_out
+        if found.n_left_out:
+            console.print(f"quality: {found.text()}", highlight=False, soft_wrap=True)
+        return found
 
     def check_sets(self, sets: Sets, groups_of_ranker: RankingSet | None = None) -> None:
         """Training sets, by model, and the ranker's; when they hold, the next run is compared with this one's figures.
@@ -151,6 +164,7 @@ class QualityGate:
             "n_suites": self._docs.n_suites,
             "n_lake_files": len(self._lake.noted),
             "n_lake_files_left_out": self._lake.n_left_out,
+            "n_odd_users_left_out": self._left_out,
             "data_docs": self._docs.index(),
         }
 

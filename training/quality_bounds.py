@@ -87,6 +87,7 @@ class RankingBounds(_Section):
 class Bounds(_Section):
     """All of quality.yaml."""
 
+    max_odd_users: Share = 0.01
     features: tuple[FeatureBounds, ...]
     labels: LabelBounds
     volume: VolumeBounds

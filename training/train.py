@@ -105,17 +105,18 @@ def train(
     else:
         made = oulad_material(settings, models, quality, presentations=presentations, data=data)
     with step("train: expectations of the sets"):
-        quality.check_sets(made.sets, made.groups)
+        good = quality.plausible(made.sets, made.groups)
+        quality.check_sets(good.sets, good.groups)
     experiment = experiment_id(client, settings)
     results = {
         m: train_task(client, experiment, each, audit=made.audit, settings=settings.training, plan=plan)
-        for m, each in made.sets.items()
+        for m, each in good.sets.items()
     }
-    if made.groups is not None:
+    if good.groups is not None:
         if plan.n_trials:
             console.print(f"train: {RANKER}: keeps its recipe, the search is for the other models", highlight=False)
         results[RANKER] = train_ranker(
-            client, experiment, made.groups, audit=made.audit, settings=settings.training, plan=plan
+            client, experiment, good.groups, audit=made.audit, settings=settings.training, plan=plan
         )
     seconds = round(time.monotonic() - started, 2)
     return {"presentations": made.starts, "quality": quality.report(), "models": results, "seconds": seconds}

@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feature_repo.activity import Events, fold
+from feature_repo.row import empty_rows, pack_rows, unpack_rows
 from firstmile.names import FAMILIES
 from pipelines.clean import CleanEvents, clean, clean_profiles, read_mapping, to_events
+from pipelines.reading import UNUSABLE
 from pipelines.rules import Rules, read_rules
 from pipelines.unknown_names import MAX_NAMES, REST, UnknownNames
 
@@ -61,6 +64,7 @@ def test_who_is_left_out_is_gone_and_counted_by_reason() -> None:
         "n_dropped_consent": 1,
         "n_clamped": 0,
         "n_unknown": 0,
+        "n_unusable_onboarding": 0,
     }
     assert len(to_events(events, np.zeros(2, np.int64)).event_ms) == len(events.family) == 2
 
@@ -106,6 +110,24 @@ def test_cleaning_again_changes_nothing() -> None:
     again = clean(once.frame, read_mapping())
     pd.testing.assert_frame_equal(again.frame, once.frame)
     assert again.counts == once.counts
+
+
+def test_a_start_of_the_onboarding_that_is_no_time_is_left_out_and_counted() -> None:
+    events = cleaned(*(event(onboarding_us=us) for us in (T0_US, UNUSABLE, None)))
+    assert events.frame["onboarding_us"].fillna(0).tolist() == [T0_US, 0, 0]
+    assert events.counts["n_unusable_onboarding"] == 1
+    assert to_events(events, np.zeros(3, np.int64)).onboarding_ms.tolist() == [T0_US // 1_000, 0, 0]
+
+
+def test_a_row_that_was_told_an_impossible_start_takes_a_right_one() -> None:
+    def told(us: int) -> Events:
+        return to_events(cleaned(event(message_id=str(us), onboarding_us=us)), np.zeros(1, np.int64))
+
+    poisoned, _ = fold(empty_rows(1), told(T0_US // 1_000))
+    again = unpack_rows(pack_rows(poisoned))
+    assert again.onboarding_ms.tolist() == [0]
+    mended, _ = fold(again, told(T0_US))
+    assert mended.onboarding_ms.tolist() == [T0_US // 1_000]
 
 
 def test_a_second_product_brings_its_words_without_code(tmp_path: Path) -> None:
