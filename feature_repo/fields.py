@@ -29,5 +29,7 @@ PROFILE_STRINGS = ("product", "cohort", "plan", "role")
 PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
 CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
+PROFILE_TIMES, CONTEXT_TIMES = "profile_times", "context_times"
+"""When each of a view's fields was said, for whoever merges: latest.py. No feature."""
 PROFILE_FIELDS = (*PROFILE_STRINGS, *PROFILE_NUMBERS, PROFILE_TIME)
 CONTEXT_FIELDS = (*CONTEXT_STRINGS, CONTEXT_TIME)

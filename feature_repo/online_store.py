@@ -5,7 +5,8 @@ user's version, a µs time that every write raises. A write names the version it
 changed since:
 
     stream        read row and _v → fold → write if _v and the progress records are the same, else read again
-    materialize   read _v and _ts:<view> → write rows newer than _ts if _v is the same, else read again
+    materialize   read _v and _ts:<view> → write rows newer than _ts if _v is the same, else read again; what sources
+                  said last (latest.py) is merged with what is stored instead, so that no newer trait is lost
 
 so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
 """
@@ -28,6 +29,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from feature_repo.latest import LATEST_VIEWS, Latest, LatestView, merge
 from feature_repo.progress import GUARD_KEY
 from firstmile.clock import to_us
 from firstmile.errors import ConflictError
@@ -129,9 +131,28 @@ def plain_value(data: bytes | None) -> Any:
     """A stored feature as a Python value; None when there is none."""
     if not data:
         return None
-    value = ValueProto.FromString(data)
+    return _plain(ValueProto.FromString(data))
+
+
+def _plain(value: ValueProto) -> Any:
     kind = value.WhichOneof("val")
     return getattr(value, kind) if kind else None
+
+
+def latest_fields(view: LatestView, latest: Latest) -> dict[bytes, bytes]:
+    """All fields of a view as they are stored; what is not known is an empty value."""
+    return {feature_field(view.name, name): _proto(value) for name, value in view.stored(latest).items()}
+
+
+def _proto(value: str | int | None) -> bytes:
+    match value:
+        case None:
+            proto = ValueProto()
+        case int():
+            proto = ValueProto(int64_val=value)
+        case _:
+            proto = ValueProto(string_val=value)
+    return bytes(proto.SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -261,11 +282,21 @@ def _newest(config: RepoConfig, data: Iterable[Row]) -> dict[bytes, tuple[int, d
 def _writes(
     client: "redis.Redis", view: str, pending: Mapping[bytes, tuple[int, dict[str, ValueProto]]]
 ) -> Iterable[UserWrite]:
-    stored = read_fields(client, list(pending), [VERSION_FIELD, time_field(view)])
-    for (key, (us, values)), (version, view_time) in zip(pending.items(), stored, strict=True):
-        if us <= time_of(view_time):
+    merged = LATEST_VIEWS.get(view)
+    names = merged.fields if merged else ()
+    asked = [VERSION_FIELD, time_field(view), *(feature_field(view, name) for name in names)]
+    stored = read_fields(client, list(pending), asked)
+    for (key, (us, values)), (version, view_time, *found) in zip(pending.items(), stored, strict=True):
+        view_us, expected_us = time_of(view_time), int(version or 0)
+        if merged is not None:
+            before = merged.read({name: plain_value(data) for name, data in zip(names, found, strict=True)})
+            after = merge((before, merged.read({name: _plain(value) for name, value in values.items()})))
+            if after == before:
+                continue
+            fields, us = latest_fields(merged, after), max(us, view_us)
+        elif us <= view_us:
             continue
-        fields = {feature_field(view, name): value.SerializeToString() for name, value in values.items()}
+        else:
+            fields = {feature_field(view, name): value.SerializeToString() for name, value in values.items()}
         fields[time_field(view)] = time_bytes(us)
-        expected_us = int(version or 0)
         yield UserWrite(key, expected_us, max(us, expected_us + 1), fields)

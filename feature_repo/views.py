@@ -21,11 +21,13 @@ from feature_repo.fields import (
     CONTEXT,
     CONTEXT_STRINGS,
     CONTEXT_TIME,
+    CONTEXT_TIMES,
     OPENINGS,
     PROFILE,
     PROFILE_NUMBERS,
     PROFILE_STRINGS,
     PROFILE_TIME,
+    PROFILE_TIMES,
     WINDOWS,
 )
 from feature_repo.sources import history_source, instant
@@ -66,10 +68,16 @@ def build_views(settings: Settings) -> Views:
             *(Field(name=n, dtype=String) for n in PROFILE_STRINGS),
             *(Field(name=n, dtype=Int64) for n in PROFILE_NUMBERS),
             Field(name=PROFILE_TIME, dtype=Int64),
+            Field(name=PROFILE_TIMES, dtype=String),
         ],
     )
     context = view(
-        CONTEXT, [*(Field(name=n, dtype=String) for n in CONTEXT_STRINGS), Field(name=CONTEXT_TIME, dtype=Int64)]
+        CONTEXT,
+        [
+            *(Field(name=n, dtype=String) for n in CONTEXT_STRINGS),
+            Field(name=CONTEXT_TIME, dtype=Int64),
+            Field(name=CONTEXT_TIMES, dtype=String),
+        ],
     )
     audit = view(AUDIT, [Field(name=n, dtype=String) for n in AUDIT_ATTRIBUTES], online=False)
     # Not Feast's decorator: it renames the function's module, so that a second store in one process finds no source.

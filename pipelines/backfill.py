@@ -22,6 +22,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from feature_repo.applied import message_hash
+from feature_repo.latest import PROFILE_VIEW
 from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.errors import DataError
@@ -36,7 +37,8 @@ from pipelines.oulad_events import SEED, DayRange
 from pipelines.oulad_milestones import milestones
 from pipelines.oulad_profiles import TRAITS, oulad_profiles
 from pipelines.rules import REASONS, read_rules
-from pipelines.view_history import Said, profile_history, write_file
+from pipelines.statements import statement
+from pipelines.view_history import latest_history, write_file
 
 MIN_CLICKS_PER_SHARD = 20_000
 """For fewer, a process costs more than it saves."""
@@ -157,13 +159,13 @@ def _written(
 def _write_profiles(history: Path, profiles: pd.DataFrame) -> None:
     """One file per presentation of what the CRM said."""
     for name, part in by_presentation(profiles):
-        said = Said(
-            part["user_id"].tolist(),
-            part["updated_us"].tolist(),
-            part["received_us"].tolist(),
-            [dict(zip(TRAITS, values, strict=True)) for values in part[list(TRAITS)].itertuples(index=False)],
+        said = (
+            statement(
+                PROFILE_VIEW, row["user_id"], row["updated_us"], row["received_us"], {n: str(row[n]) for n in TRAITS}
+            )
+            for row in part.to_dict("records")
         )
-        write_file(history / "user_profile" / f"oulad-{name}.parquet", profile_history(said))
+        write_file(history / "user_profile" / f"oulad-{name}.parquet", latest_history(PROFILE_VIEW, said))
 
 
 def _forget(settings: Settings, presentations: Iterable[str]) -> None:

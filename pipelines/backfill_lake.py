@@ -1,24 +1,26 @@
 """The lake to the offline history: archived events folded again, on top of what files already told of their users."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from firstmile.names import CONTEXT
+from feature_repo.latest import CONTEXT_VIEW, PROFILE_VIEW
+from firstmile.names import CONTEXT, PROFILES
 from firstmile.settings import Settings
-from pipelines.clean import clean, read_mapping
+from pipelines.clean import clean, clean_profiles, read_mapping
 from pipelines.history import ROWS_PER_GROUP, SCHEMA, Base, activity_history
 from pipelines.lake import Lake
+from pipelines.reading import ONBOARDING_AT, onboarding_us
 from pipelines.rules import read_rules
+from pipelines.statements import Statement, archived_statements, context_statements, statement
 from pipelines.unknown_names import MAX_NAMES
-from pipelines.view_history import ReplacedFile, Said, context_history, profile_history, write_file
+from pipelines.view_history import ReplacedFile, latest_history, read_base, write_file
 
 FILE = "lake.parquet"
 _AS_DECODED = {
@@ -38,17 +40,26 @@ def backfill_lake(settings: Settings) -> dict[str, Any]:
     frame = Lake(settings.lake).read().to_pandas().rename(columns=_AS_DECODED)
     mapping = read_mapping(settings.stream.events)
     said = [dict(p) for p in frame["properties"]]
-    frame["onboarding_us"] = [_onboarding_us(p) for p in said]
+    began = zip((p.get(ONBOARDING_AT) for p in said), frame["received_us"].tolist(), strict=True)
+    frame["onboarding_us"] = [onboarding_us(*each) for each in began]
     for column, names in mapping.fields.items():  # as the mapping says now, not when the event came
         frame[column] = [next((p[name] for name in names if name in p), None) for p in said]
-    events = clean(frame, mapping, read_rules(settings.stream.rules))
+    rules = read_rules(settings.stream.rules)
+    is_profile = frame["topic"] == PROFILES
+    profiles = clean_profiles(frame[is_profile], rules)
+    events = clean(frame[~is_profile], mapping, rules)
     frame = events.frame
     base = _base(settings.history / "user_activity", frame["user_id"].unique())
     with ReplacedFile(settings.history / "user_activity" / FILE, SCHEMA) as file:
         for table in grouped(activity_history(events, base=base)):
             file.write(table)
-    write_file(settings.history / "user_profile" / FILE, profile_history(_profiles(frame)))
-    write_file(settings.history / "user_context" / FILE, context_history(_contexts(frame)))
+    for view, statements in (
+        (PROFILE_VIEW, [*archived_statements(profiles), *_met(frame, set(profiles["user_id"]))]),
+        (CONTEXT_VIEW, list(context_statements(frame[frame["topic"] == CONTEXT]))),
+    ):
+        folder = settings.history / view.name
+        others = read_base(folder, [each.user_id for each in statements], view, but=FILE)
+        write_file(folder / FILE, latest_history(view, statements, others))
     return {
         "n_events": len(frame),
         "n_users": int(frame["user_id"].nunique()),
@@ -71,11 +82,6 @@ def grouped(tables: Iterable[pa.Table], n_rows: int = ROWS_PER_GROUP) -> Iterato
         yield pa.concat_tables(waiting)
 
 
-def _onboarding_us(properties: dict[str, str]) -> int | None:
-    text = properties.get("onboarding_at", "")
-    return int(text) if text.isdigit() else None
-
-
 def _base(folder: Path, user_ids: Iterable[str]) -> Base:
     """The last row that files other than the lake's tell of each user."""
     files = [str(path) for path in folder.glob("*.parquet") if path.name != FILE]
@@ -92,23 +98,11 @@ def _base(folder: Path, user_ids: Iterable[str]) -> Base:
     return {user_id: (bytes(activity), bytes(applied), int(us)) for user_id, activity, applied, us in found}
 
 
-def _profiles(frame: pd.DataFrame) -> Said:
-    known = frame[frame["profile_version"].notna()].drop_duplicates(["user_id", "profile_version"])
-    versions = known["profile_version"].astype("int64")
-    return Said(
-        known["user_id"].tolist(),
-        versions.tolist(),
+def _met(frame: pd.DataFrame, archived: Set[str]) -> Iterator[Statement]:
+    """Profiles as events met them, of users of whom no profile record is archived: lakes of before they were."""
+    known = frame[frame["profile_version"].notna() & ~frame["user_id"].isin(archived)]
+    for row in known.drop_duplicates(["user_id", "profile_version"]).to_dict("records"):
+        version_us = int(row["profile_version"])
         # An event read from a backlog may meet a profile said after it was received: known then at the earliest.
-        np.maximum(known["received_us"], versions).tolist(),
-        [dict(p) for p in known["profile"]],
-    )
-
-
-def _contexts(frame: pd.DataFrame) -> Said:
-    seen = frame[frame["topic"] == CONTEXT]
-    return Said(
-        seen["user_id"].tolist(),
-        seen["event_us"].tolist(),
-        seen["received_us"].tolist(),
-        [dict(p) for p in seen["properties"]],
-    )
+        known_us = max(int(row["received_us"]), version_us)
+        yield statement(PROFILE_VIEW, row["user_id"], version_us, known_us, row["profile"], is_whole=True)

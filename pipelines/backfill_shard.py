@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from feature_repo.latest import CONTEXT_VIEW
 from firstmile import oulad
 from firstmile.names import CONTEXT, FAMILIES
 from pipelines.backfill_lake import grouped
@@ -19,7 +20,8 @@ from pipelines.history import SCHEMA, activity_history
 from pipelines.mapping import EventMapping
 from pipelines.oulad_events import DayRange, oulad_events
 from pipelines.rules import REASONS, Rules
-from pipelines.view_history import ReplacedFile, Said, context_history, write_file
+from pipelines.statements import context_statements
+from pipelines.view_history import ReplacedFile, latest_history, write_file
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,7 @@ def _about_content(events: CleanEvents, segment_of: NDArray[np.object_]) -> pd.D
 def _write_contexts(history: Path, observed: pa.Table, i: int) -> None:
     """One file per presentation of what the clients of shard i said."""
     for name, part in by_presentation(observed.to_pandas()):
-        said = Said(
-            part["user_id"].tolist(),
-            part["event_us"].tolist(),
-            part["received_us"].tolist(),
-            [dict(p) for p in part["properties"]],
-        )
-        write_file(history / "user_context" / _file(name, i), context_history(said))
+        write_file(history / "user_context" / _file(name, i), latest_history(CONTEXT_VIEW, context_statements(part)))
 
 
 def by_presentation(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

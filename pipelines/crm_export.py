@@ -1,7 +1,8 @@
 """A CRM export, CSV or Parquet, one row a person: traits on one side, audit attributes on the other, bad rows named.
 
-The column user_id says who, the optional updated_at when the source changed the row; every other column is a trait,
-unless its name is one of the audit attributes, however it is spelt (`Age Band`, `age-band`).
+The column user_id says who, the optional updated_at when the source changed the row (ISO 8601, or a number of seconds,
+ms or µs since 1970). Every other column is a trait, unless its name is one of the audit attributes, however it is spelt
+(`Age Band`, `age-band`). An empty cell removes the trait.
 """
 
 import csv
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,10 +27,16 @@ FORMATS = (".csv", ".parquet")
 
 Cells = Sequence[Any]
 
+_FROM_SPREADSHEET: Final = re.compile(r"^(\d+)\.0+$", re.ASCII)
+"""A whole number that a spreadsheet has made a decimal: `12345.0` is the user 12345."""
+_EPOCH_UNITS: Final = ((1, 1e11), (1_000, 1e14), (1_000_000, 1e17))
+"""Units per second, and the number below which a time of 1973 to 5138 is in that unit."""
+_EARLIEST_US: Final = to_us(datetime(2005, 1, 1, tzinfo=UTC))
+
 
 @dataclass(frozen=True)
 class Person:
-    """A good row: texts by name; `updated_us` is None when the export does not say."""
+    """A good row: texts by name, "" = the cell is empty; `updated_us` is None when the export does not say."""
 
     line: int
     user_id: str
@@ -92,16 +99,16 @@ def _person(line: int, columns: list[str], cells: Cells, *, now_us: int) -> Pers
     if len(cells) != len(columns):
         return BadRow(line, f"{len(cells)} cells, the heading has {len(columns)}")
     try:
-        texts = {name: text for name, cell in zip(columns, cells, strict=True) if (text := _text(name, cell))}
+        texts = {name: _text(name, cell) for name, cell in zip(columns, cells, strict=True)}
         updated_us = _instant_us(texts.pop(UPDATED_AT, None), now_us=now_us)
     except ValueError as error:
         return BadRow(line, str(error))
-    user_id = texts.pop(USER_ID, "")
+    user_id = _FROM_SPREADSHEET.sub(r"\1", texts.pop(USER_ID))
     if not user_id:
         return BadRow(line, f"{USER_ID} is empty")
     if len(user_id) > MAX_USER_ID_CHARS:
         return BadRow(line, f"{USER_ID} has {len(user_id)} characters, at most {MAX_USER_ID_CHARS} are allowed")
-    audit: dict[str, str] = {name: texts.pop(name) for name in AUDIT_ATTRIBUTES if name in texts}
+    audit = {name: text for name in AUDIT_ATTRIBUTES if (text := texts.pop(name, ""))}
     return Person(line, user_id, texts, audit, updated_us)
 
 
@@ -128,16 +135,36 @@ def _text(column: str, cell: Any) -> str:
 
 
 def _instant_us(text: str | None, *, now_us: int) -> int | None:
-    if text is None:
+    if not text:
         return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{UPDATED_AT} {text!r} is not an ISO 8601 time like 2026-11-23T10:00:00+00:00") from None
-    us = to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    us = _epoch_us(text)
+    if us is None:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(
+                f"{UPDATED_AT} {text!r} is neither an ISO 8601 time like 2026-11-23T10:00:00+00:00 nor a number of "
+                "seconds, ms or µs since 1970"
+            ) from None
+        us = to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    if us < _EARLIEST_US:
+        raise ValueError(f"{UPDATED_AT} {text!r} lies before 2005")
     if us > now_us:
         raise ValueError(f"{UPDATED_AT} {text!r} lies in the future")
     return us
+
+
+def _epoch_us(text: str) -> int | None:
+    """A number of seconds, ms or µs since 1970, told apart by its size; None for anything else, as 20261123 is.
+
+    >>> [_epoch_us(text) for text in ("1795650000", "1795650000000.0", "1795650000000000", "20261123", "2026-11-23")]
+    [1795650000000000, 1795650000000000, 1795650000000000, None, None]
+    """
+    if not re.fullmatch(r"\d{9,16}(\.\d+)?", text, re.ASCII):
+        return None
+    number = float(text)
+    per_s = next(per_s for per_s, below in _EPOCH_UNITS if number < below)
+    return round(number * (1_000_000 // per_s))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Cells]]:

@@ -4,7 +4,7 @@ Both carry the position of their input record, so that readers tell a batch done
 first: what row and profile said may have changed in between.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from feature_repo.activity import MAX_WEIGHT
 from feature_repo.fields import PROFILE_TIME
-from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES
+from feature_repo.latest import PROFILE_VIEW
+from firstmile.names import DEAD_LETTERS, ENRICHED, FAMILIES, PROFILES
 from firstmile.wire import PartWriter, Record, RecordWriter, Registry
 from pipelines.clean import CleanEvents
 from pipelines.reading import prefix_fields
@@ -28,7 +29,8 @@ class SideOutputs:
 
     def __init__(self, registry: Registry, topic_ids: Mapping[str, str]) -> None:
         added = prefix_fields()[1]
-        self._head = RecordWriter(registry, ENRICHED).head
+        self._enriched = RecordWriter(registry, ENRICHED)
+        self._head = self._enriched.head
         self._of_kind = PartWriter([f for f in added if f["name"] in _OF_KIND])
         self._of_user = PartWriter([f for f in added if f["name"] not in _OF_KIND])
         self._of_nobody = self._of_user.encode(_said_of_user({}))
@@ -57,6 +59,11 @@ class SideOutputs:
             (key(user), b"".join((head, prefix, of_kind(kind), of_user(user))))
             for user, prefix, kind in zip(columns[0], columns[1], kinds, strict=True)
         ]
+
+    def archived_profiles(self, records: Iterable[Record]) -> list[tuple[bytes, bytes]]:
+        """(key, value) per record of `statements.archived_records`."""
+        topic_id = {"source_topic_id": self._topic_ids.get(PROFILES)}
+        return [(record["user_id"].encode(), self._enriched.encode(topic_id | record)) for record in records]
 
     def dead_letters(self, table: pa.Table) -> Iterator[tuple[bytes | None, bytes]]:
         """(key, value) per record with a reason."""
@@ -92,7 +99,7 @@ def _said_of_kind(family: int, form: Any, segment: str) -> Record:
 
 
 def _said_of_user(profile: Mapping[str, Any]) -> Record:
-    texts = {name: str(value) for name, value in profile.items() if name != PROFILE_TIME}
+    texts = {name: str(profile[name]) for name in PROFILE_VIEW.said_names if name in profile}
     return {"profile_version": profile.get(PROFILE_TIME), "profile": texts}
 
 

@@ -61,11 +61,17 @@ def _profiles() -> None:
 def run(
     path: Annotated[Path, typer.Argument(help="An OULAD folder, or a .csv or .parquet export with a user_id column.")],
     presentations: Annotated[str, typer.Option(help="OULAD only: comma-separated, like AAA_2014J; empty: all.")] = "",
+    is_whole: Annotated[
+        bool, typer.Option("--whole", help="the export has all traits: those it has no column for are removed")
+    ] = False,
 ) -> None:
-    """Traits to crm.profiles, audit attributes to the offline history of user_audit; bad rows are listed."""
+    """Traits to crm.profiles, audit attributes to the offline history of user_audit; bad rows are listed.
+
+    Of each trait the latest by updated_at counts, of equal times the later import. An empty cell removes a trait.
+    """
     settings, now_us = load_settings(), SystemClock().now_us()
     names = [p.strip() for p in presentations.split(",") if p.strip()] or None
-    found = read_oulad(path, names) if path.is_dir() else read_crm(path, now_us=now_us)
+    found = read_oulad(path, names) if path.is_dir() else read_crm(path, now_us=now_us, is_whole=is_whole)
     emit(import_profiles(settings, found, source=path))
 
 
@@ -108,8 +114,13 @@ def read_oulad(folder: Path, presentations: list[str] | None = None) -> Import:
     return Import(list(profile_records(profiles)), audit)
 
 
-def read_crm(path: Path, *, now_us: int) -> Import:
+def read_crm(path: Path, *, now_us: int, is_whole: bool = False) -> Import:
     """The people of a CRM export; a row that does not say when it was changed was changed when the file was.
+
+    Of several rows of a user with one time the last counts.
+
+    is_whole
+        Whether traits without a column are to be removed.
 
     Raises DataError when there is no such file or it is no export.
     """
@@ -129,8 +140,9 @@ def read_crm(path: Path, *, now_us: int) -> Import:
             "updated_at": updated_us,
             "received_at": now_us,
             "traits": person.traits,
+            "is_whole": is_whole,
         }
-        for person, updated_us in zip(people, times, strict=True)
+        for person, updated_us in {(p.user_id, t): (p, t) for p, t in zip(people, times, strict=True)}.values()
     ]
     audited = [
         {"user_id": p.user_id, "event_timestamp": t, **p.audit} for p, t in zip(people, times, strict=True) if p.audit

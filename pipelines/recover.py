@@ -10,9 +10,10 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import redis
+import typer
 
 from feature_repo import progress
 from feature_repo.fields import ACTIVITY, CONTENT, CONTEXT, PROFILE
@@ -21,7 +22,7 @@ from feature_repo.progress import Partition, Progress
 from feature_repo.store import apply
 from firstmile.broker import TopicInfo, describe_topics
 from firstmile.cli import console, emit
-from firstmile.errors import DependencyError
+from firstmile.errors import DataError, DependencyError
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings, load_settings
 from pipelines.backfill_content import backfill_content
@@ -35,19 +36,24 @@ log = logging.getLogger(__name__)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def recover(settings: Settings) -> dict[str, Any]:
+def recover(settings: Settings, *, refold: bool = False) -> dict[str, Any]:
     """Bring back rows and progress records; the stream must be stopped. Returns what was done.
 
-    Raises DependencyError when Redis or Kafka is away.
+    refold
+        Replace also rows that are whole: events.yaml or rules.yaml has changed since they were folded.
+
+    Raises DataError to refold without a lake, DependencyError when Redis or Kafka is away.
     """
     lake = Lake(settings.lake)
     covered = lake.covered()  # before the history is made: an archive at work meanwhile only adds to the history
+    if refold and not covered:
+        raise DataError(f"{settings.lake} holds no event to fold again; `firstmile archive --once` fills it from Kafka")
     written: dict[str, Any] = {"n_events": 0}
     if covered:
         written = {**backfill_lake(settings), "content": backfill_content(settings, "lake")}
     client = connect(settings.redis_url, timeout_s=settings.redis.timeout_s)
     try:
-        n_stale = give_way(client, settings.history / ACTIVITY / FILE) if covered else 0
+        n_stale = give_way(client, settings.history / ACTIVITY / FILE, refold=refold) if covered else 0
     except redis.RedisError as error:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     console.print("materializing history into the online store", highlight=False)
@@ -69,7 +75,7 @@ def recover(settings: Settings) -> dict[str, Any]:
         raise DependencyError(f"Redis does not answer: {error}; run `firstmile recover` again") from error
     return {
         "lake": written,
-        "n_rolled_back": n_stale,
+        "n_refolded" if refold else "n_rolled_back": n_stale,
         "restart_offsets": {progress.field(p): offset for p, offset in start.items()},
         "n_gone": {progress.field(p): n for p, n in gone.items()},
     }
@@ -78,7 +84,7 @@ def recover(settings: Settings) -> dict[str, Any]:
 def restart_offsets(
     covered: Covered, topics: dict[str, TopicInfo], first: dict[Partition, int]
 ) -> dict[Partition, int]:
-    """The first record of each partition that the lake may not cover; profiles are not in the lake: all of them again.
+    """The first record of each partition that the lake may not cover.
 
     A source partition whose users lie in several enriched partitions is covered as far as the least of them.
     """
@@ -108,6 +114,10 @@ def _received(record: Progress | None) -> int:
     return record.received_us if record else 0
 
 
-def run() -> None:
+def run(
+    refold: Annotated[
+        bool, typer.Option("--refold", help="also rows that are whole: events.yaml or rules.yaml has changed")
+    ] = False,
+) -> None:
     """Bring the online store back from the lake and the offline history; stop the stream first."""
-    emit(recover(load_settings()))
+    emit(recover(load_settings(), refold=refold))

@@ -11,23 +11,15 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 
 from feature_repo.activity import fold
 from feature_repo.applied import pack_applied
-from feature_repo.fields import (
-    ACTIVITY,
-    CONTEXT,
-    CONTEXT_STRINGS,
-    CONTEXT_TIME,
-    PROFILE,
-    PROFILE_FIELDS,
-    PROFILE_NUMBERS,
-    PROFILE_STRINGS,
-    PROFILE_TIME,
-)
+from feature_repo.fields import ACTIVITY
+from feature_repo.latest import CONTEXT_VIEW, PROFILE_VIEW, Latest, LatestView, merge
 from feature_repo.online_store import (
     MAX_TRIES,
     VERSION_FIELD,
     UserWrite,
     compare_and_set,
     feature_field,
+    latest_fields,
     plain_value,
     read_fields,
     time_bytes,
@@ -37,6 +29,7 @@ from feature_repo.online_store import (
 from feature_repo.packing import Ints
 from feature_repo.row import Rows, pack_rows, unpack_rows
 from firstmile.errors import ConflictError
+from firstmile.wire import Record
 from pipelines.clean import CleanEvents, to_events
 
 _ACTIVITY_FIELD = feature_field(ACTIVITY, "activity")
@@ -46,22 +39,30 @@ _READ = [
     VERSION_FIELD,
     _ACTIVITY_FIELD,
     _APPLIED_FIELD,
-    feature_field(CONTEXT, CONTEXT_TIME),
-    *(feature_field(PROFILE, name) for name in PROFILE_FIELDS),
+    *(feature_field(PROFILE_VIEW.name, name) for name in PROFILE_VIEW.fields),
+    *(feature_field(CONTEXT_VIEW.name, name) for name in CONTEXT_VIEW.fields),
 ]
+_PROFILE_AT = slice(3, 3 + len(PROFILE_VIEW.fields))
+_CONTEXT_AT = slice(_PROFILE_AT.stop, len(_READ))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What Redis has of some users, in the order asked."""
+    """What Redis has of some users, in the order asked.
+
+    profiles
+        Every stored field that has a value, by name.
+    contexts
+        The fields of CONTEXT_VIEW as they are stored.
+    """
 
     user_ids: Sequence[str]
     keys: Sequence[bytes]
     versions_us: Ints
     activity: list[bytes | None]
     applied: list[bytes | None]
-    context_us: Ints
     profiles: list[dict[str, Any]]
+    contexts: list[Sequence[bytes | None]]
 
     @cached_property
     def rows(self) -> Rows:
@@ -71,9 +72,17 @@ class Stored:
     def of(self, users: Sequence[str]) -> "Stored":
         """Of some of the users, in their order."""
         at = self.rows_of(users).tolist()
-        lists = (self.keys, self.activity, self.applied, self.profiles)
-        keys, activity, applied, profiles = ([each[i] for i in at] for each in lists)
-        return Stored(users, keys, self.versions_us[at], activity, applied, self.context_us[at], profiles)
+        lists = (self.keys, self.activity, self.applied, self.profiles, self.contexts)
+        keys, activity, applied, profiles, contexts = ([each[i] for i in at] for each in lists)
+        return Stored(users, keys, self.versions_us[at], activity, applied, profiles, contexts)
+
+    def profile(self, i: int) -> Latest:
+        """What is stored of a user's profile."""
+        return PROFILE_VIEW.read(self.profiles[i])
+
+    def context(self, i: int) -> Latest:
+        """What is stored of a user's context."""
+        return CONTEXT_VIEW.read(_plain(CONTEXT_VIEW, self.contexts[i]))
 
     def rows_of(self, user_ids: Iterable[str]) -> Ints:
         """Row index of each user, shape (n,)."""
@@ -86,15 +95,16 @@ class Stored:
 
 @dataclass(frozen=True)
 class Changes:
-    """Everything of a batch that changes rows: events in order of arrival, and each user's latest profile and context.
+    """Everything of a batch that changes rows: events in order of arrival, and what profiles and contexts say by user.
 
-    profiles, contexts
-        By user: source time (µs), received_at (µs) and values by name; None for values = deleted.
+    archived
+        Enriched events of the profile records.
     """
 
     events: CleanEvents
-    profiles: Mapping[str, "Latest"]
-    contexts: Mapping[str, "Latest"]
+    profiles: Mapping[str, Latest]
+    contexts: Mapping[str, Latest]
+    archived: Iterable[Record] = ()
 
     def users(self) -> list[str]:
         """Everybody touched."""
@@ -109,16 +119,6 @@ class Changes:
             {u: v for u, v in self.profiles.items() if u in chosen},
             {u: v for u, v in self.contexts.items() if u in chosen},
         )
-
-
-@dataclass(frozen=True)
-class Latest:
-    """A whole set of values as a source said them."""
-
-    source_us: int
-    received_us: int
-    values: Mapping[str, str]
-    is_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def read_users(client: "redis.Redis", user_ids: Sequence[str]) -> Stored:
         np.array([int(r[0] or 0) for r in replies], np.int64),
         [_bytes(r[1]) for r in replies],
         [_bytes(r[2]) for r in replies],
-        np.array([plain_value(r[3]) or 0 for r in replies], np.int64),
-        [_profile(r[4:]) for r in replies],
+        [_plain(PROFILE_VIEW, r[_PROFILE_AT]) for r in replies],
+        [r[_CONTEXT_AT] for r in replies],
     )
 
 
@@ -207,56 +207,37 @@ def _fold(changes: Changes, stored: Stored) -> tuple[list[UserWrite | None], Int
     after, changed = fold(before, to_events(changes.events, stored.rows_of(changes.events.frame["user_id"])))
     activity, applied = pack_rows(after), pack_applied(after.applied)
     # As lists: taking numbers out of arrays one by one costs more than the rest of the loop.
-    is_changed, contexts_us = changed.tolist(), stored.context_us.tolist()
+    is_changed = changed.tolist()
     versions_us, versions_before_us = after.version_us.tolist(), stored.versions_us.tolist()
     writes: list[UserWrite | None] = []
-    for i, user_id in enumerate(stored.user_ids):
-        profile = _newer(changes.profiles.get(user_id), stored.profiles[i].get(PROFILE_TIME, 0))
-        context = _newer(changes.contexts.get(user_id), contexts_us[i])
-        if not is_changed[i] and profile is None and context is None:
+    for i in range(len(stored.user_ids)):
+        said = _said(changes, stored, i)
+        if not is_changed[i] and not said:
             writes.append(None)
             continue
-        received_us = max(x.received_us for x in (profile, context) if x) if profile or context else 0
+        received_us = max((latest.received_us for _, latest in said), default=0)
         version_us = max(versions_us[i], received_us, versions_before_us[i] + 1)
         fields: dict[bytes, bytes] = {}
         if is_changed[i]:
             fields[_ACTIVITY_FIELD] = ValueProto(bytes_val=activity[i]).SerializeToString()
             fields[_APPLIED_FIELD] = ValueProto(bytes_val=applied[i]).SerializeToString()
             fields[_ACTIVITY_TIME] = time_bytes(version_us)
-        if profile:
-            fields |= _view_fields(PROFILE, profile, (*PROFILE_STRINGS, *PROFILE_NUMBERS), PROFILE_TIME, version_us)
-        if context:
-            fields |= _view_fields(CONTEXT, context, CONTEXT_STRINGS, CONTEXT_TIME, version_us)
+        for view, latest in said:
+            fields |= latest_fields(view, latest) | {time_field(view.name): time_bytes(version_us)}
         writes.append(UserWrite(stored.keys[i], versions_before_us[i], version_us, fields))
     return writes, _counters(after) - _counters(before)
 
 
-def _newer(latest: Latest | None, stored_us: int) -> Latest | None:
-    return latest if latest is not None and latest.source_us > stored_us else None
-
-
-def _view_fields(
-    view: str, latest: Latest, names: Sequence[str], time_name: str, version_us: int
-) -> dict[bytes, bytes]:
-    """All fields of a view: what the source did not say, or a deleted profile, becomes an empty value."""
-    fields = {
-        feature_field(view, name): _value(None if latest.is_deleted else latest.values.get(name), name)
-        for name in names
-    }
-    fields[feature_field(view, time_name)] = ValueProto(int64_val=latest.source_us).SerializeToString()
-    fields[time_field(view)] = time_bytes(version_us)
-    return fields
-
-
-def _value(text: str | None, name: str) -> bytes:
-    if text is None or text == "":
-        return bytes(ValueProto().SerializeToString())
-    if name in PROFILE_NUMBERS:
-        try:
-            return bytes(ValueProto(int64_val=int(float(text))).SerializeToString())
-        except (ValueError, OverflowError):
-            return bytes(ValueProto().SerializeToString())
-    return bytes(ValueProto(string_val=text).SerializeToString())
+def _said(changes: Changes, stored: Stored, i: int) -> list[tuple[LatestView, Latest]]:
+    """Of one user, the views that say more than what is stored, and what they say now."""
+    out = []
+    for view, new, read in (
+        (PROFILE_VIEW, changes.profiles.get(stored.user_ids[i]), stored.profile),
+        (CONTEXT_VIEW, changes.contexts.get(stored.user_ids[i]), stored.context),
+    ):
+        if new is not None and (after := merge((before := read(i), new))) != before:
+            out.append((view, after))
+    return out
 
 
 def _counters(rows: Rows) -> Ints:
@@ -267,10 +248,10 @@ def _counters(rows: Rows) -> Ints:
     )
 
 
-def _profile(stored: Sequence[bytes | None]) -> dict[str, Any]:
+def _plain(view: LatestView, stored: Sequence[bytes | None]) -> dict[str, Any]:
     if not any(stored):
         return {}
-    values = {name: plain_value(data) for name, data in zip(PROFILE_FIELDS, stored, strict=True)}
+    values = {name: plain_value(data) for name, data in zip(view.fields, stored, strict=True)}
     return {name: value for name, value in values.items() if value is not None}
 
 

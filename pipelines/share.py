@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
@@ -27,9 +26,16 @@ from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles, re
 from pipelines.decode import WriterSchemas, decoded
 from pipelines.enrich import SideOutputs
 from pipelines.reading import TOMBSTONE, Reading
-from pipelines.rows import Changes, Latest, Stored, apply_changes, read_users
+from pipelines.rows import Changes, Stored, apply_changes, read_users
 from pipelines.rules import Rules, read_rules
 from pipelines.segment import segments
+from pipelines.statements import (
+    archived_records,
+    context_statements,
+    deletions,
+    merged_by_user,
+    profile_statements,
+)
 from pipelines.store_check import Offsets, require_still
 
 _UNREAD = ("at_us", "key", "value", "schema_id", "reason", "anonymous_id", "type", "sent_us")
@@ -102,7 +108,7 @@ class ShareWriter:
         if any(n for name, n in changes.events.counts.items() if name.startswith("n_dropped_")):
             stored = stored.of(changes.users())
         self.lap("read_rows")
-        self._send(changes.events, stored, dead)
+        self._send(changes, stored, dead)
         self.lap("side_outputs")
         written = apply_changes(
             self.client,
@@ -123,9 +129,10 @@ class ShareWriter:
         self.lap("flush")
         self.after("side_outputs")
 
-    def _send(self, events: CleanEvents, stored: Stored, dead: pa.Table) -> None:
-        profiles = dict(zip(stored.user_ids, stored.profiles, strict=True))
+    def _send(self, changes: Changes, stored: Stored, dead: pa.Table) -> None:
+        profiles, events = dict(zip(stored.user_ids, stored.profiles, strict=True)), changes.events
         self.producer.send_all(ENRICHED, self.outputs.enriched(events, profiles, _segments(events, stored)))
+        self.producer.send_all(ENRICHED, self.outputs.archived_profiles(changes.archived))
         for dead_key, value in self.outputs.dead_letters(dead):
             self.producer.send(DEAD_LETTERS, key=dead_key, value=value)
 
@@ -183,20 +190,21 @@ def _segments(events: CleanEvents, stored: Stored) -> NDArray[np.object_]:
 
 
 def _changes(good: pa.Table, tombstones: pa.Table, by: ShareWriter) -> Changes:
-    said, happened = parted(good.drop_columns(_UNREAD), pc.equal(good["topic"], PROFILES))
+    stated, happened = parted(good.drop_columns(_UNREAD), pc.equal(good["topic"], PROFILES))
     frame = happened.to_pandas()
     frame["topic_id"] = [by.topic_ids.get(topic) for topic in frame["topic"]]
-    events, profiles = clean(frame, by.mapping, by.rules), dict[str, Latest]()
-    if said.num_rows:
-        kept = clean_profiles(said.to_pandas(), by.rules)
-        events = events.counting(n_dropped_internal=said.num_rows - len(kept))
-        profiles = _latest(kept, "updated_us")
-    for row in tombstones.to_pylist():
-        user_id = row["key"].decode(errors="replace")
-        profiles[user_id] = Latest(row["at_us"], row["at_us"], {}, is_deleted=True)
-    is_context = events.frame["topic"] == CONTEXT
-    contexts = _latest(events.frame[is_context], "event_us") if is_context.any() else {}
-    return Changes(events, profiles, contexts)
+    events = clean(frame, by.mapping, by.rules)
+    contexts = merged_by_user(context_statements(events.frame[events.frame["topic"] == CONTEXT]))
+    if not stated.num_rows and not tombstones.num_rows:
+        return Changes(events, {}, contexts)
+    profiles = stated.to_pandas()
+    kept = clean_profiles(profiles, by.rules)
+    return Changes(
+        events.counting(n_dropped_internal=len(profiles) - len(kept)),
+        merged_by_user([*profile_statements(kept), *deletions(tombstones)]),
+        contexts,
+        list(archived_records(kept, tombstones)) if PROFILES in by.topic_ids else (),
+    )
 
 
 def parted(table: pa.Table, chosen: pa.ChunkedArray) -> tuple[pa.Table, pa.Table]:
@@ -210,14 +218,3 @@ def parted(table: pa.Table, chosen: pa.ChunkedArray) -> tuple[pa.Table, pa.Table
     if n == table.num_rows:
         return table, none
     return (table.filter(chosen), table.filter(pc.invert(chosen))) if n else (none, table)
-
-
-def _latest(frame: pd.DataFrame, source_time: str) -> dict[str, Latest]:
-    """The newest record per user; among equal times the greatest message id, so that order does not matter."""
-    if frame.empty:
-        return {}
-    newest = frame.sort_values([source_time, "message_id"]).drop_duplicates("user_id", keep="last")
-    return {
-        row["user_id"]: Latest(int(row[source_time]), int(row["received_us"]), dict(row["properties"] or []))
-        for row in newest.to_dict("records")
-    }

@@ -1,4 +1,4 @@
-"""Stored rows that the lake has overtaken: after a rolled-back Redis their times may still be later than the lake's.
+"""Lets `materialize` replace stored rows by the lake's: those of a rolled-back Redis, or all after a changed mapping.
 
 A row's time also rises by 1 µs a change and with a profile's arrival, so "newer" says nothing here; fences do.
 """
@@ -11,7 +11,7 @@ import pandas as pd
 import redis
 
 from feature_repo.applied import Applied, unpack_applied
-from feature_repo.fields import ACTIVITY, CONTEXT
+from feature_repo.fields import ACTIVITY
 from feature_repo.online_store import time_field, user_key
 from feature_repo.row import unpack_rows
 from pipelines.rows import read_users
@@ -19,10 +19,15 @@ from pipelines.rows import read_users
 USERS_PER_READ = 10_000
 
 
-def give_way(client: "redis.Redis", lake_history: Path) -> int:
+def give_way(client: "redis.Redis", lake_history: Path, *, refold: bool = False) -> int:
     """Take the times off stored rows that lack what the lake's history has, so that `materialize` replaces them.
 
-    The row itself stays until then. Returns how many there were; raises redis.RedisError.
+    The row itself stays until then.
+
+    refold
+        Of every row the history has: the lake was folded by other rules than these rows were.
+
+    Returns how many there were; raises redis.RedisError.
     """
     if not lake_history.exists():
         return 0
@@ -34,10 +39,10 @@ def give_way(client: "redis.Redis", lake_history: Path) -> int:
         users, applied = zip(*found[begin : begin + USERS_PER_READ], strict=True)
         stored = read_users(client, users)
         ours = unpack_rows(stored.activity, stored.applied, stored.versions_us).applied
-        behind = _behind(ours, unpack_applied([bytes(a) for a in applied]))
+        behind = range(len(users)) if refold else _behind(ours, unpack_applied([bytes(a) for a in applied]))
         with client.pipeline(transaction=False) as pipe:
             for i in behind:
-                pipe.hdel(user_key(users[i]), time_field(ACTIVITY), time_field(CONTEXT))  # type: ignore[arg-type]
+                pipe.hdel(user_key(users[i]), time_field(ACTIVITY))  # type: ignore[arg-type]
             pipe.execute()
         n += sum(stored.activity[i] is not None for i in behind)
     return n

@@ -1,62 +1,80 @@
 """Offline history of the views that hold what a source said last: profile and context."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-import pandas as pd
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_repo.fields import CONTEXT_STRINGS, CONTEXT_TIME, PROFILE_NUMBERS, PROFILE_STRINGS, PROFILE_TIME
+from feature_repo.latest import NOTHING, Latest, LatestView, merge
+from pipelines.statements import Statement
+
+Base = Mapping[str, Sequence[tuple[int, Latest]]]
+"""What other files of the history tell of users: (µs when it was known, all that was known then), in time."""
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a source said of users over time; all of length n.
+def latest_history(view: LatestView, statements: Iterable[Statement], base: Base | None = None) -> pa.Table:
+    """Rows of a view: one per user and instant at which a statement changed what was known, with all that was known.
 
-    source_us: when it was so at the source · received_us: when it was known · values: texts by name.
+    base
+        Merged in as it became known. A row of it that lacks what was stated before gets a later one beside it.
     """
-
-    user_ids: Sequence[str]
-    source_us: Sequence[int]
-    received_us: Sequence[int]
-    values: Sequence[Mapping[str, Any]]
-
-
-def profile_history(said: Said) -> pa.Table:
-    """Rows of `user_profile`."""
-    return _history(said, PROFILE_STRINGS, PROFILE_NUMBERS, PROFILE_TIME)
-
-
-def context_history(said: Said) -> pa.Table:
-    """Rows of `user_context`."""
-    return _history(said, CONTEXT_STRINGS, (), CONTEXT_TIME)
+    by_user: dict[str, list[Statement]] = {}
+    for each in statements:
+        by_user.setdefault(each.user_id, []).append(each)
+    rows = [
+        (user_id, at_us, latest)
+        for user_id in sorted(by_user)
+        for at_us, latest in _changes(by_user[user_id], (base or {}).get(user_id, ()))
+    ]
+    return _table(view, rows)
 
 
-def _history(said: Said, texts: Sequence[str], numbers: Sequence[str], time_name: str) -> pa.Table:
-    """A row per statement that was the latest by source time when it became known."""
-    frame = pd.DataFrame({"user_id": said.user_ids, "source_us": said.source_us, "received_us": said.received_us})
-    ordered = frame.sort_values(["user_id", "received_us"], kind="stable")
-    kept = ordered[ordered.groupby("user_id")["source_us"].cummax() == ordered["source_us"]]
-    values = [said.values[i] for i in kept.index]
+def _changes(statements: Sequence[Statement], base: Sequence[tuple[int, Latest]]) -> list[tuple[int, Latest]]:
+    """(µs, all that was known) of one user; of several changes at one instant the last."""
+    # What files told of an instant comes before what was stated at it.
+    told = [(at_us, 0, latest) for at_us, latest in base]
+    told += [(each.received_us, 1, each.latest) for each in statements]
+    taken = {at_us for at_us, _ in base}
+    known, found = NOTHING, dict[int, Latest]()
+    for at_us, is_stated, latest in sorted(told, key=lambda each: each[:2]):
+        before, known = known, merge((known, latest))
+        if known != (before if is_stated else latest):
+            found[next(us for us in count(at_us) if us not in taken)] = known
+    return sorted(found.items())
+
+
+def read_base(folder: Path, user_ids: Sequence[str], view: LatestView, *, but: str) -> Base:
+    """What the files of a view's history tell of users, all but one file of that name."""
+    files = [str(path) for path in folder.glob("*.parquet") if path.name != but]
+    if not files:
+        return {}
+    with duckdb.connect() as connection:
+        connection.register("chosen", pa.table({"user_id": pa.array(list(user_ids), pa.string())}))
+        found: pa.Table = connection.execute(
+            "SELECT *, epoch_us(event_timestamp) AS at_us FROM read_parquet($1, union_by_name = true) "
+            "SEMI JOIN chosen USING (user_id) ORDER BY user_id, event_timestamp",
+            [files],
+        ).to_arrow_table()
+    base: dict[str, list[tuple[int, Latest]]] = {}
+    for row in found.to_pylist():
+        base.setdefault(row["user_id"], []).append((row["at_us"], view.read(row)))
+    return base
+
+
+def _table(view: LatestView, rows: Sequence[tuple[str, int, Latest]]) -> pa.Table:
+    stored = [view.stored(latest) for _, _, latest in rows]
+    kinds = {name: pa.string() for name in (*view.texts, view.times_name)}
     columns: dict[str, pa.Array] = {
-        "user_id": pa.array(kept["user_id"], pa.string()),
-        "event_timestamp": pa.array(np.asarray(kept["received_us"], np.int64), pa.timestamp("us", tz="UTC")),
+        "user_id": pa.array([user_id for user_id, _, _ in rows], pa.string()),
+        "event_timestamp": pa.array([at_us for _, at_us, _ in rows], pa.timestamp("us", tz="UTC")),
     }
-    for name in texts:
-        columns[name] = pa.array([v.get(name) for v in values], pa.string())
-    for name in numbers:
-        columns[name] = pa.array([_whole(v.get(name)) for v in values], pa.int64())
-    columns[time_name] = pa.array(np.asarray(kept["source_us"], np.int64))
+    for name in view.fields:
+        columns[name] = pa.array([each[name] for each in stored], kinds.get(name, pa.int64()))
     return pa.table(columns)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None or value == "" or value != value else int(float(value))
 
 
 class ReplacedFile:

@@ -73,9 +73,9 @@ class Reading:
         return "known" if has_events else "new"
 
     def missing_views(self) -> frozenset[str]:
-        """Views of which nothing is stored: their features must be masked."""
-        has_profile = self.row is not None and any(self.row.profile.values())
-        return frozenset() if has_profile else frozenset({PROFILE})
+        """Views of which no feature is known: one never said, blanked or deleted, of which only a time is left."""
+        known = () if self.row is None else (self.row.profile.get(name) for name in PROFILE_NUMBERS)
+        return frozenset({PROFILE}) if all(value is None for value in known) else frozenset()
 
     def facts(self, request: Mapping[str, str]) -> Facts:
         """What rules and ranking may look at; a read without a row knows only the request."""

@@ -37,13 +37,22 @@ class Sender:
             self.producer.send(topic, key=user, value=value)
         self.producer.flush()
 
-    def profile(self, user: str, *, received_at: int | None = None, **traits: str) -> None:
+    def profile(
+        self,
+        user: str,
+        *,
+        updated_at: int | None = None,
+        received_at: int | None = None,
+        is_whole: bool = False,
+        **traits: str,
+    ) -> None:
         now_us = NOW()
         record = {
             "message_id": str(uuid.uuid4()),
             "user_id": user,
-            "updated_at": now_us,
+            "updated_at": updated_at or now_us,
             "received_at": received_at or now_us,
             "traits": traits,
+            "is_whole": is_whole,
         }
         self.send(user, self.writers[PROFILES].encode(record), topic=PROFILES)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from firstmile.errors import DataError
+from firstmile.names import PROFILES
 from training.quality_files import PRESENTATION
 from training.quality_lake import LakeFiles
 
@@ -15,7 +16,7 @@ _EVENTS: Final = f"""
 SELECT user_id, any_value(name) AS name, any_value(family) AS family, any_value(format) AS format,
        min(event_us) AS event_us
 FROM read_parquet($1, union_by_name = true)
-WHERE NOT regexp_matches(user_id, '{PRESENTATION}')
+WHERE source_topic <> '{PROFILES}' AND NOT regexp_matches(user_id, '{PRESENTATION}')
 GROUP BY user_id, message_id ORDER BY user_id, event_us
 """
 _REACHED: Final = "SELECT max(received_us) FROM read_parquet($1, union_by_name = true)"

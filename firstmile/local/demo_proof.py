@@ -19,7 +19,6 @@ from firstmile.names import (
     DEAD_LETTERS,
     DECISIONS,
     ENRICHED,
-    EVENT_TOPICS,
     MODELS,
     STREAM_TOPICS,
 )
@@ -96,8 +95,8 @@ class Prover:
         return {"ok": is_ok, "count_and_weight": learners}
 
     def enriched(self) -> Hop:
-        """Every event came out enriched."""
-        n_events = sum(end_offsets(self.settings, EVENT_TOPICS).values())
+        """Every event came out enriched, and every profile with them."""
+        n_events = sum(end_offsets(self.settings, STREAM_TOPICS).values())
         n_enriched = sum(end_offsets(self.settings, [ENRICHED]).values())
         return {"ok": n_enriched >= n_events > 0, "n_events": n_events, "n_enriched": n_enriched}
 

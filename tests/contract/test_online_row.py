@@ -3,15 +3,18 @@
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import redis
 from running import poll
 
 from feature_repo import progress
 from feature_repo.activity import windows
+from feature_repo.latest import PROFILE_VIEW
 from feature_repo.online_store import UserWrite, compare_and_set, connect, user_key
 from feature_repo.progress import Progress
 from feature_repo.reader import OnlineReader
@@ -19,14 +22,16 @@ from feature_repo.row import unpack_rows
 from feature_repo.store import apply
 from firstmile.clock import to_datetime
 from firstmile.errors import StoreLossError
-from firstmile.names import USER_ACTIONS
+from firstmile.names import FAMILIES, USER_ACTIONS
 from firstmile.settings import Settings
 from pipelines.batch import BatchWriter
 from pipelines.clean import clean, read_mapping
 from pipelines.history import activity_history
 from pipelines.rows import Changes, Stored, Written, apply_changes, read_users
 from pipelines.share import ShareWriter
-from pipelines.view_history import write_file
+from pipelines.stale_rows import give_way
+from pipelines.statements import Statement, merged_by_user, statement
+from pipelines.view_history import latest_history, write_file
 
 T0_US = 1_700_000_000_000_000
 MINUTE_US = 60_000_000
@@ -220,6 +225,71 @@ def test_an_older_row_never_replaces_a_newer_one(client: "redis.Redis", redis_se
         to_datetime(T0_US - MINUTE_US), to_datetime(to_us), feature_views=["user_activity"]
     )
     assert n_page_views(client, name) == 1
+
+
+def test_a_row_folded_by_an_older_mapping_is_replaced_only_when_a_refold_is_asked_for(
+    client: "redis.Redis", redis_settings: Settings
+) -> None:
+    name, lake = user(), redis_settings.history / "user_activity" / "lake.parquet"
+    changes = clicks(name, range(4))
+    write(client, changes)
+    mended = replace(changes.events, family=np.full(4, FAMILIES.index("click"), np.int64))
+    write_file(lake, pa.concat_tables(activity_history(mended)))
+
+    def materialize() -> None:
+        begin, end = to_datetime(T0_US), to_datetime(T0_US + 60 * MINUTE_US)
+        apply(redis_settings).materialize(begin, end, feature_views=["user_activity"])
+
+    assert give_way(client, lake) == 0
+    materialize()
+    assert n_page_views(client, name) == 4
+    assert give_way(client, lake, refold=True) == 1
+    materialize()
+    assert n_page_views(client, name) == 0
+    write(client, clicks(name, range(6)))  # what the lake had is known, the rest is new
+    assert n_page_views(client, name) == 2
+    lake.unlink()
+
+
+def profile_of(name: str, at: int, *, is_whole: bool = False, **traits: str) -> Statement:
+    """A statement `at` minutes after T0, known at once."""
+    at_us = T0_US + at * MINUTE_US
+    return statement(PROFILE_VIEW, name, at_us, at_us, traits, is_whole=is_whole)
+
+
+def state_profile(client: "redis.Redis", *statements: Statement) -> None:
+    write(client, Changes(clicks(statements[0].user_id, ()).events, merged_by_user(statements), {}))
+
+
+@pytest.mark.parametrize("is_stream_first", [True, False])
+def test_profiles_merge_by_trait_whoever_writes_first(
+    client: "redis.Redis", redis_settings: Settings, is_stream_first: bool
+) -> None:
+    name, gone = user(), user()
+    told = [
+        profile_of(name, 1, plan="free", role="admin"),
+        profile_of(name, 9, cohort="May"),
+        profile_of(gone, 1, plan="x"),
+    ]
+    write_file(redis_settings.history / "user_profile" / f"{name}.parquet", latest_history(PROFILE_VIEW, told))
+
+    def materialize() -> None:
+        begin, end = to_datetime(T0_US), to_datetime(T0_US + 60 * MINUTE_US)
+        apply(redis_settings).materialize(begin, end, feature_views=["user_profile"])
+
+    def stream() -> None:
+        state_profile(client, profile_of(name, 5, plan="pro"))
+        state_profile(client, profile_of(name, 0, product="AAA"))
+        state_profile(client, profile_of(gone, 2, is_whole=True))
+
+    for step in (stream, materialize) if is_stream_first else (materialize, stream):
+        step()
+    stored = read_users(client, [name, gone])
+    assert stored.profile(0).values == {"plan": "pro", "role": "admin", "cohort": "May", "product": "AAA"}
+    assert stored.profile(1).values == {}
+    before = [*stored.versions_us]
+    materialize()
+    assert [*read_users(client, [name, gone]).versions_us] == before
 
 
 class NoOutputs:

@@ -15,7 +15,7 @@ from feature_repo.reader import OnlineReader
 from feature_repo.row import Rows, empty_rows, pack_rows, unpack_rows
 from feature_repo.windows import windows
 from firstmile.broker import describe_topics
-from firstmile.names import CONTEXT, EVENT_TOPICS, PROFILES
+from firstmile.names import CONTEXT, PROFILES, STREAM_TOPICS
 from firstmile.settings import Settings
 from pipelines.lake import Lake
 from pipelines.rows import read_users
@@ -89,10 +89,10 @@ def _of(delivery: Delivery | None, part: str, name: str) -> str | None:
 
 def lake_problems(settings: Settings) -> list[str]:
     """Input records that are not in the lake exactly once, by topic id, partition and offset."""
-    topics = describe_topics(settings, EVENT_TOPICS)
+    topics = describe_topics(settings, STREAM_TOPICS)
     expected = {
         (topics[topic].topic_id, partition, offset)
-        for (topic, partition), end in end_offsets(settings, EVENT_TOPICS).items()
+        for (topic, partition), end in end_offsets(settings, STREAM_TOPICS).items()
         for offset in range(end)
     }
     table = Lake(settings.lake).read()

@@ -25,7 +25,7 @@ from firstmile.clock import SystemClock
 from firstmile.errors import DependencyError, StoreLossError
 from firstmile.local.stack import Stack
 from firstmile.names import CONTEXT as CONTEXT_TOPIC
-from firstmile.names import STREAM_TOPICS, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.names import FAMILIES, STREAM_TOPICS, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.settings import Settings
 from pipelines.rows import read_users
 from pipelines.topics import ensure_topics
@@ -168,6 +168,41 @@ def test_a_store_rolled_back_stops_the_stream_and_comes_back_the_same(
     with running(settings, ["stream"], log, timeout_s=START_S):
         wait_until_read(settings, client)
     assert features(client, users) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_mended_mapping_reaches_online_rows_by_a_refold(
+    settings: Settings, client: "redis.Redis", tmp_path: Path
+) -> None:
+    sender, log, name = Sender(settings), tmp_path / "stream.log", f"u-{uuid.uuid4()}"
+    mended = tmp_path / "events.yaml"
+    mended.write_text("version: 2\nfamilies:\n  click: [cta.tapped]\n  page_view: [Page Viewed]\n")
+    with running(settings, ["stream"], log, timeout_s=START_S):
+        sender.send(name, sender.event(name), *(sender.event(name, "cta.tapped") for _ in range(3)))
+        sender.profile(name, plan="pro")
+        wait_until_read(settings, client)
+    assert counts(client, name) == {"page_view": 1, "unknown": 3}
+    assert run(settings, "archive", "--once").returncode == 0
+    own = settings.model_copy(update={"stream": settings.stream.model_copy(update={"events": mended})})
+    recovered(own)  # the rows are whole, so they stay
+    assert counts(client, name) == {"page_view": 1, "unknown": 3}
+    done = run(own, "recover", "--refold")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)["n_refolded"] > 0
+    assert counts(client, name) == {"page_view": 1, "click": 3}
+    with running(own, ["stream"], log, timeout_s=START_S):
+        sender.send(name, sender.event(name, "cta.tapped"))
+        wait_until_read(own, client)
+    assert counts(client, name) == {"page_view": 1, "click": 4}
+    assert read_users(client, [name]).profile(0).values == {"plan": "pro"}
+
+
+def counts(client: "redis.Redis", name: str) -> dict[str, int]:
+    """Events of a user by family."""
+    life = unpack_rows(read_users(client, [name]).activity).life
+    families = [FAMILIES[i] for i in life.family.tolist()]
+    return dict(zip(families, life.count.tolist(), strict=True))
 
 
 def restarted(settings: Settings, meanwhile: Callable[[Path], object]) -> None:

@@ -12,6 +12,8 @@ from running import poll, run, running
 from sending import NOW, Sender
 
 from feature_repo import progress
+from feature_repo.fields import PROFILE_TIME
+from feature_repo.latest import PROFILE_VIEW
 from feature_repo.online_store import connect
 from feature_repo.reader import OnlineReader
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES, STREAM_TOPICS, USER_ACTIONS
@@ -116,6 +118,52 @@ def test_a_tombstone_deletes_the_profile(settings: Settings, sender: Sender, str
     assert found.profile["product"] is None
 
 
+def test_traits_and_context_merge_by_field_in_any_order(settings: Settings, sender: Sender, stream: None) -> None:
+    name, now_us = user(), NOW()
+    sender.profile(name, product="AAA", cohort="May", prior_attempts="2")
+    wait_until_read(settings)
+    sender.profile(name, name="Ann")
+    sender.profile(name, prior_attempts="")
+    sender.profile(name, updated_at=now_us - 60_000_000, cohort="April", plan="pro")  # said a minute before
+    seen = {"device": "mobile", "os": "ios"}, {"locale": "en-GB"}
+    events = (sender.event(name, "Context Observed", topic=CONTEXT, properties=facts) for facts in seen)
+    sender.send(name, *events, topic=CONTEXT)
+    wait_until_read(settings)
+    found = OnlineReader(settings).read(name, NOW())
+    assert found is not None
+    profile = {key: found.profile[key] for key in ("product", "cohort", "plan", "prior_attempts")}
+    assert profile == {"product": "AAA", "cohort": "May", "plan": "pro", "prior_attempts": None}
+    assert {key: found.context[key] for key in ("device", "os", "locale")} == {**seen[0], **seen[1]}
+    sender.profile(name, is_whole=True, role="admin")
+    wait_until_read(settings)
+    found = OnlineReader(settings).read(name, NOW())
+    assert found is not None
+    assert {key: text for key, text in found.profile.items() if text and key != PROFILE_TIME} == {"role": "admin"}
+
+
+def test_a_profile_newer_than_a_deletion_outlives_it_in_one_batch(
+    settings: Settings, sender: Sender, stream: None
+) -> None:
+    name = user()
+    old = sender.writers[PROFILES].encode(profile_record(name, NOW() - 60_000_000, plan="old"))
+    new = sender.writers[PROFILES].encode(profile_record(name, NOW() + 30_000_000, plan="new"))
+    sender.send(name, old, None, new, topic=PROFILES)
+    wait_until_read(settings)
+    found = OnlineReader(settings).read(name, NOW())
+    assert found is not None
+    assert found.profile["plan"] == "new"
+
+
+def profile_record(name: str, at_us: int, **traits: str) -> dict[str, Any]:
+    return {
+        "message_id": str(uuid.uuid4()),
+        "user_id": name,
+        "updated_at": at_us,
+        "received_at": at_us,
+        "traits": traits,
+    }
+
+
 def test_bad_records_are_dead_letters_with_a_reason_and_nothing_else_is_lost(
     settings: Settings, sender: Sender, stream: None
 ) -> None:
@@ -207,15 +255,23 @@ def dead_ends(settings: Settings) -> dict[tuple[str, int], int]:
     return end_offsets(settings, (DEAD_LETTERS,))
 
 
+ODD_TIMES = ("²", "1795434000000", "1795434000", "soon", "9" * 18)
+ODD_NUMBERS = ("²", "1", "nan", "1e400", "")
+"""What no batch job may stop at."""
+
+
 def test_the_lake_folds_to_the_same_rows(settings: Settings, sender: Sender, stream: None) -> None:
     names = [user() for _ in range(5)]
     for i, name in enumerate(names):
-        opened = {"content_id": f"c{i}", "format": "quiz"}
+        opened = {"content_id": f"c{i}", "format": "quiz", "onboarding_at": ODD_TIMES[i]}
+        sender.profile(name, plan=f"p{i}", prior_attempts=ODD_NUMBERS[i])  # with the events: they do not meet it
+        sender.profile(name, role="admin")
         sender.send(name, *(sender.event(name, "Content Opened", properties=opened) for _ in range(3 + i)))
+    sender.send(names[0], None, topic=PROFILES)
     wait_until_read(settings)
     done = run(settings, "archive", "--once")
     assert done.returncode == 0, done.stderr[-3000:]
-    backfill_lake(settings)
+    assert backfill_lake(settings)["n_unusable_onboarding"] >= len(names)
 
     import duckdb
 
@@ -224,6 +280,14 @@ def test_the_lake_folds_to_the_same_rows(settings: Settings, sender: Sender, str
     offline = {name: bytes(packed) for name, packed in duckdb.sql(query).fetchall()}
     online = read_users(connect(settings.redis_url, timeout_s=5), names)
     assert {name: offline[name] for name in names} == dict(zip(names, online.activity, strict=True))
+
+    history = str(settings.history / "user_profile" / "lake.parquet")
+    query = (
+        f"SELECT * FROM '{history}' QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY event_timestamp DESC) = 1"
+    )
+    told = {row["user_id"]: PROFILE_VIEW.read(row) for row in duckdb.sql(query).to_arrow_table().to_pylist()}
+    assert [told[name] for name in names] == [online.profile(i) for i in range(len(names))]
+    assert [told[name].values for name in names[:2]] == [{}, {"plan": "p1", "role": "admin", "prior_attempts": "1"}]
 
 
 def n_applied(settings: Settings) -> int:

@@ -3,14 +3,17 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from feature_repo.latest import PROFILE_VIEW
 from firstmile.clock import to_us
 from firstmile.errors import DataError
 from pipelines.crm_export import BadRow, Person, read_export
-from pipelines.profiles import read_crm
+from pipelines.profiles import Import, read_crm
+from pipelines.statements import merged_by_user, profile_statements, statement
 
 NOW_US = to_us(datetime(2026, 11, 23, 12, tzinfo=UTC))
 
@@ -37,7 +40,11 @@ def test_bad_rows_are_named_by_line_and_the_good_ones_go_on(tmp_path: Path) -> N
         (4, "user_id is empty"),
         (5, "2 cells, the heading has 3"),
         (6, "plan is not UTF-8 text"),
-        (7, "updated_at 'yesterday' is not an ISO 8601 time like 2026-11-23T10:00:00+00:00"),
+        (
+            7,
+            "updated_at 'yesterday' is neither an ISO 8601 time like 2026-11-23T10:00:00+00:00 nor a number of "
+            "seconds, ms or µs since 1970",
+        ),
         (8, "updated_at '2027-01-01T00:00:00Z' lies in the future"),
         (11, "user_id has 300 characters, at most 256 are allowed"),
     ]
@@ -63,7 +70,7 @@ def test_parquet_cells_become_text(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "a.parquet")
     first, second, third = read_export(tmp_path / "a.parquet", now_us=NOW_US)
-    assert first == Person(1, "u1", {"seats": "3", "trial": "true"}, {"region": "Wales"}, None)
+    assert first == Person(1, "u1", {"seats": "3", "trial": "true", "tags": ""}, {"region": "Wales"}, None)
     assert second == BadRow(2, "user_id is empty")
     assert third == BadRow(3, "tags holds a list; text, numbers, truth values and times are allowed")
 
@@ -99,3 +106,60 @@ def test_same_export_gives_the_same_message_ids_and_history_file(tmp_path: Path)
     (history,) = first.audit.values()
     assert history["user_id"].to_pylist() == ["u1"]
     assert all("gender" not in r["traits"] for r in first.records)
+
+
+@pytest.mark.parametrize(
+    "said", ["1795434000", "1795434000000", "1795434000000000", "1795434000.5", "2026-11-23T11:40:00Z"]
+)
+def test_a_time_is_read_in_the_unit_it_is_written_in(tmp_path: Path, said: str) -> None:
+    (person,) = rows_of(tmp_path / "a.csv", f"user_id,updated_at\nu1,{said}\n")
+    assert isinstance(person, Person)
+    assert person.updated_us is not None
+    assert abs(person.updated_us - to_us(datetime(2026, 11, 23, 11, 40, tzinfo=UTC))) <= 500_000
+
+
+@pytest.mark.parametrize("said", ["1710-01-01", "20041231", "99999999999"])
+def test_a_time_no_crm_can_mean_is_a_bad_row(tmp_path: Path, said: str) -> None:
+    (row,) = rows_of(tmp_path / "a.csv", f"user_id,updated_at\nu1,{said}\n")
+    assert isinstance(row, BadRow)
+    assert "updated_at" in row.reason
+
+
+def test_an_id_that_went_through_a_spreadsheet_is_the_same_user(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"user_id": [12345.0, 7.0]}), tmp_path / "a.parquet")
+    texts = rows_of(tmp_path / "a.csv", "user_id\n12345.0\n7.00\n1.5\nv1.0\n")
+    assert [p.user_id for p in texts if isinstance(p, Person)] == ["12345", "7", "1.5", "v1.0"]
+    numbers = read_export(tmp_path / "a.parquet", now_us=NOW_US)
+    assert [p.user_id for p in numbers if isinstance(p, Person)] == ["12345", "7"]
+
+
+def test_a_corrected_import_with_the_same_time_wins_whichever_the_stream_meets_first(tmp_path: Path) -> None:
+    def imported(plan: str, now_us: int) -> pd.DataFrame:
+        (tmp_path / "a.csv").write_text(f"user_id,plan,updated_at\nu1,{plan},2026-11-01\n")
+        return as_decoded(read_crm(tmp_path / "a.csv", now_us=now_us))
+
+    wrong, corrected = imported("z-wrong", NOW_US), imported("a-right", NOW_US + 1)
+    for order in ([wrong, corrected], [corrected, wrong]):
+        assert merged_by_user(profile_statements(pd.concat(order)))["u1"].values == {"plan": "a-right"}
+
+
+def test_an_empty_cell_removes_a_trait_and_a_whole_export_all_without_a_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"user_id,plan,cohort,updated_at\nu1,,May,{(NOW_US - 1_000_000) // 1_000_000}\n")
+    before = [statement(PROFILE_VIEW, "u1", NOW_US - 9_000_000, NOW_US, {"plan": "pro", "role": "admin"})]
+    partial, whole = (
+        as_decoded(read_crm(tmp_path / "a.csv", now_us=NOW_US, is_whole=is_whole)) for is_whole in (False, True)
+    )
+    assert merged_by_user([*before, *profile_statements(partial)])["u1"].values == {"role": "admin", "cohort": "May"}
+    assert merged_by_user([*before, *profile_statements(whole)])["u1"].values == {"cohort": "May"}
+
+
+def test_of_two_rows_of_a_user_with_one_time_the_last_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,plan,updated_at\nu1,z,2026-11-01\nu1,a,2026-11-01\nu1,b,2026-10-01\n")
+    records = read_crm(tmp_path / "a.csv", now_us=NOW_US).records
+    assert [r["traits"]["plan"] for r in records] == ["a", "b"]
+
+
+def as_decoded(found: Import) -> pd.DataFrame:
+    """Its records as the stream decodes them."""
+    columns = {"updated_at": "updated_us", "received_at": "received_us", "traits": "properties"}
+    return pd.DataFrame(found.records).rename(columns=columns)

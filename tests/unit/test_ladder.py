@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from serving_builder import LEARNER, NOW_US, Broken, Row, Rows, ladder, model, models
@@ -153,12 +154,25 @@ def test_too_young_for_one_model_is_answered_by_the_others_as_meant() -> None:
     assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("model", False, ["cold_start:skill_level"])
 
 
-def test_missing_profile_is_masked_only_where_a_model_was_gated_without_it() -> None:
-    reader = known(profile={"cohort": None, "prior_attempts": None})
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"cohort": None, "prior_attempts": None},
+        {"cohort": None, "prior_attempts": None, "profile_updated_us": NOW_US},  # deleted: the time alone is left
+        {"cohort": "AAA_2014J", "prior_attempts": None, "profile_updated_us": NOW_US},  # no trait that models read
+    ],
+)
+def test_missing_profile_is_masked_only_where_a_model_was_gated_without_it(profile: dict[str, Any]) -> None:
+    reader = known(profile=profile)
     assert decide(ladder(reader)).response()["reasons"] == [f"user_profile_missing:{n}" for n in MODELS]
     gated = {**models(), "activation": model("activation", gated_without=frozenset({"user_profile"}))}
     answer = decide(ladder(reader, gated)).response()
     assert (answer["rung"], list(answer["models"])) == ("partial", ["activation"])
+
+
+def test_a_profile_of_zeros_is_a_profile() -> None:
+    answer = decide(ladder(known(profile={"prior_attempts": 0, "studied_credits": 0}))).response()
+    assert (answer["rung"], answer["reasons"]) == ("model", [])
 
 
 @pytest.mark.parametrize("error", [DependencyError("refused"), OSError("reset"), RuntimeError("anything")])
