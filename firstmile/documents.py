@@ -8,7 +8,7 @@ from typing import Any, Never, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from firstmile.errors import DataError
+from firstmile.errors import FileError
 
 Place = tuple[int | str, ...]
 """Way to a value: keys and list positions from the top."""
@@ -31,11 +31,11 @@ class Document:
         return 1
 
     def refuse(self, place: Sequence[int | str], problem: str) -> Never:
-        """Raises DataError naming file, line and what is wrong there."""
-        raise DataError(f"{self.path}, line {self.line(place)}: {problem}")
+        """Raises FileError naming file, line and what is wrong there."""
+        raise FileError(f"{self.path}, line {self.line(place)}: {problem}")
 
     def parse(self, model: type[Model]) -> Model:
-        """The data as a pydantic model. Raises DataError naming the first wrong line."""
+        """The data as a pydantic model. Raises FileError naming the first wrong line."""
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
@@ -45,27 +45,27 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file. Raises DataError when it is missing, not YAML, or says a key twice."""
+    """Read a YAML file. Raises FileError when it is missing, not YAML, or says a key twice."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise FileError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        raise FileError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
     try:
         loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise DataError(f"{path}, line {line}: {error.reason}; take the character out") from error
+        raise FileError(f"{path}, line {line}: {error.reason}; take the character out") from error
     try:
         node = loader.get_single_node()
         walk = _Walk(loader, {(): 1})
         data = None if node is None else walk.value(node, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{path}, line {line}: {error.problem}") from error
+        raise FileError(f"{path}, line {line}: {error.problem}") from error
     except RecursionError as error:
-        raise DataError(f"{path} is nested too deeply, or in itself by an alias") from error
+        raise FileError(f"{path} is nested too deeply, or in itself by an alias") from error
     finally:
         loader.dispose()
     return Document(path, data, walk.lines)

@@ -5,6 +5,7 @@
     ├── SettingsError            exit 2: a setting is unknown or out of range
     ├── DependencyError          a part we rely on (Kafka, Redis, …) is missing or does not answer
     ├── DataError                input data is missing, malformed or contradicts itself
+    │   ├── FileError            exit 2: a file that people write (rules, names, labels, keys) is wrong
     │   └── WireError            bytes that are not a record we can read
     ├── StoreLossError           the online store lost or rolled back rows: `firstmile recover`
     ├── ConflictError            somebody else holds or changed what we wanted to write
@@ -38,6 +39,12 @@ class DependencyError(FirstmileError):
 
 class DataError(FirstmileError):
     """Input data is missing, malformed or contradicts itself."""
+
+
+class FileError(DataError):
+    """A file that people write is missing or says something that cannot be; nothing was tried."""
+
+    exit_code = 2
 
 
 class WireError(DataError):

@@ -14,11 +14,13 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp
 
+from firstmile.errors import FirstmileError
 from firstmile.http.connections import guard_connections
 from firstmile.settings import load_settings
 from serving.address import PREFIX
 from serving.admission import FirstLayer
 from serving.api import OneDecision, build_app, build_docs_app
+from serving.start_check import check_files
 from serving.watchdog import Watchdog
 
 PARENT_POLL_S = 0.5
@@ -28,6 +30,12 @@ time waits this long for whoever is polling MLflow or encoding the log: with Pyt
 64 ms at 99 % beside such a thread, with this 17 to 22."""
 
 settings = load_settings()
+if bentoml.server_context.worker_index is None:  # in the process that starts the workers
+    try:
+        check_files(settings)
+    except FirstmileError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(error.exit_code)
 app = build_app(cors_origins=settings.serving.cors_origins)
 guard_connections(max_connections=settings.serving.max_connections)
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # BentoML reports usage to its makers unless told not to

@@ -1,0 +1,19 @@
+"""Checks every file that serving reads, before it listens: a mistake ends the start once, with file and line.
+
+A worker that found it instead would be started anew for ever, with a traceback each time.
+"""
+
+from firstmile.clock import SystemClock
+from firstmile.http.key_watch import KeyWatch
+from firstmile.settings import Settings
+from serving.playbook import PlaybookFiles
+from serving.policy_fields import FIELDS
+
+
+def check_files(settings: Settings) -> None:
+    """Read rules, content, experiments and keys as a worker will.
+
+    Raises FileError or DataError for the first mistake.
+    """
+    PlaybookFiles(settings.serving, FIELDS, SystemClock())
+    KeyWatch(settings)

@@ -1,0 +1,65 @@
+"""A mistake in a file ends a start once, in words, before anything listens."""
+
+from pathlib import Path
+
+import pytest
+from conftest import FreeSettings
+from running import run
+
+from firstmile.errors import FileError
+from serving.start_check import check_files
+
+SEGMENTS = "skill_level: {otherwise: beginner}\nstage: {otherwise: new}\notherwise_flow: balanced\n"
+MISTAKES = {
+    "unknown flow": (
+        "rules",
+        SEGMENTS + "rules:\n- {name: x, flow: fancy}\n",
+        "line 5: unknown flow 'fancy'; known: balanced",
+    ),
+    "unknown format": (
+        "rules",
+        SEGMENTS + "intents: {watch: [film]}\n",
+        "line 4: unknown format 'film'; known: community",
+    ),
+    "unknown feature": (
+        "rules",
+        SEGMENTS + "rules:\n- {name: x, flow: guided, when: {features.n_cats: {gt: 1}}}\n",
+        "line 5: unknown field of features 'n_cats'; known: ",
+    ),
+    "unknown trait": (
+        "rules",
+        SEGMENTS + "rules:\n- {name: x, flow: guided, when: {profile.shoe: a}}\n",
+        "line 5: unknown field of profile 'shoe'; known: ",
+    ),
+    "unknown model": (
+        "rules",
+        SEGMENTS + "rules:\n- {name: x, flow: guided, when: {models.churn: {gt: 1}}}\n",
+        "line 5: unknown field of models 'churn'; known: ",
+    ),
+    "no YAML": ("content", "- a\n  b: [", "line 2: "),
+    "empty": ("rules", "", "line 1: "),
+    "a folder": ("experiments", None, "cannot be read: Is a directory"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_names_file_line_and_what_is_known(
+    free_settings: FreeSettings, tmp_path: Path, mistake: str
+) -> None:
+    name, text, said = MISTAKES[mistake]
+    path = tmp_path / f"{name}.yaml"
+    path.mkdir() if text is None else path.write_text(text)
+    with pytest.raises(FileError) as refused:
+        check_files(free_settings(serving={name: path}))
+    assert str(path) in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_serve_says_it_once_and_ends_with_2(free_settings: FreeSettings, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(MISTAKES["unknown flow"][1] or "")
+    done = run(free_settings(serving={"rules": path}), "serve")
+    assert done.returncode == 2
+    assert done.stderr.count("unknown flow 'fancy'") == 1
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
