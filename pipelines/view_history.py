@@ -1,5 +1,6 @@
 """Offline history of the views that hold what a source said last: profile and context."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -39,12 +40,14 @@ def _changes(statements: Sequence[Statement], base: Sequence[tuple[int, Latest]]
     told = [(at_us, 0, latest) for at_us, latest in base]
     told += [(each.received_us, 1, each.latest) for each in statements]
     taken = {at_us for at_us, _ in base}
-    known, found = NOTHING, dict[int, Latest]()
+    known, steps, changed_us = NOTHING, dict[int, Latest](), set[int]()
     for at_us, is_stated, latest in sorted(told, key=lambda each: each[:2]):
         before, known = known, merge((known, latest))
+        steps[at_us] = known
         if known != (before if is_stated else latest):
-            found[next(us for us in count(at_us) if us not in taken)] = known
-    return sorted(found.items())
+            changed_us.add(next(us for us in count(at_us) if us not in taken))
+    times = list(steps)
+    return [(us, steps[times[bisect_right(times, us) - 1]]) for us in sorted(changed_us)]
 
 
 def read_base(folder: Path, user_ids: Sequence[str], view: LatestView, *, but: str) -> Base:

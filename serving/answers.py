@@ -11,6 +11,7 @@ from firstmile.wire import Record
 from serving.experiments import Assignment
 from serving.explain import Explanation
 from serving.facts import Values
+from serving.fitting import is_as_meant
 from serving.models import ScoringModel, vector
 from serving.policy import Answer
 from serving.requests import Ask
@@ -86,10 +87,10 @@ class Decision:
 
     @property
     def is_fallback(self) -> bool:
-        """Whether the rung is below what the arm intends; a user still too new for models is not a fallback."""
-        is_cold = all(reason.startswith("cold_start") for reason in self.basis.reasons)
+        """Whether the rung is below what the arm intends; models that are not for this user are no fallback."""
+        is_meant = bool(self.basis.reasons) and all(map(is_as_meant, self.basis.reasons))
         is_below = RUNGS.index(self.basis.rung) > RUNGS.index(self.assignment.intended_rung)
-        return is_below and not (is_cold and self.basis.reasons)
+        return is_below and not is_meant
 
     def response(self) -> dict[str, Any]:
         """The body of the HTTP answer."""

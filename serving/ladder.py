@@ -27,7 +27,7 @@ from serving.evidence import evidence
 from serving.explain import Explainer, Explanation
 from serving.facts import Facts
 from serving.features import Reader, Reading, Standing, instant_us, read_users
-from serving.fitting import fitting
+from serving.fitting import fitting, is_as_meant
 from serving.format_odds import Odds, draw
 from serving.gather import Gather
 from serving.models import Scores, ScoringModel
@@ -161,7 +161,7 @@ class Ladder:
         if standing != "known":
             return self._without_models(case, facts.lasting(), replace(basis, reasons=(REASONS[standing],)))
         if case.assignment.is_shadowed:
-            basis = replace(basis, shadow=self._shadow(case.assignment.kind, reading, facts))
+            basis = replace(basis, shadow=self._shadow(case, reading, facts))
         if case.assignment.kind == RULES:
             return facts, basis
         return await self._score(case, reading, facts=facts, basis=basis)
@@ -170,7 +170,9 @@ class Ladder:
         started_ms = case.timer.elapsed_ms()
         kind = case.assignment.kind
         models = self._models(kind)
-        asked, reasons = fitting(models, facts, reading.missing_views(), tasks=tasks_of(kind))
+        asked, reasons = fitting(
+            models, facts, reading.missing_views(), tasks=tasks_of(kind), not_asked=case.policy.not_asked(facts)
+        )
         ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
         scores, wanted = Scores(), list(asked)
         problems = await self._scoring.ask(asked, facts.features, scores, timeout_s=self._model_s(case))
@@ -194,7 +196,7 @@ class Ladder:
         self._last.put(case.ask.user_id, remembered, now_us=self._clock.now_us())
         return facts, replace(
             basis,
-            rung="model" if all(r.startswith("cold_start") for r in reasons) else "partial",
+            rung="model" if all(is_as_meant(r) for r in reasons) else "partial",
             reasons=tuple(reasons),
             predictions=predictions,
             models=versions,
@@ -218,18 +220,18 @@ class Ladder:
     def _model_s(self, case: Case) -> float:
         return case.timer.left_s(self._settings.model_timeout_ms)
 
-    def _shadow(self, kind: str, reading: Reading, facts: Facts) -> Unscored | None:
+    def _shadow(self, case: Case, reading: Reading, facts: Facts) -> Unscored | None:
         """The challengers that do not answer this user anyway."""
-        answering, others = self._models(kind), self._models(CHALLENGER)
+        answering, others = self._models(case.assignment.kind), self._models(CHALLENGER)
         unseen = {name: model for name, model in others.items() if answering.get(name) is not model}
-        asked, _ = fitting(unseen, facts, reading.missing_views())
+        asked, _ = fitting(unseen, facts, reading.missing_views(), not_asked=case.policy.not_asked(facts))
         return Unscored(asked, facts.features) if asked else None
 
     def _without_models(self, case: Case, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:
         """The cached rung when there is a last good assessment by the arm's own models, else the rules rung."""
         last = self._last.get(case.ask.user_id, now_us=self._clock.now_us())
         # Models taken away, or too old for this user, must not go on answering from memory.
-        if last is None or all(r == "no_model" or r.startswith("cold_start") for r in basis.reasons):
+        if last is None or all(r == "no_model" or is_as_meant(r) for r in basis.reasons):
             return facts, basis
         if last.kind != case.assignment.kind:
             return facts, basis
@@ -239,7 +241,10 @@ class Ladder:
             facts = replace(last.facts, request=case.ask.context, seen=facts.seen)
         else:
             facts = replace(facts, scores=last.facts.scores, order=last.facts.order)
-        return facts, replace(basis, rung="cached", predictions=last.facts.scores, models=last.models)
+        if out := case.policy.not_asked(facts):
+            facts = replace(facts, scores={n: p for n, p in facts.scores.items() if n.partition(":")[0] not in out})
+        models = {name: version for name, version in last.models.items() if name not in out}
+        return facts, replace(basis, rung="cached", predictions=facts.scores, models=models)
 
     def _default(self, case: Case, reasons: tuple[str, ...]) -> Decision:
         decision = self._decision(case, Basis("default", reasons), case.policy.default(limit=case.ask.limit))

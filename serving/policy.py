@@ -77,6 +77,13 @@ class Policy:
         items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit, order=facts.order, drawn=facts.drawn)
         return Answer(segment, preferences, flow, items)
 
+    def not_asked(self, facts: Facts) -> frozenset[str]:
+        """The models that are not to be asked about this user: they were not taught about such people."""
+        if not self.rules.not_asked:
+            return frozenset()
+        view = facts.view({"stage": self.rules.stage.choose(facts.view({}))})
+        return frozenset(model for model, when in self.rules.not_asked.items() if when.holds(view))
+
     def shelf(self, facts: Facts) -> Shelf:
         """What can be shown to this user."""
         return self.catalogue.shelf(facts.profile.get("cohort"))

@@ -1,7 +1,7 @@
 """rules.yaml as checked, compiled rules: who is in which segment, what is shown first, which flow."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ class _File(_Section):
     min_confidence: float = Field(0.5, ge=0, le=1)
     skill_level: _Choices
     stage: _Choices
+    not_asked: dict[str, dict[str, Any]] = {}
     rules: tuple[_Rule, ...] = ()
     otherwise_flow: str
 
@@ -80,17 +81,22 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Everything rules.yaml says."""
+    """Everything rules.yaml says.
+
+    not_asked
+        By model: whom it is not asked about.
+    """
 
     min_confidence: float
     skill_level: Choices
     stage: Choices
     rules: tuple[Rule, ...]
     otherwise_flow: str
+    not_asked: Mapping[str, Condition] = field(default_factory=dict)
 
     def fields(self) -> frozenset[tuple[str, str]]:
         """(group, name) of every field a condition looks at."""
-        conditions = [rule.when for rule in self.rules]
+        conditions = [rule.when for rule in self.rules] + list(self.not_asked.values())
         conditions += [when for choices in (self.skill_level, self.stage) for _, when in choices.choices]
         return frozenset().union(*(c.fields() for c in conditions))
 
@@ -152,7 +158,17 @@ class _Reading:
             self._choices("stage", file.stage, allowed=STAGES),
             tuple(self._rule(("rules", at), rule) for at, rule in enumerate(file.rules)),
             file.otherwise_flow,
+            {model: self._not_asked(model, raw) for model, raw in file.not_asked.items()},
         )
+
+    def _not_asked(self, model: str, raw: dict[str, Any]) -> Condition:
+        self._known(("not_asked", model), "model", name=model, allowed=MODELS)
+        # It is decided before models are asked, so it can know neither what they say nor what follows from it.
+        fields = {group: names for group, names in self.fields.items() if group != "models"}
+        compiler = Compiler(self.document, {**fields, "segment": frozenset({"stage"})})
+        if not raw:
+            self.document.refuse(("not_asked", model), "holds of everybody; give a condition, or leave the line out")
+        return compiler.condition(("not_asked", model), raw)
 
     def _choices(self, key: str, raw: _Choices, *, allowed: tuple[str, ...]) -> Choices:
         self._known((key, "otherwise"), key, name=raw.otherwise, allowed=allowed)
