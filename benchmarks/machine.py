@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from firstmile.cores import usable_cores
+
 ROOT = Path(__file__).resolve().parents[1]
 _NAMES = ("model name", "Hardware", "cpu model")
 
@@ -18,11 +20,12 @@ _NAMES = ("model name", "Hardware", "cpu model")
 def facts() -> dict[str, Any]:
     """Processor, cores, memory, kernel, date, commit, load average and command.
 
-    Taken at the start: a load average of more than the cores says that the figures are those of a busy machine.
+    Taken at the start: a load average of more than the usable cores says that the figures are those of a busy machine.
     """
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

@@ -11,6 +11,7 @@ changed since:
 so a stalled writer, a `feast materialize` beside the stream or a second stream can never put an old row over a new one.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -258,8 +259,8 @@ class FencedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
     async def online_write_batch_async(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
-        """The same, for Feast's asynchronous callers."""
-        self.online_write_batch(config, table, data, progress)
+        """The same in a thread, for Feast's asynchronous callers: their loop turns meanwhile."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
 
 def _address(config: FencedRedisOnlineStoreConfig) -> tuple[str, float]:

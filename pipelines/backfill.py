@@ -6,7 +6,6 @@ OULAD tables ─► events ─► clean ─► fold per user and minute ─► h
 """
 
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from feature_repo.applied import message_hash
 from feature_repo.latest import PROFILE_VIEW
 from firstmile import oulad
 from firstmile.cli import console, emit
+from firstmile.cores import usable_cores
 from firstmile.errors import DataError
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, load_settings
@@ -44,6 +44,7 @@ MIN_CLICKS_PER_SHARD = 20_000
 """For fewer, a process costs more than it saves."""
 MAX_USERS_PER_SHARD = 1_300
 """What a process holds of events, some 400,000 here; fewer users would be folded in as many rounds as these."""
+MAX_WORKERS = 8
 MANIFEST = "oulad.json"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Events to offline history.")
@@ -60,13 +61,16 @@ def run_oulad(
     presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all")] = "",
     from_day: Annotated[int | None, typer.Option(help="first day, counted from the start of the course")] = None,
     to_day: Annotated[int | None, typer.Option(help="last day")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="processes")] = min(os.cpu_count() or 1, 8),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help=f"processes; default: one per core, at most {MAX_WORKERS}")
+    ] = None,
     content: Annotated[bool, typer.Option(help="count content statistics of these too, by Spark")] = True,
 ) -> None:
     """Write the history of chosen presentations; what was there of them is replaced."""
     chosen = [p for p in presentations.split(",") if p] or None
     settings = load_settings()
     tables = oulad.read(data, chosen)
+    workers = workers or min(usable_cores(), MAX_WORKERS)
     written = backfill_oulad(settings, tables, days=(from_day, to_day), workers=workers, content=content)
     if not content:
         ContentTiles(settings).ensure_history()

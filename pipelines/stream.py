@@ -5,7 +5,6 @@ Spark only reads, decodes and drives the batches; all state is in the rows.
 
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from firstmile.broker import TopicInfo, describe_topics
 from firstmile.cli import console
+from firstmile.cores import usable_cores
 from firstmile.errors import DependencyError, FirstmileError
 from firstmile.metrics import serve
 from firstmile.names import STREAM_TOPICS
@@ -148,7 +148,7 @@ class Stream:
     def _n_processes(self) -> int:
         """Of Python, this one included: more than partitions or cores would have nothing to do."""
         n_partitions = max(info.n_partitions for info in self.topics.values())
-        return self.settings.stream.processes or min(n_partitions, os.cpu_count() or 1, MAX_PROCESSES)
+        return self.settings.stream.processes or min(n_partitions, usable_cores(), MAX_PROCESSES)
 
     def close(self) -> None:
         """End the helpers."""

@@ -8,16 +8,16 @@ import subprocess
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import orjson
-from apscheduler.triggers.cron import CronTrigger
 
 from firstmile.cli import console
 from firstmile.clock import Clock, SystemClock, to_datetime
-from firstmile.errors import SettingsError, UsageError
+from firstmile.cron import NextTime, cron
+from firstmile.errors import UsageError
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings
 from training.child import environment, verb
@@ -26,6 +26,7 @@ from training.signals import Signal, Waits, taken, waiting
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 5.0
+SETTING: Final = "FIRSTMILE_TRAINING__RETRAIN_CRON"
 SCHEDULE: Final = Path("schedule")
 """What waits when a scheduled retraining could not be done: no file."""
 
@@ -67,13 +68,13 @@ class Watch:
 
     def run(self) -> dict[str, int]:
         """Stay until told to stop; returns the counts. Raises SettingsError for a cron expression nobody can read."""
-        trigger = cron(self.settings.training.retrain_cron)
-        due = self._next(trigger)
+        next_time = cron(self.settings.training.retrain_cron, setting=SETTING)
+        due = self._next(next_time)
         said = f"ready: retraining at {self.settings.training.retrain_cron!r} UTC, next {due:%Y-%m-%d %H:%M}"
         console.print(said, highlight=False, soft_wrap=True)
         while not self.stopping.is_set():
             if self.clock.now_us() >= due.timestamp() * 1e6 and self._ask(SCHEDULE, Signal(because="schedule")):
-                due = self._next(trigger)
+                due = self._next(next_time)
             for file, signal in waiting(self.settings.home):
                 self._take(file, signal)
             self.stopping.wait(LOOK_S)
@@ -125,21 +126,5 @@ class Watch:
         log.info("retrained with exit %d: %s", child.returncode, versions)
         return Ended(child.returncode, bool(models))
 
-    def _next(self, trigger: CronTrigger) -> datetime:
-        found: datetime = trigger.get_next_fire_time(None, to_datetime(self.clock.now_us()))
-        return found
-
-
-def cron(expression: str) -> CronTrigger:
-    """A cron expression of five fields, in UTC. Raises SettingsError when it is none.
-
-    >>> cron("0 3 * * sun").get_next_fire_time(None, datetime(2026, 11, 26, tzinfo=UTC)).isoformat()
-    '2026-11-29T03:00:00+00:00'
-    """
-    try:
-        return CronTrigger.from_crontab(expression, timezone=UTC)
-    except ValueError as error:
-        raise SettingsError(
-            f"FIRSTMILE_TRAINING__RETRAIN_CRON is {expression!r}: {error}; five fields are read, minute hour day month "
-            "weekday, for example '0 3 * * sun'"
-        ) from error
+    def _next(self, next_time: NextTime) -> datetime:
+        return next_time(to_datetime(self.clock.now_us()))

@@ -9,29 +9,43 @@ from mlflow.tracking import MlflowClient
 from firstmile.cli import emit
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, PREVIOUS, TRAINED
-from firstmile.settings import load_settings
+from firstmile.settings import Settings, load_settings
+from training.moving import WAIT_S, check_unmoved, moving
 from training.tracking import aliases, check_models, connect
 
 
 def run(models: Annotated[list[str], typer.Argument(help=f"{', '.join(TRAINED)}: one or several")]) -> None:
     """Swap `champion` and `previous`; a second rollback takes the first back."""
     check_models(models)
-    emit({"models": rollback_all(connect(load_settings()), models)})
+    settings = load_settings()
+    emit({"models": rollback_all(connect(settings), models, settings=settings)})
 
 
-def rollback_all(client: MlflowClient, models: Sequence[str]) -> dict[str, dict[str, Any]]:
+def rollback_all(
+    client: MlflowClient, models: Sequence[str], *, settings: Settings, wait_s: float = WAIT_S
+) -> dict[str, dict[str, Any]]:
     """Roll back each model, or none: all are looked at before the first alias moves.
 
-    Raises DataError naming the first that has nothing to go back to.
+    settings, wait_s
+        As of `promote`: the home's lock is held.
+
+    Raises DataError naming the first that has nothing to go back to, ConflictError when somebody else moves aliases.
     """
-    before = {model: aliases(client, model) for model in models}
-    for model, names in before.items():
-        if PREVIOUS not in names:
-            raise DataError(
-                f"{model} has no {PREVIOUS} version to go back to, {CHAMPION} is {names.get(CHAMPION, 'unset')}; "
-                f"promote another: firstmile promote {model} --version V"
-            )
-    return {model: _swap(client, model, names) for model, names in before.items()}
+    with moving(settings, verb="rollback", wait_s=wait_s):
+        before = {model: aliases(client, model) for model in models}
+        for model, names in before.items():
+            if PREVIOUS not in names:
+                raise DataError(
+                    f"{model} has no {PREVIOUS} version to go back to, {CHAMPION} is {names.get(CHAMPION, 'unset')}; "
+                    f"promote another: firstmile promote {model} --version V"
+                )
+        done: dict[str, dict[str, Any]] = {}
+        for model, names in before.items():
+            again = f"look at them in MLflow before you run `firstmile rollback {model}` again"
+            again += f"; rolled back already: {', '.join(done)}" if done else ""
+            check_unmoved(client, model, {alias: names.get(alias) for alias in (CHAMPION, PREVIOUS)}, remedy=again)
+            done[model] = _swap(client, model, names)
+        return done
 
 
 def _swap(client: MlflowClient, model: str, names: dict[str, str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from training.history import has_content_statistics
 from training.labels_file import read_labels
 from training.material import oulad_material, product_material
 from training.plan import PLAIN, Plan
-from training.promote import promote_all
+from training.promote import Promotions, promote_all
 from training.quality import QualityGate
 from training.ranker_train import train_ranker
 from training.steps import step
@@ -63,9 +63,12 @@ def run(
         )
         if made is not None:
             result["from_run"] = made.compared(result["models"][made.model])
+        promotions = Promotions()
         if then_promote:
-            result["promoted"] = promote_all(connect(settings), models, shows=False, reports=settings.reports)
+            promotions = promote_all(connect(settings), models, settings=settings, shows=False)
+            result |= {"promoted": promotions.done, "refused": promotions.reasons()}
     emit(result)
+    promotions.check()
 
 
 def check_source(settings: Settings, presentations: Sequence[str] | None, from_run: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """Files one candidate again and again, each time killed by SIGKILL right after one effect: a process for a test.
 
-    python killed_training.py TRACKING_URI
+    python killed_training.py TRACKING_URI HOME
 
 Everything is loaded and fitted once; every killing is of a fork that has only the filing to do. Then the first version
 is promoted, and the promotion of the second is killed between its two aliases. Stdout is JSON: how each fork ended.
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlflow.xgboost
@@ -77,7 +78,7 @@ def killed_after(place: Any, name: str, file: Callable[[], object]) -> int:
 
 def main() -> None:
     """File, then promote, killed after each effect."""
-    settings = Settings(mlflow={"tracking_uri": sys.argv[1]})
+    settings = Settings(mlflow={"tracking_uri": sys.argv[1]}, home=Path(sys.argv[2]))
     papers = candidate()
     client = connect(settings)
     experiment = experiment_id(client, settings)
@@ -87,9 +88,9 @@ def main() -> None:
     }
     model = papers.model
     first, second, *_ = versions(client, model)
-    promote(client, model, first, shows=False)
+    promote(client, model, first, settings=settings, shows=False)
     where = EFFECTS["alias"]
-    ended["promotion"] = killed_after(*where, lambda: promote(client, model, second, shows=False))
+    ended["promotion"] = killed_after(*where, lambda: promote(client, model, second, settings=settings, shows=False))
     emit(ended)
 
 

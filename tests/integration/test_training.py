@@ -52,7 +52,7 @@ from training.rollback import rollback_all
 from training.scratch import scratch_store
 from training.tasks import TASKS
 from training.tracking import connect, versions
-from training.train import train
+from training.train import run, train
 from training.versions import read_set, read_version
 
 DATA = ROOT / "data" / "oulad"
@@ -258,9 +258,9 @@ def aliases(client: MlflowClient, model: str) -> dict[str, str]:
 
 def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_to_do(trained: Trained) -> None:
     client, challenger = trained.client, trained.result["models"]["activation"]["version"]
-    first = promote(client, "activation")
+    first = promote(client, "activation", settings=trained.settings)
     assert (first["promoted"], first["version"], first["previous"]) == (True, challenger, None)
-    again = promote(client, "activation")
+    again = promote(client, "activation", settings=trained.settings)
     assert (again["promoted"], again["note"]) == (False, f"version {challenger} is champion already")
     made = made_of(client, trained.result["models"]["activation"]["run_id"])
     again = train(made.settings(trained.settings), [made.model], presentations=made.presentations, data=DATA)
@@ -268,12 +268,12 @@ def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_
     assert compared["is_same_set"]
     assert compared["n_metrics"] > 50
     assert compared["max_difference"] == pytest.approx(0.0, abs=1e-9)
-    second = promote(client, "activation")
+    second = promote(client, "activation", settings=trained.settings)
     assert second["previous"] == second["against"] == challenger
     reasons = {v["gate"]: v["reason"] for v in second["verdicts"]}
     assert "the champion's recipe was refitted on the challenger's window" in reasons["not worse than champion"]
     assert aliases(client, "activation")[CHAMPION] == second["version"]
-    back = rollback_all(client, ["activation"])["activation"]
+    back = rollback_all(client, ["activation"], settings=trained.settings)["activation"]
     assert (back["version"], back["previous"]) == (challenger, second["version"])
     assert aliases(client, "activation") == {
         CHALLENGER: second["version"],
@@ -284,7 +284,7 @@ def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_
 
 def test_there_is_nothing_to_roll_back_to_before_a_second_promotion(trained: Trained) -> None:
     with pytest.raises(DataError, match="skill_level has no previous version to go back to, champion is unset"):
-        rollback_all(trained.client, ["skill_level"])
+        rollback_all(trained.client, ["skill_level"], settings=trained.settings)
 
 
 def test_another_recipe_is_put_to_the_challengers_own_examination(trained: Trained) -> None:
@@ -368,7 +368,7 @@ def test_a_refused_version_leaves_every_alias_and_a_record(trained: Trained, bad
     version = version_with(client, "activation", **{**GOOD, **bad})
     before = aliases(client, "activation")
     with pytest.raises(GateError, match=reason) as refused:
-        promote(client, "activation", version)
+        promote(client, "activation", version, settings=trained.settings)
     assert refused.value.exit_code == 1
     assert aliases(client, "activation") == before
     found = client.get_model_version("activation", version)
@@ -434,9 +434,34 @@ def test_parameters_that_were_searched_for_are_filed_made_again_and_kept_by_retr
 
 def test_unknown_versions_and_models_list_the_known_ones(trained: Trained) -> None:
     with pytest.raises(UsageError, match="unknown version of activation '999'; known: 1"):
-        promote(trained.client, "activation", "999")
+        promote(trained.client, "activation", "999", settings=trained.settings)
     with pytest.raises(DataError, match="no version of nobody is registered"):
-        promote(trained.client, "nobody")
+        promote(trained.client, "nobody", settings=trained.settings)
+
+
+def test_training_whose_promotion_is_refused_says_what_it_trained_and_why_of_each_model(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, models = trained.client, ("disengagement", "skill_level")
+    before = {model: aliases(client, model) for model in models}
+    for name, value in as_environment(trained.settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("training.gates.ECE_BOUND", 0.0)
+    with pytest.raises(GateError, match="not promoted: disengagement, skill_level") as refused:
+        run(model=",".join(models), presentations=P, data=DATA, then_promote=True, n_trials=0)
+    assert refused.value.exit_code == 1
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert tuple(result["models"]) == models
+    assert result["promoted"] == {}
+    assert all(
+        f"{model} {found['version']} was refused" in result["refused"][model]
+        for model, found in result["models"].items()
+    )
+    assert said.err.count("not promoted") == len(models)
+    for model in models:
+        assert aliases(client, model) == {**before[model], CHALLENGER: result["models"][model]["version"]}
+        client.set_registered_model_alias(model, CHALLENGER, before[model][CHALLENGER])
 
 
 def test_the_verb_prints_one_json_object_and_nothing_else_on_stdout(trained: Trained) -> None:

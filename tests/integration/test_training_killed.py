@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.local.stack import Stack
 from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
+from firstmile.settings import Settings
 from training.judge import judge_version
 from training.promote import promote
 from training.tracking import connect, versions
@@ -33,6 +34,7 @@ PAPERS = {
 class Killed:
     """An MLflow of its own after the killings, and the signal that ended each process."""
 
+    settings: Settings
     client: MlflowClient
     ended: dict[str, int]
 
@@ -44,14 +46,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
     stack.up(["mlflow"])
     try:
         done = subprocess.run(
-            [sys.executable, HERE / "killed_training.py", settings.mlflow_uri],
+            [sys.executable, HERE / "killed_training.py", settings.mlflow_uri, settings.home],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        yield Killed(connect(settings), orjson.loads(done.stdout))
+        yield Killed(settings, connect(settings), orjson.loads(done.stdout))
     finally:
         stack.down()
 
@@ -91,7 +93,7 @@ def test_no_alias_points_at_a_version_that_was_not_judged(killed: Killed) -> Non
 
 def test_a_promotion_killed_between_its_aliases_keeps_the_champion_and_is_finished_by_the_next(killed: Killed) -> None:
     assert aliases(killed.client) == {CHALLENGER: "3", CHAMPION: "1", PREVIOUS: "1"}
-    promote(killed.client, MODEL, "2", shows=False)
+    promote(killed.client, MODEL, "2", settings=killed.settings, shows=False)
     assert aliases(killed.client) == {CHALLENGER: "3", CHAMPION: "2", PREVIOUS: "1"}
 
 

@@ -1,6 +1,7 @@
 """Signals to retrain: whole or not there, put away with what came of them; cron expressions that nobody can read."""
 
 import os
+import threading
 from pathlib import Path
 
 import orjson
@@ -10,7 +11,7 @@ from firstmile.errors import ConflictError, SettingsError, UsageError
 from firstmile.settings import Settings
 from training.alone import alone
 from training.child import environment
-from training.retrain_watch import cron
+from training.retrain_watch import Watch
 from training.signals import FOLDER, MAX_TRIES, Signal, Waits, taken, waiting
 from training.train import check_source, run, with_labels
 
@@ -50,9 +51,11 @@ def test_a_signal_in_words_is_what_the_verb_reads() -> None:
     ]
 
 
-def test_a_cron_expression_nobody_can_read_names_setting_and_form() -> None:
-    with pytest.raises(SettingsError, match=r"RETRAIN_CRON is 'weekly'.*five fields.*0 3 \* \* sun"):
-        cron("weekly")
+def test_a_cron_expression_nobody_can_read_names_setting_and_form(tmp_path: Path) -> None:
+    training = {"retrain_cron": "weekly"}
+    watch = Watch(Settings(home=tmp_path, training=training), threading.Event(), tmp_path)
+    with pytest.raises(SettingsError, match=r"TRAINING__RETRAIN_CRON is 'weekly'.*five fields.*0 3 \* \* sun"):
+        watch.run()
 
 
 def test_a_signal_that_could_not_be_answered_waits_longer_each_time() -> None:
