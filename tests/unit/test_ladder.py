@@ -170,6 +170,31 @@ def test_missing_profile_is_masked_only_where_a_model_was_gated_without_it(profi
     assert (answer["rung"], list(answer["models"])) == ("partial", ["activation"])
 
 
+ACTIVATED = {**LEARNER, "form_submit_total_count": 1.0}
+
+
+def test_who_is_activated_is_not_asked_about_activation_and_that_is_no_fallback() -> None:
+    answer = decide(ladder(known(values=ACTIVATED))).response()
+    assert answer["segment"]["stage"] == "activated"
+    assert answer["activation_probability"] is None
+    assert (answer["rung"], answer["fallback"]) == ("model", False)
+    assert answer["reasons"] == ["out_of_population:activation"]
+    assert "activation" not in answer["models"]
+    assert decide(ladder(known())).response()["activation_probability"] is not None
+
+
+def test_an_answer_from_memory_leaves_out_a_model_that_is_not_for_this_user_any_more() -> None:
+    rows = known()
+    broken: dict[str, ScoringModel] = models()
+    on = ladder(rows, lambda: broken)
+    assert decide(on).response()["activation_probability"] is not None
+    rows.rows[USER] = Row(values=ACTIVATED)
+    broken = {name: model(name, booster=Broken(ValueError("away"))) for name in broken}
+    answer = decide(on).response()
+    assert (answer["rung"], answer["activation_probability"]) == ("cached", None)
+    assert set(answer["models"]) == set(models()) - {"activation"}
+
+
 def test_a_profile_of_zeros_is_a_profile() -> None:
     answer = decide(ladder(known(profile={"prior_attempts": 0, "studied_credits": 0}))).response()
     assert (answer["rung"], answer["reasons"]) == ("model", [])

@@ -107,6 +107,22 @@ def test_content_that_may_come_is_excluded_already(tmp_path: Path, guard: str) -
     assert load(tmp_path, f"  - {{name: r, exclude: {guard}}}\n").rules[0].exclude
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("  churn: {segment.stage: activated}", "unknown model 'churn'; known: activation"),
+        ("  activation: {models.activation: {gt: 0.5}}", "unknown group of fields 'models.activation'"),
+        ("  activation: {segment.skill_level: beginner}", "unknown field of segment 'skill_level'; known: stage"),
+        ("  activation: {}", "holds of everybody"),
+    ],
+)
+def test_whom_a_model_is_not_asked_about_is_known_before_it_is_asked(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(DataError) as refused:
+        load(tmp_path, "", head=HEAD.replace("rules:", f"not_asked:\n{line}\nrules: []"))
+    assert "rules.yaml, line 6: " in str(refused.value)
+    assert said in str(refused.value)
+
+
 def test_intent_without_formats_is_refused_as_it_would_select_everything(tmp_path: Path) -> None:
     head = HEAD.replace("intents: {guided: [video, lesson]}", "intents:\n  practice: [quiz]\n  guided: []")
     with pytest.raises(DataError, match=r"rules\.yaml, line 3: intent 'guided' names no format"):
