@@ -117,11 +117,13 @@ def start_process(settings: Settings) -> Process:
     )
     watch.start()
     timeout_s = serving.feature_timeout_ms / 1_000
+    records = OnlineReader(settings)
     ends = EndOffsets(
         AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2}),  # silent while Kafka is away
-        n_partitions=settings.kafka.partitions,
         clock=clock,
-        read_progress=OnlineReader(settings).read_progress,
+        read_progress=records.read_progress,
+        n_partitions=settings.kafka.partitions,
+        n_recorded=records.n_recorded,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
     on_loop = AsyncReader(settings, reader, timeout_s=timeout_s + AFTERWARDS_S)
