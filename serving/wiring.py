@@ -24,6 +24,7 @@ from serving.champions import ModelWatch, mlflow_watch
 from serving.content_counts import ContentCounts
 from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
+from serving.exposure_tokens import ExposureTokens
 from serving.exposures import Exposures
 from serving.facts import Facts
 from serving.health import Readiness
@@ -89,14 +90,15 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
         log.warning("starting without Redis: %s", error)
 
 
-def exposures_of(playbook: PlaybookFiles, log: DecisionLog, metrics: Metrics) -> Exposures:
-    """Exposures into a log, by the experiments in force."""
+def exposures_of(playbook: PlaybookFiles, keys: KeyWatch, log: DecisionLog, metrics: Metrics) -> Exposures:
+    """Exposures into a log, by the experiments and keys in force."""
     clock = SystemClock()
 
     def assign(user_id: str) -> Assignment:
         return playbook.current.experiments.assign(user_id, {}, now_us=clock.now_us())
 
-    return Exposures(log.put, assign, clock=clock, metrics=metrics.shown)
+    tokens = ExposureTokens(lambda: keys.current)
+    return Exposures(log.put, assign, tokens=tokens, clock=clock, metrics=metrics.shown)
 
 
 def start_process(settings: Settings) -> Process:
@@ -151,7 +153,7 @@ def start_process(settings: Settings) -> Process:
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
+    exposures, shadow = exposures_of(playbook, keys, shown, metrics), Shadow(decisions.put, metrics.shadows)
     traces = otlp_traces(serving.traces_url)
     desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow, traces=traces)
     readiness = Readiness(watch.first_look, on_loop, timeout_s=timeout_s)
