@@ -1,45 +1,19 @@
 """Pipeline lag of a user's partitions: how old the newest applied event is while records wait unread, else 0."""
 
 import logging
-import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from confluent_kafka import KafkaException, TopicPartition
+import redis
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from feature_repo.partitions import PartitionCounts
 from feature_repo.progress import Partition, Progress
 from firstmile.clock import Clock
 from firstmile.names import EVENT_TOPICS
 
 log = logging.getLogger(__name__)
-_MASK = 0xFFFFFFFF
-
-
-def partition_of(key: bytes, n_partitions: int) -> int:
-    """Partition of a record's key, as Java's producer and ours choose it.
-
-    Source: Apache Kafka, BuiltInPartitioner (murmur2, seed 0x9747b28c).
-
-    >>> partition_of(b"u17", 1)
-    0
-    """
-    return (_murmur2(key) & 0x7FFFFFFF) % n_partitions
-
-
-def _murmur2(data: bytes) -> int:
-    m = 0x5BD1E995
-    h = (0x9747B28C ^ len(data)) & _MASK
-    whole = len(data) // 4 * 4
-    for (k,) in struct.iter_unpack("<I", data[:whole]):
-        k = (k * m) & _MASK
-        k = ((k ^ (k >> 24)) * m) & _MASK
-        h = ((h * m) & _MASK) ^ k
-    tail = data[whole:]
-    if tail:
-        h = ((h ^ int.from_bytes(tail, "little")) * m) & _MASK
-    h = ((h ^ (h >> 13)) * m) & _MASK
-    return h ^ (h >> 15)
 
 
 def lag_us(record: Progress, *, end_offset: int | None, caught_up_us: int, now_us: int) -> int:
@@ -57,24 +31,32 @@ def lag_us(record: Progress, *, end_offset: int | None, caught_up_us: int, now_u
 
 
 class EndOffsets:
-    """Watches the ends of topics and when each partition was last seen read to its end."""
+    """Watches how many partitions topics have, where those end, and when each was last seen read to its end.
+
+    n_partitions
+        Of each topic, to go by while neither Kafka nor `n_recorded` has said how many there are.
+    n_recorded
+        How many the progress records know of, 0 = none: asked while Kafka has never answered.
+    """
 
     def __init__(
         self,
         client: AdminClient,
         *,
-        n_partitions: int,
         clock: Clock,
         read_progress: Callable[[Iterable[Partition]], Mapping[Partition, Progress]],
+        n_partitions: int,
+        n_recorded: Callable[[], int] = lambda: 0,
         interval_s: float = 1.0,
         topics: Sequence[str] = EVENT_TOPICS,
     ) -> None:
-        self.n_partitions = n_partitions
+        self.counts = PartitionCounts(n_partitions)
         self.ends: dict[Partition, int] = {}
         self.caught_up_us: dict[Partition, int] = {}
-        self._client, self._clock, self._read_progress = client, clock, read_progress
+        self._seen_us: dict[Partition, int] = {}
+        self._client, self._clock, self._topics = client, clock, topics
+        self._read_progress, self._n_recorded = read_progress, n_recorded
         self._interval_s = interval_s
-        self._partitions = [(topic, p) for topic in topics for p in range(n_partitions)]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="end-offsets", daemon=True)
 
@@ -94,26 +76,61 @@ class EndOffsets:
 
     def look(self, timeout_s: float = 2.0) -> None:
         """Look once. Raises KafkaException or redis errors when either is away."""
+        if not self.counts.is_known:
+            self._guess()
         now_us = self._clock.now_us()
-        wanted = {TopicPartition(t, p): OffsetSpec.latest() for t, p in self._partitions}
-        futures = self._client.list_offsets(wanted, request_timeout=timeout_s)
+        counts = self._count(timeout_s)
+        if counts:
+            self.counts.saw(set(counts.values()), now_us=now_us)
+        partitions = [(topic, number) for topic, n in counts.items() for number in range(n)]
+        wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions}
+        futures = self._client.list_offsets(wanted, request_timeout=timeout_s) if wanted else {}
         self.ends = {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
-        for partition, record in self._read_progress(self._partitions).items():
-            if self.ends.get(partition, 0) <= record.next_offset:
+        records = self._read_progress(partitions)
+        for partition, end in self.ends.items():
+            self._seen_us.setdefault(partition, now_us)
+            if end <= (records[partition].next_offset if partition in records else 0):
                 self.caught_up_us[partition] = now_us
+        if counts:
+            self.counts.settle(self.ends, records, now_us=now_us)
+
+    def unbegun_us(self, number: int, now_us: int) -> int:
+        """Lag of partitions of this number that the stream has no record of, µs ≥ 0: since they were first seen."""
+        waiting = [p for topic in self._topics if self.ends.get(p := (topic, number))]
+        return max(
+            (now_us - max(self._seen_us.get(p, now_us), self.caught_up_us.get(p, 0)) for p in waiting), default=0
+        )
+
+    def _guess(self) -> None:
+        try:
+            n_recorded = self._n_recorded()
+        except redis.RedisError:
+            return
+        if n_recorded:
+            self.counts.guess(n_recorded)
+
+    def _count(self, timeout_s: float) -> dict[str, int]:
+        """Partitions by topic, of those that Kafka has."""
+        counts = {}
+        described = self._client.describe_topics(TopicCollection([*self._topics]), request_timeout=timeout_s)
+        for topic, future in described.items():
+            try:
+                counts[topic] = len(future.result().partitions)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        return counts
 
     def _watch(self) -> None:
-        import redis
-
         said = ""
-        while not self._stop.wait(self._interval_s):
+        while not self._stop.is_set():
             try:
                 self.look()
+                said = ""
             except (KafkaException, redis.RedisError):
-                continue  # the last known ends stand until both answer again
+                pass  # the last known ends stand until both answer again
             except Exception as error:  # the thread's edge: a look that fails must not be the last one
                 if said != repr(error):
                     log.exception("looking where topics end failed; the last known ends stand")
                 said = repr(error)
-            else:
-                said = ""
+            self._stop.wait(self._interval_s)

@@ -12,11 +12,10 @@ from feature_repo.fields import PROFILE_NUMBERS
 from feature_repo.lag import EndOffsets
 from feature_repo.reader import OnlineReader
 from feature_repo.store import apply
-from firstmile.broker import admin, describe_topics, kafka_must_answer
+from firstmile.broker import admin, kafka_must_answer
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock, iso, to_us
 from firstmile.errors import DataError, DependencyError, UsageError
-from firstmile.names import USER_ACTIONS
 from firstmile.settings import Settings, load_settings
 
 
@@ -65,9 +64,12 @@ def _online(settings: Settings, user: str) -> dict[str, Any]:
 def _lag_ms(settings: Settings, user: str, reader: OnlineReader) -> float | None:
     """Pipeline lag of the user's partitions, ms; None where Kafka does not say where its topics end."""
     try:
-        topics = describe_topics(settings, [USER_ACTIONS])
-        n = topics[USER_ACTIONS].n_partitions if topics else settings.kafka.partitions
-        ends = EndOffsets(admin(settings), n_partitions=n, clock=SystemClock(), read_progress=reader.read_progress)
+        ends = EndOffsets(
+            admin(settings),
+            clock=SystemClock(),
+            read_progress=reader.read_progress,
+            n_partitions=settings.kafka.partitions,
+        )
         with kafka_must_answer(settings.kafka_servers):
             ends.look(settings.kafka.timeout_s)
     except DependencyError as error:

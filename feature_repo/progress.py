@@ -95,6 +95,14 @@ def stored(client: "redis.Redis", partitions: Sequence[Partition]) -> list[bytes
     return client.hmget(KEY, [field(p) for p in partitions]) if partitions else []  # type: ignore[return-value]
 
 
+def n_partitions(client: "redis.Redis", topics: Iterable[str]) -> int:
+    """Partitions of the topic that has most, as far as there are records of these; 0 where there are none."""
+    fields: list[bytes] = client.hkeys(KEY)  # type: ignore[assignment]
+    split = [field.decode(errors="replace").rpartition(":") for field in fields]
+    wanted = {*topics}
+    return max((int(number) + 1 for topic, _, number in split if topic in wanted and number.isdecimal()), default=0)
+
+
 def of_fields(
     partitions: Sequence[Partition], stored: Sequence[bytes | None]
 ) -> tuple[dict[Partition, Progress], dict[Partition, DataError]]:

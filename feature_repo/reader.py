@@ -6,6 +6,7 @@ OnlineReader blocks; AsyncReader (async_reader.py) reads the same on an event lo
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from google.protobuf.message import DecodeError
 from feature_repo import progress
 from feature_repo.distinct import Distinct, contains, content_hash, of_row
 from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS, PROFILE_NUMBERS
-from feature_repo.lag import EndOffsets, lag_us, partition_of
+from feature_repo.lag import EndOffsets, lag_us
 from feature_repo.online_store import connect, feature_field, plain_value, time_field, time_of, user_key
+from feature_repo.partitions import partitions_of
 from feature_repo.progress import Partition, Progress
 from feature_repo.row import unpack_rows
 from feature_repo.values import NAMES, FeatureValues
@@ -70,11 +72,11 @@ class Trip:
     """One question to the store about users, (user id, instant) each.
 
     numbers
-        Their partitions' numbers.
+        The numbers of the partitions of each: one, more for a while after topics grew.
     """
 
     asked: Sequence[tuple[str, int]]
-    numbers: Sequence[int]
+    numbers: Sequence[tuple[int, ...]]
     partitions: Sequence[Partition]
 
     @property
@@ -85,12 +87,17 @@ class Trip:
 
 
 class OnlineReader:
-    """Reads rows and progress records in Feast's own layout."""
+    """Reads rows and progress records in Feast's own layout.
+
+    ends
+        Where topics end and how many partitions they have; without, users lie where the settings say, and a partition
+        that has a record has no lag.
+    """
 
     def __init__(self, settings: Settings, *, ends: EndOffsets | None = None, timeout_s: float | None = None) -> None:
         self.client = connect(settings.redis_url, timeout_s=timeout_s or settings.redis.timeout_s)
         self._ends = ends
-        self._n_partitions = settings.kafka.partitions
+        self._counts = (settings.kafka.partitions,)
         self._clock = SystemClock()
         self._damaged: Set[Partition] = frozenset()
 
@@ -115,9 +122,9 @@ class OnlineReader:
 
     def trip(self, asked: Sequence[tuple[str, int]]) -> "Trip":
         """What to ask the store of users, (user id, instant) each."""
-        n = self._ends.n_partitions if self._ends else self._n_partitions
-        numbers = [partition_of(user_id.encode(), n) for user_id, _ in asked]
-        return Trip(asked, numbers, [(topic, number) for topic in EVENT_TOPICS for number in set(numbers)])
+        counts = self._counts_in_use()
+        numbers = [partitions_of(user_id.encode(), counts) for user_id, _ in asked]
+        return Trip(asked, numbers, [(topic, number) for topic in EVENT_TOPICS for number in set(chain(*numbers))])
 
     def found(self, trip: "Trip", replies: Sequence[Any]) -> "list[Found]":
         """Features and lags in the store's replies, in the order asked; a key of another type is its user's damage.
@@ -130,18 +137,22 @@ class OnlineReader:
         records, *stored = replies
         if isinstance(records, Exception):
             raise records
-        lags_ms = self._lags_ms(trip.partitions, records, self._clock.now_us())
+        now_us = self._clock.now_us()
+        lags_ms = self._lags_ms(trip.partitions, records, now_us)
         rows = decode_many(trip.asked, stored)
-        return [(row, lags_ms.get(number)) for row, number in zip(rows, trip.numbers, strict=True)]
+        return [(row, self._lag_ms(of, lags_ms, now_us)) for row, of in zip(rows, trip.numbers, strict=True)]
 
     def pipeline_lag_ms(self, user_id: str, now_us: int | None = None) -> float | None:
         """Greatest lag of the user's partitions; None without a progress record, the store was lost or never fed, and
         with one that is damaged."""
-        n = self._ends.n_partitions if self._ends else self._n_partitions
-        number = partition_of(user_id.encode(), n)
-        partitions = [(topic, number) for topic in EVENT_TOPICS]
+        trip = self.trip([(user_id, 0)])
         now = self._clock.now_us() if now_us is None else now_us
-        return self._lags_ms(partitions, progress.stored(self.client, partitions), now).get(number)
+        lags_ms = self._lags_ms(trip.partitions, progress.stored(self.client, trip.partitions), now)
+        return self._lag_ms(trip.numbers[0], lags_ms, now)
+
+    def n_recorded(self) -> int:
+        """How many partitions of a topic there are progress records of."""
+        return progress.n_partitions(self.client, EVENT_TOPICS)
 
     def read_progress(self, partitions: Iterable[Partition]) -> dict[Partition, Progress]:
         """Progress records of the partitions that have one we can read; others are said."""
@@ -152,17 +163,29 @@ class OnlineReader:
         self._damaged = damaged.keys()
         return records
 
+    def _counts_in_use(self) -> tuple[int, ...]:
+        return self._ends.counts.in_use if self._ends else self._counts
+
+    def _lag_ms(self, numbers: tuple[int, ...], lags_ms: Mapping[int, float | None], now_us: int) -> float | None:
+        """Greatest lag of a user's partitions; None when one is not known, or the stream has a record of none."""
+        found = [lags_ms[number] for number in numbers if number in lags_ms]
+        known = [lag_ms for lag_ms in found if lag_ms is not None]
+        if not found or len(known) < len(found):
+            return None
+        if self._ends and len(found) < len(numbers):  # a partition so new that the stream has not begun it
+            known += [self._ends.unbegun_us(n, now_us) / 1_000 for n in numbers if n not in lags_ms]
+        return max(known)
+
     def _lags_ms(
         self, partitions: Sequence[Partition], stored: Sequence[bytes | None], now_us: int
-    ) -> dict[int, float]:
-        """Greatest lag by a partition's number; of one with a damaged record it is not known."""
+    ) -> dict[int, float | None]:
+        """Greatest lag by a partition's number, where there is a record; None where one is damaged."""
         records, damaged = progress.of_fields(partitions, stored)
         lags_ms: dict[int, float] = {}
         for partition, record in records.items():
             lag_ms = self._lag_us(partition, record, now_us) / 1_000
             lags_ms[partition[1]] = max(lag_ms, lags_ms.get(partition[1], 0.0))
-        unknown = {number for _, number in damaged}
-        return {number: lag_ms for number, lag_ms in lags_ms.items() if number not in unknown}
+        return {**lags_ms, **{number: None for _, number in damaged}}
 
     def _lag_us(self, partition: Partition, record: Progress, now_us: int) -> int:
         if self._ends is None:

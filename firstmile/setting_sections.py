@@ -131,9 +131,12 @@ class ServingSettings(Section):
     max_lag_ms: float = Field(60.0, gt=0, description="of the event loop, likewise")
     traces_url: str = Field("", description="OTLP/HTTP address that decisions are traced to; empty: none")
     watchdog_s: float = Field(1.0, ge=0, description="a worker whose loop is blocked for longer is ended; 0: none")
-    user_requests_per_s: float = Field(100.0, ge=0, description="sustained, per user and worker; 0: no limit")
-    key_requests_per_s: float = Field(2_000.0, ge=0, description="per API key and worker; 0: no limit")
-    address_requests_per_s: float = Field(100.0, ge=0, description="per address, of publishable keys; 0: no limit")
+    # Each worker process counts for itself: N of them, over all replicas, let up to N times as much through.
+    user_requests_per_s: float = Field(100.0, ge=0, description="per user and worker process; 0: no limit")
+    key_requests_per_s: float = Field(2_000.0, ge=0, description="per API key and worker process; 0: no limit")
+    address_requests_per_s: float = Field(
+        100.0, ge=0, description="per address and worker process, of publishable keys; 0: no limit"
+    )
     cache_users: int = Field(5_000, ge=0, description="last decisions kept per worker")
     cache_max_age_s: float = Field(600.0, ge=0)
     log_queue: int = Field(10_000, ge=1, description="decisions waiting in memory, per worker; more: dropped, counted")

@@ -20,12 +20,11 @@ class StreamLag:
 
     def __init__(self, settings: Settings, client: "redis.Redis", topics: Mapping[str, TopicInfo]) -> None:
         self._client, self._clock = client, SystemClock()
-        n_partitions = max(info.n_partitions for info in topics.values())
         self._ends = EndOffsets(
             admin(settings),
-            n_partitions=n_partitions,
             clock=self._clock,
             read_progress=lambda partitions: progress.read(client, partitions),
+            n_partitions=max(info.n_partitions for info in topics.values()),
             topics=STREAM_TOPICS,
         )
 

@@ -92,8 +92,8 @@ class Decision:
         is_below = RUNGS.index(self.basis.rung) > RUNGS.index(self.assignment.intended_rung)
         return is_below and not is_meant
 
-    def response(self) -> dict[str, Any]:
-        """The body of the HTTP answer."""
+    def response(self, *, token: str | None = None) -> dict[str, Any]:
+        """The body of the HTTP answer; `token` says its arm to whom its exposure is told."""
         basis, answer = self.basis, self.answer
         activation = basis.predictions.get("activation")
         return {
@@ -116,7 +116,7 @@ class Decision:
                 }
                 for item in answer.items
             ],
-            "experiment": {"name": self.assignment.name, "arm": self.assignment.arm},
+            "experiment": {"name": self.assignment.name, "arm": self.assignment.arm, "token": token},
             "rung": basis.rung,
             "fallback": self.is_fallback,
             "reasons": list(basis.reasons),

@@ -88,11 +88,11 @@ async def personalization(request: Request) -> Response:
         with desk.admission:
             decision = await desk.ladder.decide(ask, started_s=started_s)
     desk.shadow.log(decision)
-    desk.exposures.remember(decision)
+    token = desk.exposures.remember(decision)
     desk.metrics.decided(decision)
     if desk.traces is not None:
         desk.traces.decided(decision, request.headers.get("traceparent"))
-    return json_response(decision.response())
+    return json_response(decision.response(token=token))
 
 
 class OneDecision:

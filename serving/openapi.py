@@ -33,7 +33,8 @@ stand in a page: it asks for a user with the `user_hash` your server made, or fo
 REFUSALS: Final[Mapping[int, str]] = {
     400: "The body is not the JSON that is asked for (`invalid_request`), or broke off (`incomplete_body`).",
     401: "No valid key (`unauthorized`).",
-    403: "The key may not ask for this user (`user_not_proven`), or not from a page (`secret_key_in_browser`).",
+    403: "The key may not ask for this user (`user_not_proven`), or not from a page (`secret_key_in_browser`), or the "
+    "token is another answer's (`wrong_token`).",
     408: "The body did not arrive in time (`body_too_slow`), or the head of the request did not (`too_slow`).",
     409: "The answer was another user's (`not_this_users_answer`).",
     413: "The body is too large (`body_too_large`).",

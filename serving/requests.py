@@ -11,10 +11,15 @@ from serving.strict_json import JsonError, read_json
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{24}([A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{2,4}$")]
+"""Base64url without padding, of an exposure token's 18 bytes and two or more (exposure_tokens.py)."""
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 
 EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'
-EXPOSURE_EXAMPLE = '{"request_id": "0123456789abcdef0123456789abcdef", "user_id": "u17"}'
+EXPOSURE_EXAMPLE = (
+    '{"request_id": "0123456789abcdef0123456789abcdef", "user_id": "u17", '
+    '"token": "iZoh7syRLQGXYud6e-XkVFaDb25ib2FyZGluZy12MQpjaGFtcGlvbg"}'
+)
 MAX_ECHO = 100
 """Of what somebody sent, in a message to him."""
 
@@ -92,6 +97,9 @@ class ExposureRequest(Identified):
     """The body of POST /api/exposure: the page has shown an answer."""
 
     request_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="the answer's")
+    token: Token | None = Field(
+        None, description="the answer's `experiment.token`; without it the arm may have to be drawn again"
+    )
 
 
 def parse(body: bytes) -> PersonalizationRequest:

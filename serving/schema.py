@@ -50,6 +50,9 @@ class ExperimentArm(_Part):
 
     name: str | None = Field(description="null for users in no experiment")
     arm: str
+    token: str | None = Field(
+        description="what POST /exposure takes, so that any worker knows the arm; null: no key of the server is secret"
+    )
 
 
 class ExplainedMove(_Part):

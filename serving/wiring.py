@@ -24,6 +24,7 @@ from serving.champions import ModelWatch, mlflow_watch
 from serving.content_counts import ContentCounts
 from serving.decisions import DecisionLog, kafka_log
 from serving.experiments import Assignment
+from serving.exposure_tokens import ExposureTokens
 from serving.exposures import Exposures
 from serving.facts import Facts
 from serving.health import Readiness
@@ -89,14 +90,15 @@ def warm_up(reader: OnlineReader, policy: Policy) -> None:
         log.warning("starting without Redis: %s", error)
 
 
-def exposures_of(playbook: PlaybookFiles, log: DecisionLog, metrics: Metrics) -> Exposures:
-    """Exposures into a log, by the experiments in force."""
+def exposures_of(playbook: PlaybookFiles, keys: KeyWatch, log: DecisionLog, metrics: Metrics) -> Exposures:
+    """Exposures into a log, by the experiments and keys in force."""
     clock = SystemClock()
 
     def assign(user_id: str) -> Assignment:
         return playbook.current.experiments.assign(user_id, {}, now_us=clock.now_us())
 
-    return Exposures(log.put, assign, clock=clock, metrics=metrics.shown)
+    tokens = ExposureTokens(lambda: keys.current)
+    return Exposures(log.put, assign, tokens=tokens, clock=clock, metrics=metrics.shown)
 
 
 def start_process(settings: Settings) -> Process:
@@ -117,11 +119,13 @@ def start_process(settings: Settings) -> Process:
     )
     watch.start()
     timeout_s = serving.feature_timeout_ms / 1_000
+    records = OnlineReader(settings)
     ends = EndOffsets(
         AdminClient({"bootstrap.servers": settings.kafka_servers, "log_level": 2}),  # silent while Kafka is away
-        n_partitions=settings.kafka.partitions,
         clock=clock,
-        read_progress=OnlineReader(settings).read_progress,
+        read_progress=records.read_progress,
+        n_partitions=settings.kafka.partitions,
+        n_recorded=records.n_recorded,
     )
     reader = OnlineReader(settings, ends=ends.start(), timeout_s=timeout_s)
     on_loop = AsyncReader(settings, reader, timeout_s=timeout_s + AFTERWARDS_S)
@@ -149,7 +153,7 @@ def start_process(settings: Settings) -> Process:
     # What was built so far lives as long as the process: the collector need not walk it during a request.
     gc.collect()
     gc.freeze()
-    exposures, shadow = exposures_of(playbook, shown, metrics), Shadow(decisions.put, metrics.shadows)
+    exposures, shadow = exposures_of(playbook, keys, shown, metrics), Shadow(decisions.put, metrics.shadows)
     traces = otlp_traces(serving.traces_url)
     desk = Desk(serving, ladder, decisions, metrics, guard, exposures, shadow, traces=traces)
     readiness = Readiness(watch.first_look, on_loop, timeout_s=timeout_s)

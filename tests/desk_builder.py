@@ -13,6 +13,7 @@ from firstmile.http.keys import KeyRing
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk
 from serving.experiments import Assignment
+from serving.exposure_tokens import ExposureTokens
 from serving.exposures import Exposures
 from serving.metrics import Metrics
 from serving.shadow import Shadow
@@ -40,6 +41,7 @@ def make_desk(
 ) -> Desk:
     """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait."""
     serving, metrics = settings or ServingSettings(user_requests_per_s=0), Metrics()
+    ring = keys or ring_of(serving)
     log = log_to(no_kafka, NOWHERE, metrics, max_waiting=10_000)
     shown = log_to(no_kafka, NOWHERE, metrics.shown, max_waiting=max_shown)
     return Desk(
@@ -47,7 +49,13 @@ def make_desk(
         ladder(reader or Rows({"u1": Row()}), models),
         log,
         metrics,
-        guard(serving, keys),
-        Exposures(shown.put, lambda user_id: Assignment("e", "drawn"), clock=FixedClock(NOW_US), metrics=metrics.shown),
+        guard(serving, ring),
+        Exposures(
+            shown.put,
+            lambda user_id: Assignment("e", "drawn"),
+            tokens=ExposureTokens(lambda: ring),
+            clock=FixedClock(NOW_US),
+            metrics=metrics.shown,
+        ),
         Shadow(log.put, metrics.shadows),
     )

@@ -35,6 +35,10 @@ MIN_CHARACTERS: Final = 20
 MAX_FILE_BYTES: Final = 200_000
 """A thousand keys take 0.6 s to read, beside the answers of the same process."""
 
+KEY_ID_BYTES: Final = 3
+_SIGNING: Final = b"\x00signing key of answers"
+"""What signing keys are made of, with a secret. No user_id begins so: a `user_hash` must never be one of them."""
+
 Secret = Annotated[str, StringConstraints(min_length=MIN_CHARACTERS, max_length=512, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -74,6 +78,10 @@ class KeyFile(BaseModel):
 class KeyRing:
     """The keys valid now. How long `find` takes tells nothing: it looks up a hash that nobody outside can compute.
 
+    signing_keys
+        Keys by id, to sign with the first what any process with these secrets can prove by all. None where everything
+        in the ring is publishable.
+
     >>> ring = KeyRing({digest("k1"): Key("web", "publishable")}, ["sesame"])
     >>> ring.find("k1"), ring.find("k2")
     (Key(id='web', scope='publishable'), None)
@@ -85,6 +93,9 @@ class KeyRing:
         self._blind = secrets.token_bytes(32)
         self._keys = {self._blinded(found): key for found, key in keys.items()}
         self._identity_secrets = tuple(identity_secrets)
+        secret = [*identity_secrets, *(found for found, key in keys.items() if key.scope == "secret")]
+        made = [hmac.digest(one.encode(), _SIGNING, "sha256") for one in secret]
+        self.signing_keys: Mapping[bytes, bytes] = {one[:KEY_ID_BYTES]: one[KEY_ID_BYTES:] for one in made}
 
     def __len__(self) -> int:
         return len(self._keys)

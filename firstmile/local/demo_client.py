@@ -16,7 +16,7 @@ TIMEOUT_S = 5.0
 Answer = dict[str, Any]
 
 # Of one request, never of a user.
-PER_REQUEST = ("request_id", "latency_ms", "feature_lag_ms")
+PER_REQUEST = ("request_id", "latency_ms", "feature_lag_ms", "token")
 
 
 @dataclass(frozen=True)
@@ -78,4 +78,9 @@ def timed_decide(client: Client, user_id: str) -> tuple[Answer, float]:
 
 def comparable(answer: Answer) -> Answer:
     """The answer without what belongs to the one request."""
-    return {key: value for key, value in answer.items() if key not in PER_REQUEST}
+    parts = {**answer, "experiment": _without(answer["experiment"])}
+    return _without(parts)
+
+
+def _without(part: Answer) -> Answer:
+    return {key: value for key, value in part.items() if key not in PER_REQUEST}

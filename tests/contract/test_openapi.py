@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -99,6 +100,21 @@ def test_without_a_key_or_with_another_nothing_is_answered(
     case = operations["personalize"].Case(body={"user_id": "u1"}, media_type="application/json")
     headers = {"Authorization": f"Bearer {SECRET}"}
     assert case.call_and_validate(session=client, headers=headers, checks=[ignored_auth]).status_code == 200
+
+
+def test_token_of_an_answer_is_taken_back_as_documented_and_another_ones_is_refused(
+    operations: dict[str, APIOperation], client: ASGIClient
+) -> None:
+    def post(name: str, **body: object) -> Any:
+        case = operations[name].Case(body={"user_id": "u1", **body}, media_type="application/json")
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        return case.call_and_validate(session=client, headers=headers, excluded_checks=[ignored_auth])
+
+    first, second = post("personalize").json(), post("personalize").json()
+    token = first["experiment"]["token"]
+    assert post("expose", request_id=first["request_id"], token=token).status_code == 202
+    refused = post("expose", request_id=second["request_id"], token=token)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "wrong_token")
 
 
 def test_description_of_itself_is_right(operations: dict[str, APIOperation], client: ASGIClient) -> None:

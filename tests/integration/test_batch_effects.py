@@ -10,8 +10,8 @@ from batches import T0_US, decoded, writer
 from kafka_reading import end_offsets, records_since
 
 from feature_repo import progress
-from feature_repo.lag import partition_of
 from feature_repo.online_store import connect
+from feature_repo.partitions import partition_of
 from feature_repo.progress import Progress
 from feature_repo.row import unpack_rows
 from feature_repo.windows import windows

@@ -165,7 +165,7 @@ def test_ready_line_names_the_address_and_the_address_answers(api: Api) -> None:
 def test_same_learner_asked_twice_gets_the_same_answer(api: Api) -> None:
     first, second = api.post(), api.post()
     for answer in (first, second):
-        del answer["request_id"], answer["latency_ms"]
+        del answer["request_id"], answer["latency_ms"], answer["experiment"]["token"]
     assert first == second
 
 
@@ -332,7 +332,7 @@ def test_arm_of_a_changed_file_answers_within_seconds_is_shadowed_and_its_exposu
         replace_text(file, before)
     until(lambda: api.post()["experiment"]["name"] == "onboarding-v1", "the file as it was")
     headers = {"Authorization": f"Bearer {world.settings.serving.api_key.get_secret_value()}"}
-    body = {"request_id": shown["request_id"], "user_id": USER}
+    body = {"request_id": shown["request_id"], "user_id": USER, "token": shown["experiment"]["token"]}
     for _ in range(2):
         assert httpx.post(api.base + PREFIX + EXPOSURE_ROUTE, json=body, headers=headers).status_code == 202
     found: dict[str, list[dict[str, Any]]] = {DECISIONS: [], OUTCOMES: []}

@@ -34,6 +34,7 @@ from firstmile.settings import Settings
 from serving.api import build_app
 from serving.features import instant_us
 from serving.models import prepare
+from serving.requests import Ask
 from serving.wiring import Process, start_process
 
 NOW_US = SystemClock().now_us()
@@ -137,12 +138,11 @@ def test_row_in_the_store_is_answered_by_the_models_about_the_own_course(served:
 
 
 def test_vector_is_what_the_reader_gives_at_that_instant(served: Served, user: str) -> None:
-    served.ask(user)
-    sequence, decision = served.process.desk.decisions._queue.queue[-1]
+    deciding = served.process.desk.ladder.decide(Ask(user), started_s=time.perf_counter())
+    decision = served.runner.run(deciding)
     values = OnlineReader(served.settings).read(user, instant_us(decision.decided_us))
     assert values is not None
     assert decision.basis.vector == {n: values.values[n] for n in model_features("activation")}
-    assert sequence >= 0
 
 
 def test_new_event_changes_the_answer_at_once(served: Served, user: str) -> None:

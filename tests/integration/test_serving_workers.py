@@ -21,6 +21,8 @@ from firstmile.local.process import find
 from firstmile.local.stack import Stack
 
 N_REQUESTS = 12
+N_SHOWN = 30
+AIMED = "experiments: [{name: aimed, when: {request.page: /aimed}, arms: [{name: all, kind: champion, share: 1}]}]"
 
 
 @dataclass
@@ -51,7 +53,10 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("workers")
+    experiments = folder / "experiments.yaml"
+    experiments.write_text(AIMED)
     serving = {"workers": 2, "model_wait_s": 0.0, "budget_ms": 8_000.0, "feature_timeout_ms": 1_500.0}
+    serving["experiments"] = str(experiments)
     settings = settings_on_free_ports(folder / "home", serving={**serving, "max_lag_ms": 10_000.0, "max_in_flight": 64})
     stack = Stack(settings, with_parent=True)
     stack.up(["redis"])
@@ -74,6 +79,21 @@ def test_worker_is_ready_once_the_store_has_answered_and_stays_so(world: World) 
     assert httpx.get(f"{world.api.base}/livez").status_code == 200
     os.kill(world.redis_pid, signal.SIGCONT)
     poll(lambda: {world.ready_status() for _ in range(6)} == {200}, what="ready workers")
+
+
+def test_exposure_of_an_aimed_experiment_is_counted_in_its_arm_whichever_worker_hears_of_it(world: World) -> None:
+    address, key = world.api.base, world.api.settings.serving.api_key.get_secret_value()
+    asked_of: set[str] = set()
+    for i in range(N_SHOWN):  # each by a connection of its own: any worker may take it
+        answer = world.api.post(f"shown-{i}", context={"page": "/aimed"})
+        asked_of.add(answer["experiment"]["token"][:4])
+        body = {"request_id": answer["request_id"], "user_id": f"shown-{i}", "token": answer["experiment"]["token"]}
+        shown = httpx.post(f"{address}/api/exposure", json=body, headers={"Authorization": f"Bearer {key}"})
+        assert shown.status_code == 202
+    page = httpx.get(f"{address}/metrics").text
+    counted = [line for line in page.splitlines() if line.startswith("firstmile_exposures_total")]
+    assert counted == [f'firstmile_exposures_total{{arm="all",experiment="aimed"}} {N_SHOWN:.1f}']
+    assert len(asked_of) == 1  # one signing key
 
 
 def test_blocked_worker_is_ended_with_its_stacks_in_the_log_while_the_other_answers(world: World) -> None:

@@ -101,6 +101,7 @@ def check_answer(answer: dict[str, Any], *, limit: int) -> None:
     for item in answer["recommended_content"]:
         assert {"content_id", "title", "format", "score", "reason"} <= set(item)
     assert answer["rung"] in RUNGS
+    assert answer["experiment"].pop("token")
     assert answer["experiment"] == {"name": "onboarding-v1", "arm": "champion"}
 
 
@@ -295,8 +296,10 @@ def test_key_can_be_another_one(post: Post, desk: Desk) -> None:
     assert post({"user_id": "u1"}, authorization="bearer other").status_code == 200
 
 
-def show(post: Post, request_id: str, user_id: str = "u1", **changes: Any) -> httpx.Response:
-    return post({"request_id": request_id, "user_id": user_id}, route="/exposure", **changes)
+def show(post: Post, request_id: str, user_id: str = "u1", *, token: str | None = "", **changes: Any) -> httpx.Response:
+    """The exposure of an answer; without a token unless one is given."""
+    said = {} if token == "" else {"token": token}
+    return post({"request_id": request_id, "user_id": user_id, **said}, route="/exposure", **changes)
 
 
 def n_shown(desk: Desk, experiment: str, arm: str) -> float:
@@ -318,6 +321,29 @@ def test_answer_of_another_worker_is_counted_in_the_arm_drawn_again(post: Post, 
     before = n_shown(desk, "e", "drawn")
     assert [show(post, "0" * 32).status_code for _ in range(2)] == [202, 202]
     assert n_shown(desk, "e", "drawn") - before == 1
+
+
+def test_answer_of_another_worker_is_counted_in_the_arm_its_token_says(post: Post, desk: Desk) -> None:
+    answered = post({"user_id": "u1"}).json()
+    other = make_desk()  # another worker, which has the keys alone
+    desk.exposures = other.exposures
+    before = n_shown(other, "onboarding-v1", "champion"), n_shown(other, "e", "drawn")
+    token = answered["experiment"]["token"]
+    for _ in range(2):
+        assert show(post, answered["request_id"], token=token).status_code == 202
+    assert n_shown(other, "onboarding-v1", "champion") - before[0] == 1
+    assert n_shown(other, "e", "drawn") == before[1]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_token_of_another_answer_is_refused_and_counts_nowhere(post: Post, desk: Desk, remembered: bool) -> None:
+    first, second = (post({"user_id": "u1"}).json() for _ in range(2))
+    if not remembered:
+        desk.exposures = make_desk().exposures
+    refused = show(post, first["request_id"], token=second["experiment"]["token"])
+    assert (refused.status_code, error(refused)["code"]) == (403, "wrong_token")
+    assert show(post, first["request_id"], token=None).status_code == 202
+    assert show(post, second["request_id"], token=second["experiment"]["token"]).status_code == 202
 
 
 def test_answer_of_another_user_is_refused(post: Post) -> None:
@@ -346,6 +372,10 @@ def test_exposure_needs_the_key_and_keeps_to_the_rate(post: Post, desk: Desk) ->
         ({"request_id": "x", "user_id": "u1"}, "request_id"),
         ({"request_id": "0" * 32}, "user_id"),
         ({"request_id": "0" * 32, "user_id": "u1", "arm": "b"}, "arm"),
+        ({"request_id": "0" * 32, "user_id": "u1", "token": ""}, "token"),
+        ({"request_id": "0" * 32, "user_id": "u1", "token": "A" * 25}, "token"),
+        ({"request_id": "0" * 32, "user_id": "u1", "token": "A" * 29}, "token"),
+        ({"request_id": "0" * 32, "user_id": "u1", "token": "A" * 27 + "="}, "token"),
         (b"{", "body"),
     ],
 )

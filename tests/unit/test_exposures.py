@@ -8,11 +8,13 @@ import pytest
 from serving_builder import NOW_US, Row, Rows, experiments, ladder
 
 from firstmile.clock import FixedClock, to_datetime
+from firstmile.http.keys import KeyRing
 from firstmile.http.refusals import RefusalError
 from firstmile.names import CHAMPION
 from pipelines.topics import schema_text
 from serving.answers import Decision
 from serving.experiments import Assignment
+from serving.exposure_tokens import ExposureTokens
 from serving.exposures import Exposure, ExposureRequest, Exposures
 from serving.metrics import Metrics
 from serving.requests import Ask
@@ -31,6 +33,7 @@ def exposures(put: list[Exposure], *, max_remembered: int = 10) -> Exposures:
     return Exposures(
         take,
         lambda user_id: Assignment("drawn", "again"),
+        tokens=ExposureTokens(lambda: KeyRing({}, ["sesame"])),
         clock=FixedClock(NOW_US),
         metrics=Metrics().shown,
         max_remembered=max_remembered,

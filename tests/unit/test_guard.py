@@ -32,6 +32,14 @@ def allow(key: Key, *, by: Guard | None = None, **wanted: Any) -> None:
     (by or guard()).allow(key, PersonalizationRequest(**wanted), now_s=0)
 
 
+def test_settings_say_of_each_limit_that_a_worker_process_counts_it() -> None:
+    limits = {
+        name: f.description for name, f in ServingSettings.model_fields.items() if name.endswith("requests_per_s")
+    }
+    assert len(limits) == 3
+    assert all("and worker process" in (text or "") for text in limits.values()), limits
+
+
 def test_secret_key_asks_for_anybody() -> None:
     allow(CRM, user_id="u17")
     allow(CRM, anonymous_id="visitor")

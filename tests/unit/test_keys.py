@@ -98,6 +98,15 @@ def test_hash_is_the_one_other_languages_make() -> None:
     assert user_hash("u17", "sesame") == "8feb464d20a609e447aad1fa87413efb6632ac87b5c76b468d4eeee6ebb127d7"
 
 
+def test_signing_keys_are_those_of_every_process_with_the_same_secrets_and_need_one() -> None:
+    keys = {digest("pub"): Key("p", "publishable"), digest("sec"): Key("s", "secret")}
+    ring = KeyRing(keys, ["first", "second"])
+    assert len(ring.signing_keys) == 3
+    assert [*ring.signing_keys.items()] == [*KeyRing(keys, ["first", "second"]).signing_keys.items()]
+    assert KeyRing({}, ["first"]).signing_keys.items() < ring.signing_keys.items()
+    assert not KeyRing({digest("pub"): Key("p", "publishable")}).signing_keys  # every visitor has that one
+
+
 def test_rotation_needs_no_restart(write: Write, settings: Settings) -> None:
     write("keys:\n" + entry("web-1", OLD))
     watch = KeyWatch(settings)

@@ -31,7 +31,7 @@ def test_arm_of_the_default_flow_reads_nothing_and_is_no_fallback() -> None:
     answer = decide(ladder(reader, drawn_from=experiments(DEFAULT_FLOW))).response()
     assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("default", False, [])
     assert answer["flow"] == "default"
-    assert answer["experiment"] == {"name": "e", "arm": DEFAULT_FLOW}
+    assert answer["experiment"] == {"name": "e", "arm": DEFAULT_FLOW, "token": None}
     assert not reader.asked
 
 
@@ -134,13 +134,13 @@ def test_held_out_user_gets_the_default_flow_without_any_read() -> None:
     reader = Rows({USER: Row()})
     on = ladder(reader, drawn_from=experiments(CHAMPION, holdout=Holdout(DEFAULT_FLOW, 9_999)))
     answer = decide(on).response()
-    assert (answer["experiment"], answer["rung"]) == ({"name": HOLDOUT, "arm": HOLDOUT}, "default")
+    assert (answer["experiment"], answer["rung"]) == ({"name": HOLDOUT, "arm": HOLDOUT, "token": None}, "default")
     assert not reader.asked
 
 
 def test_user_in_no_experiment_gets_the_champion_and_the_answer_names_none() -> None:
     answer = decide(ladder(Rows({USER: Row()}), drawn_from=Experiments(holdout=Holdout(RULES, 1)))).response()
-    assert (answer["experiment"], answer["rung"]) == ({"name": None, "arm": CHAMPION}, "model")
+    assert (answer["experiment"], answer["rung"]) == ({"name": None, "arm": CHAMPION, "token": None}, "model")
 
 
 def test_record_tells_arm_experiment_and_propensity() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from decision_sinks import wait_for
+from fake_kafka import FakeKafka
 
 from feature_repo import progress
 from feature_repo.lag import EndOffsets
@@ -23,18 +24,10 @@ RECORD = Progress(3, "topic", NOW_US)
 DAMAGED = [b"{", b"\xff", b"[]", b"7", b'{"next_offset": 3}', progress.encode(RECORD).replace(b"3", b'"3"', 1)]
 
 
-class Ends:
-    """An AdminClient of topics that are empty."""
-
-    def list_offsets(self, wanted: Any, request_timeout: float) -> dict[Any, Any]:
-        """Nobody's ends."""
-        return {}
-
-
 def watch(read_progress: Any) -> EndOffsets:
-    client: Any = Ends()
+    client: Any = FakeKafka({"t": [3]})
     return EndOffsets(
-        client, n_partitions=1, clock=FixedClock(NOW_US), read_progress=read_progress, interval_s=0.001, topics=["t"]
+        client, clock=FixedClock(NOW_US), read_progress=read_progress, n_partitions=1, interval_s=0.001, topics=["t"]
     )
 
 
@@ -98,7 +91,7 @@ def test_a_damaged_record_leaves_the_lag_of_its_own_partition_unknown_and_fails_
     reader = OnlineReader(Settings(home=tmp_path, kafka={"partitions": 2}))
     users = [f"u{i}" for i in range(20)]
     trip = reader.trip([(user, NOW_US) for user in users])
-    of_user = dict(zip(users, trip.numbers, strict=True))
+    of_user = {user: number for user, (number,) in zip(users, trip.numbers, strict=True)}
     assert set(of_user.values()) == {0, 1}
     records = [data if p == (EVENT_TOPICS[0], 1) else progress.encode(RECORD) for p in trip.partitions]
     found = reader.found(trip, [records, *([None] * len(FIELDS) for _ in users)])
