@@ -42,6 +42,7 @@ VERBS = {
     "deadletters": Verb("pipelines.deadletters", "Records nobody could use: list them, send them again."),
     "replay": Verb("pipelines.replay", "Play recorded history through Kafka."),
     "profiles": Verb("pipelines.profiles", "Import a CRM export."),
+    "import": Verb("pipelines.import_past", "Bring in a product's past events from files."),
     "backfill": Verb("pipelines.backfill", "Events to offline history, through the same fold."),
     "recover": Verb("pipelines.recover", "Offline history to the online store after a loss."),
     "features": Verb("feature_repo.lookup", "A user's row, windows and lag, now or at a time."),

@@ -19,6 +19,9 @@ EVENT_TOPICS: Final = (USER_ACTIONS, SYSTEM_LOGS, CONTEXT)
 STREAM_TOPICS: Final = (*EVENT_TOPICS, PROFILES)
 TOPICS: Final = (*STREAM_TOPICS, DEAD_LETTERS, REPLAYED, ENRICHED, DECISIONS, OUTCOMES)
 
+IMPORTED: Final = "import:"
+"""Topic ids of events that were imported from files begin so: they were known when they happened."""
+
 # Why a record became a dead letter.
 DEAD_LETTER_REASONS: Final = (
     "bad_magic",

@@ -11,6 +11,7 @@ import orjson
 import pandas as pd
 
 from firstmile.errors import DataError
+from firstmile.names import IMPORTED
 from firstmile.oulad import day_end_us
 from training.quality_files import PRESENTATION, RECORDED_DAYS, ask
 
@@ -29,7 +30,8 @@ FROM read_parquet($1, union_by_name = true, filename = true) GROUP BY filename
 """
 _NEWEST: Final = f"""
 SELECT regexp_extract(coalesce(user_id, ''), '{PRESENTATION}', 1) AS presentation, max(received_us) AS newest_us
-FROM read_parquet($1, union_by_name = true) WHERE received_us IS NOT NULL GROUP BY 1
+FROM read_parquet($1, union_by_name = true)
+WHERE received_us IS NOT NULL AND NOT starts_with(source_topic_id, '{IMPORTED}') GROUP BY 1
 """
 
 
