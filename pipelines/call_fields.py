@@ -7,22 +7,17 @@ from typing import Any, Final
 import orjson
 
 from firstmile.clock import to_us
-from firstmile.errors import DataError
+from firstmile.http.refusals import RefusalError
 
 MAX_TEXT_CHARS: Final = 256
 """Of ids and event names."""
 
 
-class CallError(DataError):
+class CallError(RefusalError):
     """A call nobody can use: `code` for programs, `message` what was wrong, `hint` what to do."""
 
-    def __init__(self, code: str, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.code, self.message, self.hint = code, message, hint
-
-    def as_json(self) -> dict[str, str]:
-        """The form every error of the collector has."""
-        return {"code": self.code, "message": self.message, "hint": self.hint}
+    def __init__(self, code: str, message: str, hint: str, *, status: int = 400) -> None:
+        super().__init__(status, code, message=message, hint=hint)
 
 
 def id_of(call: Mapping[str, Any], field: str) -> str | None:

@@ -16,7 +16,7 @@ from feature_repo.activity import NOT_COUNTED
 from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import FAMILIES, FORMATS
-from pipelines.tracking import CONTEXT_OBSERVED, DEFAULT_NAMES
+from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES
 
 EVENTS: Final = Path(__file__).with_name("events.yaml")
 VERSION: Final = 2

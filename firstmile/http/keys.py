@@ -101,7 +101,8 @@ class KeyRing:
 
     def proves(self, user_id: str, given: str) -> bool:
         """Whether this hash was made of this user with one of the identity secrets."""
-        right = [hmac.compare_digest(user_hash(user_id, s), given.lower()) for s in self._identity_secrets]
+        said = given.lower().encode()  # as bytes: of texts it compares ASCII alone
+        right = [hmac.compare_digest(user_hash(user_id, s).encode(), said) for s in self._identity_secrets]
         return any(right)
 
     def _blinded(self, key_digest: str) -> bytes:

@@ -14,7 +14,7 @@ from pipelines.client_context import context_facts
 from pipelines.consent import ConsentRule
 from pipelines.internal_users import InternalUsers
 from pipelines.rules import Rules
-from pipelines.tracking import Arrival, Mapped, event_time_us, map_call, without_repeats
+from pipelines.tracking import Arrival, Mapped, Repeats, event_time_us, map_call
 
 RECEIVED_US = to_us(datetime(2026, 11, 23, 12, tzinfo=UTC))
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
@@ -95,7 +95,7 @@ def test_identify_gives_an_event_and_a_profile_of_texts() -> None:
         "user_id": "u1",
         "updated_at": RECEIVED_US,
         "received_at": RECEIVED_US,
-        "traits": {"plan": "pro", "seats": "3"},
+        "traits": {"plan": "pro", "seats": "3", "x": ""},  # null: the trait is removed
     }
 
 
@@ -104,11 +104,13 @@ def test_identify_without_traits_changes_no_profile() -> None:
 
 
 @pytest.mark.parametrize("name", [*AUDIT_ATTRIBUTES, "Gender", "age band", "IMD-Band"])
-def test_audit_attributes_are_refused_as_traits(name: str) -> None:
-    error = refused(type="identify", traits={"plan": "pro", name: "said-value"})
-    assert error.code == "audit_attribute"
-    assert name in error.message
-    assert "said-value" not in error.message
+def test_audit_attributes_are_left_out_of_the_profile_and_noted(name: str) -> None:
+    found = mapped(type="identify", traits={"plan": "pro", name: "said-value"})
+    assert [record["traits"] for topic, record in found.records if topic == PROFILES] == [{"plan": "pro"}]
+    (note,) = found.notes
+    assert note.code == "audit_attribute"
+    assert name in note.message
+    assert "said-value" not in note.message
 
 
 def test_context_is_observed_as_an_event_of_its_own() -> None:
@@ -145,7 +147,10 @@ def test_context_of_the_request_holds_for_events_without_one_and_repeats_are_lef
     arrival = Arrival(RECEIVED_US, context={"locale": "en-GB"})
     calls = [mapped(arrival, userId=user) for user in ("u1", "u1", "u2")]
     calls.append(mapped(arrival, context={"locale": "cy-GB"}))
-    observed = [(r["user_id"], r["properties"]["locale"]) for t, r in without_repeats(calls) if t == CONTEXT]
+    repeats, observed = Repeats(), []
+    for call in calls:
+        observed += [(r["user_id"], r["properties"]["locale"]) for t, r in repeats.without(call) if t == CONTEXT]
+        repeats.remember(call)
     assert observed == [("u1", "en-GB"), ("u2", "en-GB"), ("u1", "cy-GB")]
 
 
