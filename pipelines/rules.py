@@ -50,7 +50,7 @@ class _File(_Section):
     bots: _Bots = _Bots()
     internal: _Internal = _Internal()
     consent: Literal["refuse_denied", "required"] = "refuse_denied"
-    consent_category: str = Field("Analytics", min_length=1)
+    consent_category: _Text | Annotated[tuple[_Text, ...], Field(min_length=1)] = "Analytics"
     pages: _Pages = _Pages()
 
 
@@ -91,6 +91,7 @@ def read_rules(path: Path = RULES) -> Rules:
     _check(document, file.internal)
     _check_traits(document, file.pages)
     properties = ((name, _text(value).lower()) for name, value in file.internal.properties.items())
+    category = file.consent_category
     return Rules(
         frozenset(file.bots.families),
         InternalUsers(
@@ -99,7 +100,7 @@ def read_rules(path: Path = RULES) -> Rules:
             file.internal.email_properties,
             tuple(properties),
         ),
-        ConsentRule(file.consent_category, file.consent == "required"),
+        ConsentRule((category,) if isinstance(category, str) else category, file.consent == "required"),
         PageRules(frozenset(file.pages.traits), file.pages.user_hash == "required"),
     )
 

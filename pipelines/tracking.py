@@ -84,7 +84,7 @@ def map_call(
         "user_id": user_id or anonymous_id,
         "anonymous_id": anonymous_id,
         **_event(call, kind, arrival, index),
-        "consent": arrival.rules.consent.said(context),
+        "consent": arrival.rules.consent.said(context, notes),
     }
     event["properties"] |= _email_domain(call, context, arrival.rules)
     is_server = kind == "log" or (kind == "track" and event["properties"].get("source") == "server")
