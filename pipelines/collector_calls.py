@@ -10,6 +10,8 @@ from firstmile.http.guard import Guard
 from firstmile.http.keys import Key
 from firstmile.http.refusals import RefusalError
 from firstmile.wire import RecordWriter
+from pipelines.bounds import MAX_RECORD_BYTES
+from pipelines.call_fields import CallError
 from pipelines.collector_keys import RequestKeys
 from pipelines.delivery import Queued
 from pipelines.notes import Note
@@ -79,7 +81,13 @@ class Mapper:
         return PageWriter(arrival.rules.pages, self.guard.prove) if key.scope == "publishable" else None
 
     def _encoded(self, mapped: Mapped, repeats: Repeats) -> list[Queued]:
-        return [(t, mapped.user_id, self.writers[t].encode(record)) for t, record in repeats.without(mapped)]
+        """The records of a call. Raises CallError when the stream would not take one for its size."""
+        queued = [(t, mapped.user_id, self.writers[t].encode(record)) for t, record in repeats.without(mapped)]
+        n_bytes = max(len(value) for _, _, value in queued)
+        if n_bytes > MAX_RECORD_BYTES:
+            message = f"a record of the event has {n_bytes} bytes, at most {MAX_RECORD_BYTES} are taken"
+            raise CallError("event_too_large", message, "send fewer or shorter properties and traits", status=413)
+        return queued
 
 
 def _listed(found: Iterable[tuple[int, RefusalError | Note]]) -> list[dict[str, Any]]:

@@ -9,17 +9,13 @@ import fastavro
 import orjson
 import pyarrow as pa
 
-from feature_repo.activity import MAX_EVENT_MS
 from firstmile.names import ENRICHED
+from pipelines.bounds import EARLIEST_US as EARLIEST_US
+from pipelines.bounds import LATEST_US as LATEST_US
+from pipelines.bounds import MAX_AHEAD_US as MAX_AHEAD_US
+from pipelines.bounds import MAX_RECORD_BYTES as MAX_RECORD_BYTES
 from pipelines.mapping import FIELDS, OWN_FIELDS
 from pipelines.topics import schema_text
-
-MAX_RECORD_BYTES: Final = 65_536
-EARLIEST_US: Final = 1_104_537_600_000_000
-"""2005-01-01: nothing we read happened before it."""
-LATEST_US: Final = MAX_EVENT_MS * 1_000
-MAX_AHEAD_US: Final = 86_400_000_000
-"""A record received more than a day after Kafka had it was stamped by a broken clock."""
 
 TOMBSTONE: Final = "tombstone"
 NEEDS_SCHEMA: Final = "unknown_schema"

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.wire import Record
-from pipelines.call_fields import CallError, as_texts, id_of, instant_us, name_of, object_of
+from pipelines.bounds import EARLIEST_US
+from pipelines.call_fields import CallError, id_of, instant_us, name_of, object_of
 from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES
 from pipelines.call_profile import profile_of
+from pipelines.call_properties import properties_of
 from pipelines.client_context import context_facts
 from pipelines.internal_users import EMAIL_DOMAIN
 from pipelines.notes import Note
@@ -83,7 +85,7 @@ def map_call(
         "message_id": id_of(call, "messageId") or new_id(),
         "user_id": user_id or anonymous_id,
         "anonymous_id": anonymous_id,
-        **_event(call, kind, arrival, index),
+        **_event(call, kind, arrival, index, notes),
         "consent": arrival.rules.consent.said(context, notes),
     }
     event["properties"] |= _email_domain(call, context, arrival.rules)
@@ -123,18 +125,20 @@ def event_time_us(timestamp_us: int, sent_us: int | None, received_us: int) -> i
 
     Nothing happens later than it was received.
 
-    >>> event_time_us(1_000, 1_500, 9_500), event_time_us(1_000, None, 9_500), event_time_us(99_000, None, 9_500)
-    (9000, 1000, 9500)
+    >>> at = 1_795_435_200_000_000
+    >>> [event_time_us(at + t, sent, at + 9) - at for t, sent in ((1, at + 2), (1, None), (99, None))]
+    [8, 1, 9]
+
+    Raises CallError when that is before anything we read happened.
     """
     return min(_corrected_us(timestamp_us, sent_us, received_us), received_us)
 
 
 def _corrected_us(timestamp_us: int, sent_us: int | None, received_us: int) -> int:
     corrected_us = timestamp_us + (received_us - sent_us) if sent_us is not None else timestamp_us
-    if corrected_us < 0:
-        raise CallError(
-            "bad_time", "timestamp and sentAt put the event before 1970", "send both by the same clock, or neither"
-        )
+    if corrected_us < EARLIEST_US:
+        hint = "send the time it happened, and sentAt by the same clock"
+        raise CallError("bad_time", "timestamp and sentAt put the event before 2005", hint)
     return corrected_us
 
 
@@ -150,12 +154,12 @@ def _who(
     return user_id, anonymous_id
 
 
-def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, index: int) -> Record:
+def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, index: int, notes: list[Note]) -> Record:
     """What happened, and when."""
     sent_us = instant_us(call.get("sentAt") or arrival.sent_at, "sentAt")
     timestamp_us, request_us = instant_us(call.get("timestamp"), "timestamp"), arrival.received_us
     received_us = request_us + index
-    properties = as_texts(object_of(call, "properties"))
+    properties = properties_of(call, now_us=request_us, notes=notes)
     return {
         "type": kind,
         "name": DEFAULT_NAMES["identify"] if kind == "identify" else name_of(call, DEFAULT_NAMES.get(kind)),

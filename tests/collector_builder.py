@@ -9,6 +9,7 @@ from typing import Any
 import fastavro
 import httpx
 import orjson
+import pyarrow as pa
 from prometheus_client.parser import text_string_to_metric_families
 
 from firstmile.clock import FixedClock
@@ -18,8 +19,9 @@ from firstmile.names import STREAM_TOPICS
 from firstmile.setting_sections import CollectorSettings
 from firstmile.wire import HEADER, Record, RecordWriter
 from pipelines.collector_app import Collector, build_app
+from pipelines.decode_records import decode_records
 from pipelines.delivery import Queued
-from pipelines.reading import parsed
+from pipelines.reading import SCHEMA, Reading, parsed
 from pipelines.rules import Rules
 from pipelines.topics import schema_text
 
@@ -27,6 +29,7 @@ SECRET, PUBLISHABLE = "a-secret-key", "a-publishable-key"
 IDENTITY_SECRET = "sesame"
 RECEIVED_US = 1_795_435_200_000_000
 """2026-11-23T12:00:00Z"""
+SCHEMA_OF_RAW = pa.schema(list(SCHEMA)[:6])
 PAGE = {"Origin": "https://app.example"}
 
 
@@ -55,6 +58,16 @@ class Kept:
     def records(self) -> list[tuple[str, Record]]:
         """(topic, record) of everything sent."""
         return [(topic, decoded(topic, value)) for topic, _, value in self.queued]
+
+    def reasons(self) -> list[str | None]:
+        """Why the stream would not use each record, None = it would."""
+        rows = [(topic, 0, i, RECEIVED_US, key.encode(), value) for i, (topic, key, value) in enumerate(self.queued)]
+        names = ("topic", "partition", "offset", "at_us", "key", "value")
+        raw = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], SCHEMA_OF_RAW)
+        found: list[str | None] = decode_records(raw, lambda topic, _: schema_text(topic), Reading())[
+            "reason"
+        ].to_pylist()
+        return found
 
 
 def decoded(topic: str, value: bytes) -> Record:

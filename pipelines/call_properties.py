@@ -1,0 +1,38 @@
+"""The properties of a tracking call as texts; those that features read are checked, wrong ones left out."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipelines.bounds import EARLIEST_US, MAX_AHEAD_US
+from pipelines.call_fields import CallError, as_texts, instant_us, object_of
+from pipelines.notes import Note
+
+ONBOARDING: Final = "onboarding_at"
+_DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
+
+
+def properties_of(call: Mapping[str, Any], *, now_us: int, notes: list[Note]) -> dict[str, str]:
+    """Properties by name; what was left out is noted."""
+    said = dict(object_of(call, "properties"))
+    if said.get(ONBOARDING) is not None:
+        said[ONBOARDING] = _onboarding_us(said[ONBOARDING], now_us)
+        if said[ONBOARDING] is None:
+            hint = "send whole microseconds since 1970 like 1795435200000000, or ISO 8601 text"
+            message = f"{ONBOARDING} was left out: it is no time in microseconds from 2005 to tomorrow"
+            notes.append(Note("bad_onboarding_at", message, hint))
+    return as_texts(said)
+
+
+def _onboarding_us(said: Any, now_us: int) -> int | None:
+    """When the onboarding began; None when the value is in other units, out of bounds or no time."""
+    if isinstance(said, str) and not _DIGITS.fullmatch(said.strip()):
+        try:
+            said = instant_us(said, ONBOARDING)
+        except CallError:
+            return None
+    elif isinstance(said, str):
+        said = int(said.strip()[:20])
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return None
+    return int(said) if said == said // 1 and EARLIEST_US <= said <= now_us + MAX_AHEAD_US else None
