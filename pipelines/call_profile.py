@@ -24,7 +24,7 @@ def profile_of(
     writer
         Of a call from a page; None: a server's, which sets any trait.
     """
-    traits = _permitted(object_of(call, "traits"), notes)
+    traits = _permitted(traits_of(call), notes)
     if writer is not None:
         traits = writer.settable(traits, notes)
     record = {
@@ -35,6 +35,12 @@ def profile_of(
         "traits": {**{name: REMOVED for name, value in traits.items() if value is None}, **as_texts(traits)},
     }
     return [(PROFILES, record)] if record["traits"] else []
+
+
+def traits_of(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits of a call, over those of its own context (RudderStack). A batch's context may be of several users."""
+    of_context = object_of(call, "context").get("traits")
+    return {**(of_context if isinstance(of_context, Mapping) else {}), **object_of(call, "traits")}
 
 
 def _permitted(traits: Mapping[str, Any], notes: list[Note]) -> Mapping[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipelines.bounds import EARLIEST_US, MAX_AHEAD_US
-from pipelines.call_fields import CallError, as_texts, instant_us, object_of
+from pipelines.call_fields import CallError, as_texts, object_of
+from pipelines.client_times import instant_us
 from pipelines.notes import Note
 
 ONBOARDING: Final = "onboarding_at"

@@ -31,11 +31,13 @@ from firstmile.names import USER_ACTIONS
 from firstmile.setting_sections import CollectorSettings
 from firstmile.wire import RecordWriter
 from pipelines.call_fields import object_of
+from pipelines.call_times import sent_at_us
 from pipelines.collector_calls import Calls, Mapper
 from pipelines.collector_keys import RequestKeys
 from pipelines.collector_requests import batch_calls, parse_body
 from pipelines.delivery import Delivery
 from pipelines.metrics import CollectorMetrics
+from pipelines.notes import Note
 from pipelines.rules import Rules
 from pipelines.tracking import Arrival
 
@@ -83,10 +85,14 @@ class Collector:
         sent = await read_bytes(request, max_bytes=limits.max_body_bytes, timeout_ms=limits.body_timeout_ms)
         body = parse_body(sent)
         keys.read(body)
-        calls = batch_calls(body, limits) if kind is None else [{**body, "type": kind}]
-        common = object_of(body, "context") if kind is None else None
-        arrival = Arrival(received_us, body.get("sentAt"), common, request.headers.get("user-agent"), self.rules)
-        found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys)
+        notes: list[Note] = []
+        agent = request.headers.get("user-agent")
+        if kind is None:
+            calls, context, sent_us = batch_calls(body, limits), object_of(body, "context"), sent_at_us(body, notes)
+        else:
+            calls, context, sent_us = [{**body, "type": kind}], None, None
+        arrival = Arrival(received_us, sent_us, context, agent, self.rules)
+        found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys, notes)
         keys.charge(found.used)
         return await self._answer(found, is_batch=kind is None)
 

@@ -21,7 +21,7 @@ from pipelines.tracking import Arrival, Mapped, Repeats, map_call
 
 @dataclass
 class Calls:
-    """What became of the calls of a request, by their place in it.
+    """What became of the calls of a request, by their place in it; a note on the request itself has none.
 
     used
         The keys that something was taken with.
@@ -29,7 +29,7 @@ class Calls:
 
     queued: list[Queued] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
-    notes: list[tuple[int, Note]] = field(default_factory=list)
+    notes: list[tuple[int | None, Note]] = field(default_factory=list)
     errors: list[tuple[int, RefusalError]] = field(default_factory=list)
     used: set[Key] = field(default_factory=set)
 
@@ -57,9 +57,13 @@ class Mapper:
     writers: Mapping[str, RecordWriter]
     guard: Guard
 
-    def map_all(self, calls: list[Any], arrival: Arrival, keys: RequestKeys) -> Calls:
-        """Every call, in order. Raises RefusalError (429) when a key is used too often."""
-        found, repeats = Calls(), Repeats()
+    def map_all(self, calls: list[Any], arrival: Arrival, keys: RequestKeys, notes: list[Note]) -> Calls:
+        """Every call, in order. Raises RefusalError (429) when a key is used too often.
+
+        notes
+            On the request itself.
+        """
+        found, repeats = Calls(notes=[(None, note) for note in notes]), Repeats()
         for index, call in enumerate(calls):
             try:
                 key = keys.of(call)
@@ -90,8 +94,8 @@ class Mapper:
         return queued
 
 
-def _listed(found: Iterable[tuple[int, RefusalError | Note]]) -> list[dict[str, Any]]:
-    return [{"index": index, **each.as_json()} for index, each in found]
+def _listed(found: Iterable[tuple[int | None, RefusalError | Note]]) -> list[dict[str, Any]]:
+    return [{**({} if index is None else {"index": index}), **each.as_json()} for index, each in found]
 
 
 def _new_id() -> str:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.wire import Record
-from pipelines.bounds import EARLIEST_US
-from pipelines.call_fields import CallError, id_of, instant_us, name_of, object_of
+from pipelines.call_fields import CallError, id_of, name_of, object_of
 from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES
 from pipelines.call_profile import profile_of
 from pipelines.call_properties import properties_of
+from pipelines.call_times import times_of
 from pipelines.client_context import context_facts
 from pipelines.internal_users import EMAIL_DOMAIN
 from pipelines.notes import Note
@@ -33,7 +33,9 @@ class Arrival:
     """What is the same for all calls of a request.
 
     received_us
-        When the request was received. Its calls count up from it by 1 µs, so that the later of two is later.
+        When the request was received.
+    sent_us
+        When it was sent, by the client's clock.
     user_agent
         Of the request itself: stands in for a call that does not say its client's, when it is a browser's.
     rules
@@ -41,7 +43,7 @@ class Arrival:
     """
 
     received_us: int
-    sent_at: Any = None
+    sent_us: int | None = None
     context: Mapping[str, Any] | None = None
     user_agent: str | None = None
     rules: Rules = field(default_factory=Rules)
@@ -120,28 +122,6 @@ class Repeats:
                 self._last[mapped.user_id] = record["properties"]
 
 
-def event_time_us(timestamp_us: int, sent_us: int | None, received_us: int) -> int:
-    """When it happened by our clock: the client's clock was off by what lies between its sending and our receiving.
-
-    Nothing happens later than it was received.
-
-    >>> at = 1_795_435_200_000_000
-    >>> [event_time_us(at + t, sent, at + 9) - at for t, sent in ((1, at + 2), (1, None), (99, None))]
-    [8, 1, 9]
-
-    Raises CallError when that is before anything we read happened.
-    """
-    return min(_corrected_us(timestamp_us, sent_us, received_us), received_us)
-
-
-def _corrected_us(timestamp_us: int, sent_us: int | None, received_us: int) -> int:
-    corrected_us = timestamp_us + (received_us - sent_us) if sent_us is not None else timestamp_us
-    if corrected_us < EARLIEST_US:
-        hint = "send the time it happened, and sentAt by the same clock"
-        raise CallError("bad_time", "timestamp and sentAt put the event before 2005", hint)
-    return corrected_us
-
-
 def _who(
     call: Mapping[str, Any], context: Mapping[str, Any], writer: PageWriter | None, notes: list[Note]
 ) -> tuple[str | None, str | None]:
@@ -156,19 +136,17 @@ def _who(
 
 def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, index: int, notes: list[Note]) -> Record:
     """What happened, and when."""
-    sent_us = instant_us(call.get("sentAt") or arrival.sent_at, "sentAt")
-    timestamp_us, request_us = instant_us(call.get("timestamp"), "timestamp"), arrival.received_us
-    received_us = request_us + index
-    properties = properties_of(call, now_us=request_us, notes=notes)
+    times = times_of(call, sent_us=arrival.sent_us, request_us=arrival.received_us, index=index, notes=notes)
+    properties = properties_of(call, now_us=arrival.received_us, notes=notes)
     return {
         "type": kind,
         "name": DEFAULT_NAMES["identify"] if kind == "identify" else name_of(call, DEFAULT_NAMES.get(kind)),
-        "event_time": received_us if timestamp_us is None else event_time_us(timestamp_us, sent_us, request_us),
-        "sent_at": sent_us,
-        "received_at": received_us,
+        "event_time": times.event_us,
+        "sent_at": times.sent_us,
+        "received_at": times.received_us,
         "weight": 1,
         "user_agent": None,
-        "is_clamped": timestamp_us is not None and _corrected_us(timestamp_us, sent_us, request_us) > request_us,
+        "is_clamped": times.is_clamped,
         "properties": properties if kind != "page" else {**properties, **_page(properties, call)},
     }
 

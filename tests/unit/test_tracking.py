@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from firstmile.clock import to_us
 from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
 from pipelines.call_fields import CallError
+from pipelines.call_times import corrected_us
 from pipelines.client_context import context_facts
 from pipelines.consent import ConsentRule
 from pipelines.internal_users import InternalUsers
 from pipelines.rules import Rules
-from pipelines.tracking import Arrival, Mapped, Repeats, event_time_us, map_call
+from pipelines.tracking import Arrival, Mapped, Repeats, map_call
 
 RECEIVED_US = to_us(datetime(2026, 11, 23, 12, tzinfo=UTC))
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"
@@ -97,6 +98,15 @@ def test_identify_gives_an_event_and_a_profile_of_texts() -> None:
         "received_at": RECEIVED_US,
         "traits": {"plan": "pro", "seats": "3", "x": ""},  # null: the trait is removed
     }
+
+
+def test_identifys_context_holds_traits_and_the_calls_own_go_over_them() -> None:
+    said = {"context": {"traits": {"plan": "free", "role": "admin", "old": None}}, "traits": {"plan": "pro"}}
+    found = mapped(Arrival(RECEIVED_US, context={"traits": {"of": "others"}}), type="identify", event=None, **said)
+    assert [r["traits"] for t, r in found.records if t == PROFILES] == [{"plan": "pro", "role": "admin", "old": ""}]
+    assert [t for t, _ in mapped(**said).records] == [USER_ACTIONS]
+    odd = mapped(type="identify", context={"traits": "x"})
+    assert [t for t, _ in odd.records] == [USER_ACTIONS]
 
 
 def test_identify_without_traits_changes_no_profile() -> None:
@@ -274,7 +284,7 @@ def test_an_internal_e_mail_in_traits_leaves_its_domain_with_the_event_and_no_ot
 def test_a_wrong_client_clock_is_put_right(offset_us: int, age_us: int, latency_us: int) -> None:
     happened = RECEIVED_US - latency_us - age_us
     timestamp, sent = happened + offset_us, happened + age_us + offset_us
-    found = event_time_us(timestamp, sent, RECEIVED_US)
+    found = corrected_us(timestamp, sent, RECEIVED_US)
     assert found == happened + latency_us  # the way cannot be told from the clock
     assert found <= RECEIVED_US
 
@@ -285,7 +295,7 @@ def test_client_times_are_read_and_clamped() -> None:
     early = mapped(timestamp="2026-11-23T11:00:00.250", sentAt="2026-11-23T12:30:00+00:30").records[0][1]
     assert early["event_time"] == RECEIVED_US - 3_600_000_000 + 250_000
     assert (early["sent_at"], early["is_clamped"]) == (RECEIVED_US, False)
-    of_batch = mapped(Arrival(RECEIVED_US, sent_at="2026-11-23T10:00:00Z"), timestamp="2026-11-23T09:59:00Z")
+    of_batch = mapped(Arrival(RECEIVED_US, RECEIVED_US - 7_200_000_000), timestamp="2026-11-23T09:59:00Z")
     assert of_batch.records[0][1]["event_time"] == RECEIVED_US - 60_000_000
 
 
@@ -309,10 +319,12 @@ def test_client_times_are_read_and_clamped() -> None:
         ({"context": "x"}, "bad_context"),
         ({"type": "identify", "traits": "x"}, "bad_traits"),
         ({"timestamp": "yesterday"}, "bad_time"),
-        ({"timestamp": 1_700_000_000}, "bad_time"),
+        ({"timestamp": True}, "bad_time"),
+        ({"timestamp": 0}, "bad_time"),
+        ({"originalTimestamp": "yesterday"}, "bad_time"),
         ({"timestamp": "0001-01-01T00:00:00+23:00"}, "bad_time"),
         ({"timestamp": "1969-12-31T00:00:00Z"}, "bad_time"),
-        ({"sentAt": "9999-12-31T23:59:59-23:00"}, "bad_time"),
+        ({"timestamp": "9999-12-31T23:59:59-23:00"}, "bad_time"),
         ({"timestamp": "1970-01-02T00:00:00Z", "sentAt": "9999-01-01T00:00:00Z"}, "bad_time"),
     ],
 )
