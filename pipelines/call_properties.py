@@ -25,6 +25,26 @@ def properties_of(call: Mapping[str, Any], *, now_us: int, notes: list[Note]) ->
     return as_texts(said)
 
 
+def page_of(call: Mapping[str, Any], context: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, str]:
+    """Which page or screen was seen, as a property: as the properties say, else its path, also in the context, else its
+    name.
+
+    context
+        Of the call over that of its batch.
+    """
+    in_context = context.get("page")
+    candidates = (
+        properties.get("page"),
+        properties.get("path"),
+        in_context.get("path") if isinstance(in_context, Mapping) else None,
+        call.get("name"),
+        call.get("event") if call.get("type") == "screen" else None,
+        properties.get("name"),
+    )
+    found = next((c for c in candidates if isinstance(c, str) and c), None)
+    return {} if found is None else {"page": found}
+
+
 def _onboarding_us(said: Any, now_us: int) -> int | None:
     """When the onboarding began; None when the value is in other units, out of bounds or no time."""
     if isinstance(said, str) and not _DIGITS.fullmatch(said.strip()):

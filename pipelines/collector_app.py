@@ -31,8 +31,10 @@ from firstmile.names import USER_ACTIONS
 from firstmile.setting_sections import CollectorSettings
 from firstmile.wire import RecordWriter
 from pipelines.call_fields import object_of
+from pipelines.call_names import BATCH, DOORS
 from pipelines.call_times import sent_at_us
 from pipelines.collector_calls import Calls, Mapper
+from pipelines.collector_doors import PlainAddresses
 from pipelines.collector_keys import RequestKeys
 from pipelines.collector_requests import batch_calls, parse_body
 from pipelines.delivery import Delivery
@@ -77,8 +79,8 @@ class Collector:
         assert self._delivery is not None, "the application has not been started"
         return self._delivery
 
-    async def take(self, request: Request, kind: str | None) -> Response:
-        """Map the calls of a request, deliver them, answer. `kind` None: a batch."""
+    async def take(self, request: Request, kind: str) -> Response:
+        """Map the calls of a request, one of a kind or a batch, deliver them, answer."""
         received_us = self.clock.now_us()
         keys = RequestKeys(self.guard, request, now_s=time.monotonic())
         limits = self.settings
@@ -87,14 +89,14 @@ class Collector:
         keys.read(body)
         notes: list[Note] = []
         agent = request.headers.get("user-agent")
-        if kind is None:
+        if kind == BATCH:
             calls, context, sent_us = batch_calls(body, limits), object_of(body, "context"), sent_at_us(body, notes)
         else:
             calls, context, sent_us = [{**body, "type": kind}], None, None
         arrival = Arrival(received_us, sent_us, context, agent, self.rules)
         found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys, notes)
         keys.charge(found.used)
-        return await self._answer(found, is_batch=kind is None)
+        return await self._answer(found, is_batch=kind == BATCH)
 
     async def _answer(self, found: Calls, *, is_batch: bool) -> Response:
         for _, refusal in found.errors:
@@ -132,26 +134,36 @@ class Collector:
 
 def build_app(collector: Collector) -> Starlette:
     """The ASGI application of a collector."""
-    kinds = {"batch": None, "track": "track", "page": "page", "identify": "identify"}
     routes = [
-        *(Route(f"/v1/{path}", _endpoint(collector, kind), methods=["POST"]) for path, kind in kinds.items()),
+        *(Route(f"/v1/{door}", _endpoint(collector, kind), methods=["POST"]) for door, kind in DOORS.items()),
         Route("/livez", collector.livez),
         Route("/readyz", collector.readyz),
         Route("/metrics", collector.page),
     ]
     # Pages of any origin may write: the key says for whom, and no cookie is read.
-    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["POST"], allow_headers=["*"])
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+    )
     handlers: Any = {
         RefusalError: _refused,
         DependencyError: _unavailable,
         HTTPException: _no_such,
     }
-    app = Starlette(routes=routes, middleware=[cors], exception_handlers=handlers, lifespan=collector.lifespan)
+    app = Starlette(
+        routes=routes,
+        middleware=[cors, Middleware(PlainAddresses)],
+        exception_handlers=handlers,
+        lifespan=collector.lifespan,
+    )
     app.state.metrics = collector.metrics
     return app
 
 
-def _endpoint(collector: Collector, kind: str | None) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(collector: Collector, kind: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         return await collector.take(request, kind)
 
@@ -175,7 +187,7 @@ async def _unavailable(request: Request, error: DependencyError) -> Response:
 
 
 async def _no_such(request: Request, error: HTTPException) -> Response:
-    hint = "POST to /v1/batch, /v1/track, /v1/identify or /v1/page"
+    hint = f"POST to /v1/ and one of {', '.join(door for door in DOORS if len(door) > 1)}"
     message = f"{request.method} {request.url.path}: {error.detail}"
     headers = dict(error.headers or {})
     return _counted(

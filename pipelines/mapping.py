@@ -25,9 +25,8 @@ FIELDS: Final = ("content_id", "format", "page", "step", "field", "target")
 OWN_FIELDS: Final = {name: (name,) for name in FIELDS}
 NONE: Final = "none"
 COLLECTOR_NAMES: Final = {
-    CONTEXT_OBSERVED: NOT_COUNTED,
-    DEFAULT_NAMES["identify"]: NOT_COUNTED,
-    DEFAULT_NAMES["page"]: FAMILIES.index("page_view"),
+    **dict.fromkeys((CONTEXT_OBSERVED, *DEFAULT_NAMES.values()), NOT_COUNTED),
+    **{DEFAULT_NAMES[kind]: FAMILIES.index("page_view") for kind in ("page", "screen")},
 }
 """Names the collector itself gives: known without being listed, and counted differently only if they are."""
 UNKNOWN: Final = FAMILIES.index("unknown")

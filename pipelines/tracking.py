@@ -1,6 +1,8 @@
 """Tracking calls (the body form of Segment and RudderStack) to records: pure, no clock, no network.
 
-track, page     onboarding.user-actions; a page call without an event name is "Page Viewed"
+track           onboarding.user-actions
+page, screen    the same; a page call without an event name is "Page Viewed", a screen is "Screen Viewed"
+group, alias    the same, not counted; nothing is merged yet
 log             onboarding.system-logs, as is a track call with the property source=server
 identify        onboarding.user-actions, and crm.profiles when it has traits and consent does not forbid it
 context given   onboarding.context as well, "Context Observed"; a server's context is not its user's
@@ -13,9 +15,9 @@ from typing import Any, Final
 from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.wire import Record
 from pipelines.call_fields import CallError, id_of, name_of, object_of
-from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES
+from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES, name_is_fixed
 from pipelines.call_profile import profile_of
-from pipelines.call_properties import properties_of
+from pipelines.call_properties import page_of, properties_of
 from pipelines.call_times import times_of
 from pipelines.client_context import context_facts
 from pipelines.internal_users import EMAIL_DOMAIN
@@ -87,7 +89,7 @@ def map_call(
         "message_id": id_of(call, "messageId") or new_id(),
         "user_id": user_id or anonymous_id,
         "anonymous_id": anonymous_id,
-        **_event(call, kind, arrival, index, notes),
+        **_event(call, context, arrival=arrival, index=index, notes=notes),
         "consent": arrival.rules.consent.said(context, notes),
     }
     event["properties"] |= _email_domain(call, context, arrival.rules)
@@ -134,30 +136,24 @@ def _who(
     return user_id, anonymous_id
 
 
-def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, index: int, notes: list[Note]) -> Record:
+def _event(
+    call: Mapping[str, Any], context: Mapping[str, Any], *, arrival: Arrival, index: int, notes: list[Note]
+) -> Record:
     """What happened, and when."""
     times = times_of(call, sent_us=arrival.sent_us, request_us=arrival.received_us, index=index, notes=notes)
     properties = properties_of(call, now_us=arrival.received_us, notes=notes)
+    kind, default = call["type"], DEFAULT_NAMES.get(call["type"])
     return {
         "type": kind,
-        "name": DEFAULT_NAMES["identify"] if kind == "identify" else name_of(call, DEFAULT_NAMES.get(kind)),
+        "name": default if name_is_fixed(kind) else name_of(call, default),
         "event_time": times.event_us,
         "sent_at": times.sent_us,
         "received_at": times.received_us,
         "weight": 1,
         "user_agent": None,
         "is_clamped": times.is_clamped,
-        "properties": properties if kind != "page" else {**properties, **_page(properties, call)},
+        "properties": properties | (page_of(call, context, properties) if kind in ("page", "screen") else {}),
     }
-
-
-def _page(properties: Mapping[str, str], call: Mapping[str, Any]) -> dict[str, str]:
-    """Which page: as the properties say, else its path, else the path in the context, else the call's name."""
-    in_context = object_of(call, "context").get("page")
-    path = in_context.get("path") if isinstance(in_context, Mapping) else None
-    candidates = (properties.get("page"), properties.get("path"), path, call.get("name"))
-    found = next((c for c in candidates if isinstance(c, str) and c), None)
-    return {} if found is None else {"page": found}
 
 
 def _context(event: Record, context: Mapping[str, Any]) -> list[tuple[str, Record]]:

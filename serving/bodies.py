@@ -1,10 +1,14 @@
 """The body of a decision request: plain JSON within the limits of the settings."""
 
+from typing import Final
+
 from starlette.requests import Request
 
 from firstmile.http.bodies import read_bytes
 from firstmile.http.refusals import RefusalError
 from firstmile.setting_sections import ServingSettings
+
+UTF_8: Final = ("utf-8", "utf8", "")
 
 
 async def read_body(request: Request, settings: ServingSettings) -> bytes:
@@ -14,9 +18,9 @@ async def read_body(request: Request, settings: ServingSettings) -> bytes:
 
 
 def _check_kind(request: Request) -> None:
-    kind, _, parameters = request.headers.get("content-type", "application/json").lower().partition(";")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    is_json = kind.strip() == "application/json" and charset in ("", "utf-8")
+    kind, *parameters = request.headers.get("content-type", "application/json").lower().split(";")
+    said = {name.strip(): value.strip(' "') for name, _, value in (each.partition("=") for each in parameters)}
+    is_json = kind.strip() == "application/json" and said.get("charset", "utf-8") in UTF_8
     if not is_json or request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RefusalError(
             415,

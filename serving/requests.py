@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from firstmile.http.refusals import RefusalError
 from serving.strict_json import JsonError, read_json
 
+MAX_TEXT = 512
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(lambda text: text[:MAX_TEXT])]
+"""Of the context: what is longer is cut, since a page does not choose how long a referrer is."""
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]
 
 EXAMPLE = '{"user_id": "u17", "context": {"page": "/welcome"}, "limit": 5}'

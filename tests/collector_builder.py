@@ -100,9 +100,9 @@ class Door:
             transport = httpx.ASGITransport(self.app, client=(address, 1))
             async with (
                 self.collector.lifespan(self.app),
-                httpx.AsyncClient(transport=transport, base_url="http://x") as client,
+                httpx.AsyncClient(transport=transport) as client,
             ):
-                return await client.request(method, path, **request)
+                return await client.request(method, f"http://x{path}", **request)
 
         return asyncio.run(call())
 

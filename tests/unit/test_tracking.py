@@ -308,7 +308,7 @@ def test_client_times_are_read_and_clamped() -> None:
         ({"userId": True}, "bad_id"),
         ({"userId": {"id": 1}}, "bad_id"),
         ({"messageId": ["m"]}, "bad_id"),
-        ({"type": "alias"}, "unknown_type"),
+        ({"type": "merge"}, "unknown_type"),
         ({"type": None}, "unknown_type"),
         ({"type": ["track"]}, "unknown_type"),
         ({"event": None}, "bad_event_name"),
