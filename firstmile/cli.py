@@ -53,7 +53,7 @@ VERBS = {
     "rollback": Verb("training.rollback", "Put `champion` back to the version before."),
     "learn": Verb("training.learn", "Learn online from decisions and what users then opened."),
     "serve": Verb("serving.serve", "Run the decision API."),
-    "keys": Verb("serving.issue_keys", "Make an API key; the hash that proves a user to publishable ones."),
+    "keys": Verb("serving.issue_keys", "Make a key of both APIs; the hash that proves a user to publishable ones."),
     "decide": Verb("serving.decide", "Ask the decision API for one user."),
     "monitor": Verb("monitoring.cli", "Write the reports once, or browse them."),
 }

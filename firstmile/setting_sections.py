@@ -67,9 +67,19 @@ class CollectorSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(18088, ge=1, le=65535)
-    write_key: SecretStr = SecretStr("demo-write-key")
+    write_key: SecretStr = Field(
+        SecretStr("demo-write-key"), description="a secret key besides those of the file serving.keys; empty: none"
+    )
     max_body_bytes: int = Field(512_000, ge=1_000)
     max_batch_events: int = Field(500, ge=1)
+    body_timeout_ms: float = Field(
+        8_000.0, gt=0, description="for a body to arrive: 30 times the decision API's, by a phone's network"
+    )
+    max_connections: int = Field(4_096, ge=1, description="open at once; more are closed at once")
+    key_requests_per_s: float = Field(2_000.0, ge=0, description="sustained, per key; 0: no limit")
+    address_requests_per_s: float = Field(
+        100.0, ge=0, description="per address, of publishable keys and keys in bodies; 0: no limit"
+    )
 
 
 class StreamSettings(Section):
@@ -107,8 +117,8 @@ class ServingSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(18080, ge=1, le=65535)
     api_key: SecretStr = Field(SecretStr("demo-api-key"), description="a secret key besides the file's; empty: none")
-    keys: str = Field("", description="YAML file of API keys; empty: keys.yaml in the home, if it is there")
-    identity_secret: SecretStr = Field(SecretStr(""), description="proves users to publishable keys, with the file's")
+    keys: str = Field("", description="YAML file of both APIs' keys; empty: keys.yaml in the home, if it is there")
+    identity_secret: SecretStr = Field(SecretStr(""), description="proves users to both APIs, with the file's")
     cors_origins: str = Field("", description="pages that may ask: https://app.example.com,…; empty: none")
     budget_ms: float = Field(200.0, gt=0, description="from arrival to the last byte")
     feature_timeout_ms: float = Field(100.0, gt=0)

@@ -13,10 +13,10 @@ import pyarrow as pa
 from feature_repo.latest import CONTEXT_VIEW, PROFILE_VIEW
 from firstmile.names import CONTEXT, PROFILES
 from firstmile.settings import Settings
+from pipelines.bounds import ONBOARDING_AT, onboarding_us
 from pipelines.clean import clean, clean_profiles, read_mapping
 from pipelines.history import ROWS_PER_GROUP, SCHEMA, Base, activity_history
 from pipelines.lake import Lake
-from pipelines.reading import ONBOARDING_AT, onboarding_us
 from pipelines.rules import read_rules
 from pipelines.statements import Statement, archived_statements, context_statements, statement
 from pipelines.unknown_names import MAX_NAMES

@@ -1,28 +1,21 @@
 """The fields of a tracking call, read one by one: each as the type we need, or a CallError naming it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from firstmile.clock import to_us
-from firstmile.errors import DataError
+from firstmile.http.refusals import RefusalError
 
 MAX_TEXT_CHARS: Final = 256
 """Of ids and event names."""
 
 
-class CallError(DataError):
+class CallError(RefusalError):
     """A call nobody can use: `code` for programs, `message` what was wrong, `hint` what to do."""
 
-    def __init__(self, code: str, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.code, self.message, self.hint = code, message, hint
-
-    def as_json(self) -> dict[str, str]:
-        """The form every error of the collector has."""
-        return {"code": self.code, "message": self.message, "hint": self.hint}
+    def __init__(self, code: str, message: str, hint: str, *, status: int = 400) -> None:
+        super().__init__(status, code, message=message, hint=hint)
 
 
 def id_of(call: Mapping[str, Any], field: str) -> str | None:
@@ -63,24 +56,6 @@ def object_of(call: Mapping[str, Any], field: str) -> Mapping[str, Any]:
             f"bad_{field}", f"{field} is a JSON object, not {type(value).__name__}", f"send {field} as an object"
         )
     return value
-
-
-def instant_us(value: Any, field: str) -> int | None:
-    """An ISO 8601 time of 1970 or later as µs since epoch, UTC when it names no offset; None stays None."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        us = to_us(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
-    except (TypeError, ValueError, OverflowError):
-        us = -1
-    if us < 0:
-        raise CallError(
-            "bad_time",
-            f"{field} {value!r:.60} is not a time of 1970 or later",
-            "send ISO 8601 text like 2026-11-23T10:00:00.000Z",
-        )
-    return us
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:

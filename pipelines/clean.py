@@ -16,8 +16,8 @@ from feature_repo.activity import Events
 from feature_repo.applied import FROM_FILE, Source, message_hash
 from feature_repo.distinct import content_hash
 from firstmile.names import FAMILIES, FORMATS
+from pipelines.bounds import UNUSABLE
 from pipelines.mapping import UNKNOWN, EventMapping, read_mapping
-from pipelines.reading import UNUSABLE
 from pipelines.rules import REASONS, Rules, read_rules
 
 __all__ = ["CleanEvents", "EventMapping", "clean", "clean_profiles", "read_mapping", "to_events"]

@@ -12,6 +12,9 @@ import uvicorn
 from firstmile.cli import console
 from firstmile.clock import SystemClock
 from firstmile.errors import DependencyError
+from firstmile.http.connections import guard_connections
+from firstmile.http.guard import Guard
+from firstmile.http.key_watch import KeyWatch, collector_key
 from firstmile.setting_sections import CollectorSettings
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
@@ -37,13 +40,20 @@ def run() -> None:
 
 
 def collect(settings: Settings) -> None:
-    """Serve until told to stop. Raises DependencyError when Kafka, the registry or the port is not to be had."""
+    """Serve until told to stop.
+
+    Raises DependencyError when Kafka, the registry or the port is not to be had, DataError for wrong rules or keys.
+    """
+    keys = KeyWatch(settings, collector_key(settings.collector))
     rules = read_rules(settings.stream.rules)
     ensure_topics(settings)
     registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
     writers = record_writers(registry)
-    collector = Collector(settings.collector, writers, SystemClock(), lambda: Delivery(settings), rules)
+    guard = Guard(settings.collector, lambda: keys.current)
+    collector = Collector(settings.collector, writers, SystemClock(), guard, lambda: Delivery(settings), rules)
     listening = _listen(settings.collector)
+    keys.start()
+    guard_connections(max_connections=settings.collector.max_connections)
     config = uvicorn.Config(
         build_app(collector),
         lifespan="on",

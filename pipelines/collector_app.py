@@ -1,38 +1,47 @@
 """The collector's HTTP side: routes, and what is answered.
 
-200       {"accepted": n, "message_ids": […]}, plus "errors" for events of a batch that were not taken
+200       {"accepted": n, "message_ids": […]}, plus "errors" for events of a batch that were not taken and "notes" for
+          what of those taken was not used as it was sent
 4xx, 503  {"error": {"code", "message", "hint"}}, plus "errors" when no event of a batch was taken
 """
 
 import logging
-import uuid
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from firstmile.clock import Clock
 from firstmile.errors import DependencyError
+from firstmile.http.bodies import read_bytes
+from firstmile.http.guard import Guard
+from firstmile.http.refusals import RefusalError, json_response
 from firstmile.names import USER_ACTIONS
 from firstmile.setting_sections import CollectorSettings
 from firstmile.wire import RecordWriter
-from pipelines.call_fields import CallError, object_of
-from pipelines.collector_requests import RefusedError, batch_calls, read_body
+from pipelines.call_fields import object_of
+from pipelines.call_names import BATCH, DOORS
+from pipelines.call_times import sent_at_us
+from pipelines.collector_calls import Calls, Mapper
+from pipelines.collector_doors import PlainAddresses
+from pipelines.collector_keys import RequestKeys
+from pipelines.collector_requests import batch_calls, parse_body
 from pipelines.delivery import Delivery
 from pipelines.metrics import CollectorMetrics
+from pipelines.notes import Note
 from pipelines.rules import Rules
-from pipelines.tracking import Arrival, Mapped, map_call, without_repeats
+from pipelines.tracking import Arrival
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +56,7 @@ class Collector:
     settings: CollectorSettings
     writers: Mapping[str, RecordWriter]
     clock: Clock
+    guard: Guard
     open_delivery: Callable[[], Delivery]
     rules: Rules = field(default_factory=Rules)
     metrics: CollectorMetrics = field(default_factory=CollectorMetrics)
@@ -69,40 +79,53 @@ class Collector:
         assert self._delivery is not None, "the application has not been started"
         return self._delivery
 
-    async def take(self, request: Request, kind: str | None) -> Response:
-        """Map the calls of a request, deliver them, answer. `kind` None: a batch."""
+    async def take(self, request: Request, kind: str) -> Response:
+        """Map the calls of a request, one of a kind or a batch, deliver them, answer."""
         received_us = self.clock.now_us()
-        body = await read_body(request, self.settings)
-        calls = batch_calls(body, self.settings) if kind is None else [{**body, "type": kind}]
-        try:
-            common = object_of(body, "context") if kind is None else None
-        except CallError as error:
-            raise RefusedError(400, error) from None
+        keys = RequestKeys(self.guard, request, now_s=time.monotonic())
+        limits = self.settings
+        sent = await read_bytes(request, max_bytes=limits.max_body_bytes, timeout_ms=limits.body_timeout_ms)
+        body = parse_body(sent)
+        keys.read(body)
+        notes: list[Note] = []
         agent = request.headers.get("user-agent")
-        mapped, errors = _map_all(calls, Arrival(received_us, body.get("sentAt"), common, agent, self.rules))
-        for _, refusal in errors:
+        if kind == BATCH:
+            calls, context, sent_us = batch_calls(body, limits), object_of(body, "context"), sent_at_us(body, notes)
+        else:
+            calls, context, sent_us = [{**body, "type": kind}], None, None
+        arrival = Arrival(received_us, sent_us, context, agent, self.rules)
+        found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys, notes)
+        keys.charge(found.used)
+        return await self._answer(found, is_batch=kind == BATCH)
+
+    async def _answer(self, found: Calls, *, is_batch: bool) -> Response:
+        for _, refusal in found.errors:
             self.metrics.events_refused.labels(refusal.code).inc()
-        if not mapped:
-            listed = {"errors": [_listed(*e) for e in errors]} if kind is None else {}
-            raise RefusedError(400, errors[0][1], **listed)
+        if not found.message_ids:
+            raise found.refusal(is_batch=is_batch)
         with self.metrics.kafka.time():
-            await self.delivery.send([(t, r["user_id"], self.writers[t].encode(r)) for t, r in without_repeats(mapped)])
-        self.metrics.accepted.inc(len(mapped))
-        answer: dict[str, Any] = {"accepted": len(mapped), "message_ids": [call.message_id for call in mapped]}
-        return _json({**answer, "errors": [_listed(*e) for e in errors]} if errors else answer)
+            await self.delivery.send(found.queued)
+        self.metrics.accepted.inc(len(found.message_ids))
+        for _, note in found.notes:
+            self.metrics.notes.labels(note.code).inc()
+        return json_response(found.answer())
 
     async def livez(self, request: Request) -> Response:
         """503 when only a restart helps."""
         fatal = self.delivery.fatal
-        return _json({"status": "ok"}) if fatal is None else _json({"status": "failed", "problem": fatal}, 503)
+        return (
+            json_response({"status": "ok"})
+            if fatal is None
+            else json_response({"status": "failed", "problem": fatal}, status=503)
+        )
 
     async def readyz(self, request: Request) -> Response:
         """503 while Kafka does not answer."""
         try:
             await run_in_threadpool(self.delivery.check, USER_ACTIONS, READY_TIMEOUT_S)
         except DependencyError as error:
-            return _json({"status": "unavailable", "problem": str(error)}, 503)
-        return _json({"status": "ok"})
+            return json_response({"status": "unavailable", "problem": str(error)}, status=503)
+        return json_response({"status": "ok"})
 
     async def page(self, request: Request) -> Response:
         """Counters, for Prometheus."""
@@ -111,75 +134,62 @@ class Collector:
 
 def build_app(collector: Collector) -> Starlette:
     """The ASGI application of a collector."""
-    kinds = {"batch": None, "track": "track", "page": "page", "identify": "identify"}
     routes = [
-        *(Route(f"/v1/{path}", _endpoint(collector, kind), methods=["POST"]) for path, kind in kinds.items()),
+        *(Route(f"/v1/{door}", _endpoint(collector, kind), methods=["POST"]) for door, kind in DOORS.items()),
         Route("/livez", collector.livez),
         Route("/readyz", collector.readyz),
         Route("/metrics", collector.page),
     ]
     # Pages of any origin may write: the key says for whom, and no cookie is read.
-    cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["POST"], allow_headers=["*"])
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+    )
     handlers: Any = {
-        RefusedError: _refused,
+        RefusalError: _refused,
         DependencyError: _unavailable,
         HTTPException: _no_such,
-        ClientDisconnect: _gone,
     }
-    app = Starlette(routes=routes, middleware=[cors], exception_handlers=handlers, lifespan=collector.lifespan)
+    app = Starlette(
+        routes=routes,
+        middleware=[cors, Middleware(PlainAddresses)],
+        exception_handlers=handlers,
+        lifespan=collector.lifespan,
+    )
     app.state.metrics = collector.metrics
     return app
 
 
-def _endpoint(collector: Collector, kind: str | None) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(collector: Collector, kind: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         return await collector.take(request, kind)
 
     return endpoint
 
 
-def _map_all(calls: list[Any], arrival: Arrival) -> tuple[list[Mapped], list[tuple[int, CallError]]]:
-    """The calls that can be used, and the place and error of those that cannot."""
-    mapped, errors = [], []
-    for index, call in enumerate(calls):
-        try:
-            mapped.append(map_call(call, arrival, new_id=lambda: str(uuid.uuid4())))
-        except CallError as error:
-            errors.append((index, error))
-    return mapped, errors
-
-
-def _listed(index: int, error: CallError) -> dict[str, Any]:
-    return {"index": index, **error.as_json()}
-
-
-def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")
-
-
-def _count_refused(request: Request, error: CallError) -> None:
+def _counted(request: Request, error: RefusalError) -> Response:
     request.app.state.metrics.requests_refused.labels(error.code).inc()
+    return error.response()
 
 
-async def _refused(request: Request, refusal: RefusedError) -> Response:
-    _count_refused(request, refusal.error)
-    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
-    return _json({"error": refusal.error.as_json(), **refusal.extra}, refusal.status, headers)
+async def _refused(request: Request, refusal: RefusalError) -> Response:
+    return _counted(request, refusal)
 
 
 async def _unavailable(request: Request, error: DependencyError) -> Response:
     log.warning("%s", error)
-    told = CallError("unavailable", str(error), f"send it again, with the same messageId, after {RETRY_AFTER_S} s")
-    _count_refused(request, told)
-    return _json({"error": told.as_json()}, 503, {"Retry-After": str(RETRY_AFTER_S)})
+    hint = f"send it again, with the same messageId, after {RETRY_AFTER_S} s"
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return _counted(request, RefusalError(503, "unavailable", message=str(error), hint=hint, headers=headers))
 
 
 async def _no_such(request: Request, error: HTTPException) -> Response:
-    hint = "POST to /v1/batch, /v1/track, /v1/identify or /v1/page"
-    told = CallError("no_such_call", f"{request.method} {request.url.path}: {error.detail}", hint)
-    _count_refused(request, told)
-    return _json({"error": told.as_json()}, error.status_code, error.headers)
-
-
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    hint = f"POST to /v1/ and one of {', '.join(door for door in DOORS if len(door) > 1)}"
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    headers = dict(error.headers or {})
+    return _counted(
+        request, RefusalError(error.status_code, "no_such_call", message=message, hint=hint, headers=headers)
+    )

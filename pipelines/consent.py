@@ -5,18 +5,17 @@ The collector writes what was said into the event (`consent`: true, false, null 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from pipelines.call_fields import CallError
-
-PREFERENCES: Final = "categoryPreferences"
+from pipelines.consent_forms import UnreadableError, answers
+from pipelines.notes import Note
 
 
 @dataclass(frozen=True)
 class ConsentRule:
-    """Which category of consent counts, and whether silence is a no."""
+    """Which categories of consent count, compared without case, and whether silence is a no."""
 
-    category: str = "Analytics"
+    categories: tuple[str, ...] = ("Analytics",)
     is_required: bool = False
 
     def refuses(self, said: bool | None) -> bool:
@@ -29,25 +28,17 @@ class ConsentRule:
         """
         return said is not True if self.is_required else said is False
 
-    def said(self, context: Mapping[str, Any]) -> bool | None:
-        """The consent in the `context` of a call: a boolean, or Segment's preferences by category.
+    def said(self, context: Mapping[str, Any], notes: list[Note]) -> bool | None:
+        """The consent in the `context` of a call; of several answers any no is a no, and so is what cannot be read.
 
-        Raises CallError for any other form: it might be a no.
-
-        >>> ConsentRule().said({"consent": {"categoryPreferences": {"Analytics": False, "Advertising": True}}})
+        >>> ConsentRule().said({"consent": {"categoryPreferences": {"Analytics": False, "Advertising": True}}}, [])
         False
         """
-        consent = context.get("consent")
-        if consent is None or isinstance(consent, bool):
-            return consent
-        preferences = consent.get(PREFERENCES) if isinstance(consent, Mapping) else consent
-        if preferences is None and not consent:
-            return None
-        found = preferences.get(self.category) if isinstance(preferences, Mapping) else preferences
-        if isinstance(preferences, Mapping) and (found is None or isinstance(found, bool)):
-            return found
-        raise CallError(
-            "bad_consent",
-            f"context.consent {consent!r:.80} says neither yes nor no",
-            f"send true, false or {{'{PREFERENCES}': {{'{self.category}': true}}}}",
-        )
+        try:
+            found = set(answers(context, frozenset(name.strip().casefold() for name in self.categories)))
+        except UnreadableError:
+            example = f"{{'categoryPreferences': {{'{self.categories[0]}': true}}}}"
+            message = "the consent in the context says neither yes nor no, so it is taken for a no"
+            notes.append(Note("bad_consent", message, f"send context.consent as true, false or {example}"))
+            return False
+        return None if not found else False not in found

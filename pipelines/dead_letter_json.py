@@ -17,8 +17,8 @@ from firstmile.clock import Clock, iso, to_us
 from firstmile.errors import WireError
 from firstmile.names import PROFILES
 from firstmile.wire import HEADER, MAGIC, Record, RecordWriter, Registry
+from pipelines.bounds import EARLIEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES
 from pipelines.dead_letter_log import DeadLetter
-from pipelines.reading import EARLIEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES
 
 PREVIEW_BYTES = 48
 

@@ -16,21 +16,16 @@ from feature_repo.packing import Ints
 from firstmile.names import CONTEXT, PROFILES
 from firstmile.wire import HEADER, MAGIC
 from pipelines.avro_columns import FIRST_BYTES, PADDING, Bodies, Bytes, Column, Entries, Mask, texts, words
+from pipelines.bounds import EARLIEST_US, LATEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES, ONBOARDING_AT, onboarding_us
 from pipelines.enriched_prefix import Source, prefixes
 from pipelines.mapping import FIELDS
 from pipelines.plain_reading import PlainReading, plain_reading
 from pipelines.property_columns import PropertyColumns
 from pipelines.reading import (
-    EARLIEST_US,
-    LATEST_US,
-    MAX_AHEAD_US,
-    MAX_RECORD_BYTES,
-    ONBOARDING_AT,
     SCHEMA,
     TIMES,
     Learn,
     Reading,
-    onboarding_us,
 )
 
 _PIECE: Final = 8_192

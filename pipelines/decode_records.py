@@ -13,23 +13,18 @@ import pyarrow as pa
 from feature_repo.activity import MAX_WEIGHT
 from firstmile.names import CONTEXT, PROFILES
 from firstmile.wire import HEADER, MAGIC
+from pipelines.bounds import EARLIEST_US, LATEST_US, MAX_AHEAD_US, MAX_RECORD_BYTES, ONBOARDING_AT, onboarding_us
 from pipelines.enriched_prefix import prefix
 from pipelines.mapping import FIELDS
 from pipelines.reading import (
-    EARLIEST_US,
     FLAGS,
-    LATEST_US,
-    MAX_AHEAD_US,
-    MAX_RECORD_BYTES,
     NEEDS_SCHEMA,
-    ONBOARDING_AT,
     SCHEMA,
     TEXTS,
     TIMES,
     TOMBSTONE,
     Learn,
     Reading,
-    onboarding_us,
     parsed,
 )
 from pipelines.topics import schema_text

@@ -16,7 +16,7 @@ from feature_repo.activity import NOT_COUNTED
 from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import FAMILIES, FORMATS
-from pipelines.tracking import CONTEXT_OBSERVED, DEFAULT_NAMES
+from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES
 
 EVENTS: Final = Path(__file__).with_name("events.yaml")
 VERSION: Final = 2
@@ -25,9 +25,8 @@ FIELDS: Final = ("content_id", "format", "page", "step", "field", "target")
 OWN_FIELDS: Final = {name: (name,) for name in FIELDS}
 NONE: Final = "none"
 COLLECTOR_NAMES: Final = {
-    CONTEXT_OBSERVED: NOT_COUNTED,
-    DEFAULT_NAMES["identify"]: NOT_COUNTED,
-    DEFAULT_NAMES["page"]: FAMILIES.index("page_view"),
+    **dict.fromkeys((CONTEXT_OBSERVED, *DEFAULT_NAMES.values()), NOT_COUNTED),
+    **{DEFAULT_NAMES[kind]: FAMILIES.index("page_view") for kind in ("page", "screen")},
 }
 """Names the collector itself gives: known without being listed, and counted differently only if they are."""
 UNKNOWN: Final = FAMILIES.index("unknown")

@@ -80,6 +80,9 @@ class CollectorMetrics:
             "firstmile_collector_events", "Events Kafka has and the sender was told so", registry=own
         )
         self.events_refused = Counter("firstmile_collector_events_refused", "By code", ["code"], registry=own)
+        self.notes = Counter(
+            "firstmile_collector_notes", "What of accepted events was not used as it was sent", ["code"], registry=own
+        )
         self.requests_refused = Counter(
             "firstmile_collector_requests_refused", "Requests answered by an error", ["code"], registry=own
         )

@@ -20,13 +20,13 @@ import pyarrow as pa
 from firstmile.errors import FirstmileError
 from firstmile.names import FAMILIES, IMPORTED, PROFILES
 from firstmile.wire import Record
+from pipelines.bounds import ONBOARDING_AT, onboarding_us
 from pipelines.call_fields import CallError
 from pipelines.clean import CleanEvents, clean
 from pipelines.history import activity_history
 from pipelines.mapping import FIELDS, EventMapping
 from pipelines.past_columns import Columns
 from pipelines.past_files import Row, Unreadable
-from pipelines.reading import ONBOARDING_AT, onboarding_us
 from pipelines.rules import Rules
 from pipelines.statements import archived_records
 from pipelines.tracking import Arrival, map_call

@@ -1,4 +1,4 @@
-"""rules.yaml: whose events are left out, as checked, compiled rules."""
+"""rules.yaml: whose events are left out and what pages may write, as checked, compiled rules."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from firstmile.documents import Document, read_document
 from pipelines.bots import bots
 from pipelines.consent import ConsentRule
+from pipelines.crm_export import audit_name
 from pipelines.internal_users import InternalUsers
+from pipelines.page_access import PageRules
 
 RULES: Final = Path(__file__).with_name("rules.yaml")
 REASONS: Final = ("bot", "internal", "consent")
@@ -38,21 +40,28 @@ class _Internal(_Section):
     properties: dict[str, bool | int | float | str] = {}
 
 
+class _Pages(_Section):
+    traits: tuple[_Text, ...] = ()
+    user_hash: Literal["optional", "required"] = "optional"
+
+
 class _File(_Section):
     version: Literal[1]
     bots: _Bots = _Bots()
     internal: _Internal = _Internal()
     consent: Literal["refuse_denied", "required"] = "refuse_denied"
-    consent_category: str = Field("Analytics", min_length=1)
+    consent_category: _Text | Annotated[tuple[_Text, ...], Field(min_length=1)] = "Analytics"
+    pages: _Pages = _Pages()
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything rules.yaml says. Without a file: spiders and those who said no are left out."""
+    """Everything rules.yaml says. Without a file: spiders and those who said no are left out, pages set no trait."""
 
     bot_families: frozenset[str] = frozenset()
     internal: InternalUsers = field(default_factory=InternalUsers)
     consent: ConsentRule = field(default_factory=ConsentRule)
+    pages: PageRules = field(default_factory=PageRules)
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -80,7 +89,9 @@ def read_rules(path: Path = RULES) -> Rules:
     document = read_document(path)
     file = document.parse(_File)
     _check(document, file.internal)
+    _check_traits(document, file.pages)
     properties = ((name, _text(value).lower()) for name, value in file.internal.properties.items())
+    category = file.consent_category
     return Rules(
         frozenset(file.bots.families),
         InternalUsers(
@@ -89,7 +100,8 @@ def read_rules(path: Path = RULES) -> Rules:
             file.internal.email_properties,
             tuple(properties),
         ),
-        ConsentRule(file.consent_category, file.consent == "required"),
+        ConsentRule((category,) if isinstance(category, str) else category, file.consent == "required"),
+        PageRules(frozenset(file.pages.traits), file.pages.user_hash == "required"),
     )
 
 
@@ -98,6 +110,13 @@ def _check(document: Document, internal: _Internal) -> None:
         if not glob.strip("*"):
             place = ("internal", "user_ids", i)
             document.refuse(place, f"{glob!r} leaves everybody out; write a pattern that some ids do not have")
+
+
+def _check_traits(document: Document, pages: _Pages) -> None:
+    for i, name in enumerate(pages.traits):
+        if audit_name(name):
+            place = ("pages", "traits", i)
+            document.refuse(place, f"{name!r} is an audit attribute, which no profile holds; take it out")
 
 
 def _text(value: bool | int | float | str) -> str:

@@ -1,26 +1,30 @@
 """Tracking calls (the body form of Segment and RudderStack) to records: pure, no clock, no network.
 
-track, page     onboarding.user-actions; a page call without an event name is "Page Viewed"
+track           onboarding.user-actions
+page, screen    the same; a page call without an event name is "Page Viewed", a screen is "Screen Viewed"
+group, alias    the same, not counted; nothing is merged yet
 log             onboarding.system-logs, as is a track call with the property source=server
 identify        onboarding.user-actions, and crm.profiles when it has traits and consent does not forbid it
 context given   onboarding.context as well, "Context Observed"; a server's context is not its user's
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from firstmile.names import CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.wire import Record
-from pipelines.call_fields import CallError, as_texts, id_of, instant_us, name_of, object_of
+from pipelines.call_fields import CallError, id_of, name_of, object_of
+from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES, name_is_fixed
+from pipelines.call_profile import profile_of
+from pipelines.call_properties import page_of, properties_of
+from pipelines.call_times import times_of
 from pipelines.client_context import context_facts
-from pipelines.crm_export import audit_name
 from pipelines.internal_users import EMAIL_DOMAIN
+from pipelines.notes import Note
+from pipelines.page_access import PageWriter, user_hash_of
 from pipelines.rules import Rules
 
-TYPES: Final = ("track", "page", "identify", "log")
-DEFAULT_NAMES: Final = {"page": "Page Viewed", "identify": "identify"}
-CONTEXT_OBSERVED: Final = "Context Observed"
 MAX_AGENT_CHARS: Final = 512
 BROWSERS: Final = "Mozilla/"
 """Every browser's user agent, and that of robots that run pages, begins so; a server's HTTP library's does not."""
@@ -30,6 +34,10 @@ BROWSERS: Final = "Mozilla/"
 class Arrival:
     """What is the same for all calls of a request.
 
+    received_us
+        When the request was received.
+    sent_us
+        When it was sent, by the client's clock.
     user_agent
         Of the request itself: stands in for a call that does not say its client's, when it is a browser's.
     rules
@@ -37,7 +45,7 @@ class Arrival:
     """
 
     received_us: int
-    sent_at: Any = None
+    sent_us: int | None = None
     context: Mapping[str, Any] | None = None
     user_agent: str | None = None
     rules: Rules = field(default_factory=Rules)
@@ -45,120 +53,107 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Mapped:
-    """A call as records, (topic, record) each; the first is the event itself."""
+    """A call as records, (topic, record) each; the first is the event itself.
+
+    notes
+        What of the call was not used as it was sent.
+    """
 
     message_id: str
     user_id: str
     records: list[tuple[str, Record]]
+    notes: list[Note] = field(default_factory=list)
 
 
-def map_call(call: Any, arrival: Arrival, *, new_id: Callable[[], str]) -> Mapped:
-    """One tracking call as records. Raises CallError saying what is wrong with it."""
+def map_call(
+    call: Any, arrival: Arrival, *, new_id: Callable[[], str], index: int = 0, writer: PageWriter | None = None
+) -> Mapped:
+    """One tracking call as records.
+
+    index
+        Of the call in its request.
+    writer
+        Of a call with a publishable key; None: a server's, which writes for anybody.
+
+    Raises RefusalError saying what is wrong with the call.
+    """
     if not isinstance(call, Mapping):
         raise CallError("bad_event", f"an event is a JSON object, not {type(call).__name__}", "send objects")
     kind = call.get("type")
     if kind not in TYPES:
         raise CallError("unknown_type", f"unknown event type {kind!r:.60}", f"known types: {', '.join(TYPES)}")
+    notes: list[Note] = []
     context = {**(arrival.context or {}), **object_of(call, "context")}
-    event = _event(call, kind, arrival, new_id) | {"consent": arrival.rules.consent.said(context)}
+    user_id, anonymous_id = _who(call, context, writer, notes)
+    event = {
+        "message_id": id_of(call, "messageId") or new_id(),
+        "user_id": user_id or anonymous_id,
+        "anonymous_id": anonymous_id,
+        **_event(call, context, arrival=arrival, index=index, notes=notes),
+        "consent": arrival.rules.consent.said(context, notes),
+    }
     event["properties"] |= _email_domain(call, context, arrival.rules)
     is_server = kind == "log" or (kind == "track" and event["properties"].get("source") == "server")
     if not is_server:
         event["user_agent"] = _user_agent(context, arrival)
     records = [(SYSTEM_LOGS if is_server else USER_ACTIONS, event)]
     if kind == "identify":
-        profile = _profile(event, call)
+        profile = profile_of(event, call, writer, notes)
         # A profile has no field for consent: it is kept back here. The event goes on, to be counted by the stream.
         records += [] if arrival.rules.consent.refuses(event["consent"]) else profile
     if not is_server:
         records += _context(event, context)
-    return Mapped(event["message_id"], event["user_id"], records)
+    return Mapped(event["message_id"], event["user_id"], records, notes)
 
 
-def without_repeats(mapped: Sequence[Mapped]) -> Iterator[tuple[str, Record]]:
-    """All records, but a context only when it differs from the user's last one in the request."""
-    last: dict[str, dict[str, str]] = {}
-    for call in mapped:
-        for topic, record in call.records:
+class Repeats:
+    """Leaves a context out that is the user's last one in the same request."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, dict[str, str]] = {}
+
+    def without(self, mapped: Mapped) -> list[tuple[str, Record]]:
+        """The records of a call that say something new."""
+        last = self._last.get(mapped.user_id)
+        return [(t, r) for t, r in mapped.records if t != CONTEXT or r["properties"] != last]
+
+    def remember(self, mapped: Mapped) -> None:
+        """The call was taken."""
+        for topic, record in mapped.records:
             if topic == CONTEXT:
-                if last.get(call.user_id) == record["properties"]:
-                    continue
-                last[call.user_id] = record["properties"]
-            yield topic, record
+                self._last[mapped.user_id] = record["properties"]
 
 
-def event_time_us(timestamp_us: int | None, sent_us: int | None, received_us: int) -> int:
-    """When it happened by our clock: the client's clock was off by what lies between its sending and our receiving.
-
-    A call without a timestamp happened when it was received; none happens later than that.
-
-    >>> event_time_us(1_000, 1_500, 9_500), event_time_us(1_000, None, 9_500), event_time_us(99_000, None, 9_500)
-    (9000, 1000, 9500)
-    """
-    if timestamp_us is None:
-        return received_us
-    return min(_corrected_us(timestamp_us, sent_us, received_us), received_us)
-
-
-def _corrected_us(timestamp_us: int, sent_us: int | None, received_us: int) -> int:
-    corrected_us = timestamp_us + (received_us - sent_us) if sent_us is not None else timestamp_us
-    if corrected_us < 0:
-        raise CallError(
-            "bad_time", "timestamp and sentAt put the event before 1970", "send both by the same clock, or neither"
-        )
-    return corrected_us
-
-
-def _event(call: Mapping[str, Any], kind: str, arrival: Arrival, new_id: Callable[[], str]) -> Record:
+def _who(
+    call: Mapping[str, Any], context: Mapping[str, Any], writer: PageWriter | None, notes: list[Note]
+) -> tuple[str | None, str | None]:
+    """user_id and anonymous_id, proven where they have to be."""
     user_id, anonymous_id = id_of(call, "userId"), id_of(call, "anonymousId")
     if user_id is None and anonymous_id is None:
         raise CallError("missing_id", "neither userId nor anonymousId is given", "send at least one of them")
-    sent_us = instant_us(call.get("sentAt") or arrival.sent_at, "sentAt")
-    timestamp_us, received_us = instant_us(call.get("timestamp"), "timestamp"), arrival.received_us
-    properties = as_texts(object_of(call, "properties"))
+    if writer is not None:
+        anonymous_id = writer.proven(user_id, anonymous_id, user_hash_of(call, context), notes)
+    return user_id, anonymous_id
+
+
+def _event(
+    call: Mapping[str, Any], context: Mapping[str, Any], *, arrival: Arrival, index: int, notes: list[Note]
+) -> Record:
+    """What happened, and when."""
+    times = times_of(call, sent_us=arrival.sent_us, request_us=arrival.received_us, index=index, notes=notes)
+    properties = properties_of(call, now_us=arrival.received_us, notes=notes)
+    kind, default = call["type"], DEFAULT_NAMES.get(call["type"])
     return {
-        "message_id": id_of(call, "messageId") or new_id(),
-        "user_id": user_id or anonymous_id,
-        "anonymous_id": anonymous_id,
         "type": kind,
-        "name": DEFAULT_NAMES["identify"] if kind == "identify" else name_of(call, DEFAULT_NAMES.get(kind)),
-        "event_time": event_time_us(timestamp_us, sent_us, received_us),
-        "sent_at": sent_us,
-        "received_at": received_us,
+        "name": default if name_is_fixed(kind) else name_of(call, default),
+        "event_time": times.event_us,
+        "sent_at": times.sent_us,
+        "received_at": times.received_us,
         "weight": 1,
         "user_agent": None,
-        "is_clamped": timestamp_us is not None and _corrected_us(timestamp_us, sent_us, received_us) > received_us,
-        "properties": properties if kind != "page" else {**properties, **_page(properties, call)},
+        "is_clamped": times.is_clamped,
+        "properties": properties | (page_of(call, context, properties) if kind in ("page", "screen") else {}),
     }
-
-
-def _page(properties: Mapping[str, str], call: Mapping[str, Any]) -> dict[str, str]:
-    """Which page: as the properties say, else its path, else the path in the context, else the call's name."""
-    in_context = object_of(call, "context").get("page")
-    path = in_context.get("path") if isinstance(in_context, Mapping) else None
-    candidates = (properties.get("page"), properties.get("path"), path, call.get("name"))
-    found = next((c for c in candidates if isinstance(c, str) and c), None)
-    return {} if found is None else {"page": found}
-
-
-def _profile(event: Record, call: Mapping[str, Any]) -> list[tuple[str, Record]]:
-    traits = object_of(call, "traits")
-    audited = sorted(name for name in traits if audit_name(str(name)))
-    if audited:
-        raise CallError(
-            "audit_attribute",
-            f"{', '.join(audited)}: audit attributes, which no profile may hold",
-            "leave them out; `firstmile profiles import` takes them, for audits alone",
-        )
-    texts = as_texts(traits)
-    record = {
-        "message_id": f"{event['message_id']}:profile",
-        "user_id": event["user_id"],
-        "updated_at": event["event_time"],
-        "received_at": event["received_at"],
-        "traits": texts,
-    }
-    return [(PROFILES, record)] if texts else []
 
 
 def _context(event: Record, context: Mapping[str, Any]) -> list[tuple[str, Record]]:

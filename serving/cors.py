@@ -7,6 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from firstmile.errors import SettingsError
 
+HEADERS = ("Authorization", "Content-Type", "traceparent", "tracestate", "sentry-trace", "baggage")
+"""What a page may send: the key and the kind of body, and what tracing in a page adds to every request."""
 MAX_AGE_S = 600
 """How long a browser may remember a yes: so long an origin taken off the list is still let in."""
 
@@ -21,7 +23,7 @@ def cors_middleware(cors_origins: str) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=allowed,
             allow_methods=["POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=HEADERS,
             allow_credentials=False,  # a key stands in a header, never in a cookie: no other page can borrow it
             expose_headers=["Retry-After"],
             max_age=MAX_AGE_S,

@@ -1,4 +1,4 @@
-"""`firstmile keys new|hash`: make an API key, and the proof of a user that goes with publishable ones."""
+"""`firstmile keys new|hash`: make a key of both APIs, and the proof of a user that goes with publishable ones."""
 
 import os
 import secrets
@@ -19,9 +19,9 @@ HEAD: Final = "# API keys, as firstmile/http/keys.py explains. `firstmile keys n
 PREFIXES: Final[dict[Scope, str]] = {"publishable": "fm_pub_", "secret": "fm_sec_"}
 """So that a secret key is seen for what it is where it should not be, by people and by scanners."""
 USE: Final[dict[Scope, str]] = {
-    "publishable": "may stand in pages; send `Authorization: Bearer KEY`, and with a user_id its user_hash: hex "
-    "HMAC-SHA256(identity secret, user_id), made by your server",
-    "secret": "keep it on servers; send `Authorization: Bearer KEY`",
+    "publishable": "may stand in pages, for the decision API and the collector; send `Authorization: Bearer KEY`, and "
+    "with a user_id its user_hash: hex HMAC-SHA256(identity secret, user_id), made by your server",
+    "secret": "keep it on servers, for the decision API and the collector; send `Authorization: Bearer KEY`",
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.callback()
 def _keys() -> None:
-    """API keys of the decision API, and what proves a user."""
+    """API keys of the decision API and of the collector, and what proves a user."""
 
 
 @app.command("new")
@@ -37,7 +37,7 @@ def new(
     scope: Annotated[str, typer.Option(help="publishable: for pages; secret: for servers")],
     name: Annotated[str, typer.Option("--id", help="what logs and limits call it; made if not given")] = "",
 ) -> None:
-    """Make a key, put its hash into the key file, and say it once. A running API knows it within two seconds."""
+    """Make a key, put its hash into the key file, and say it once. Both running APIs know it within two seconds."""
     if scope not in PREFIXES:
         raise UsageError(f"--scope {scope!r} is not known; publishable is for pages, secret for servers")
     emit(make_key(load_settings(), "publishable" if scope == "publishable" else "secret", name=name))

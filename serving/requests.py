@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from firstmile.http.refusals import RefusalError
 from serving.strict_json import JsonError, read_json
 
+MAX_TEXT = 512
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Text = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(lambda text: text[:MAX_TEXT])]
+"""Of the context: what is longer is cut, since a page does not choose how long a referrer is."""
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{24}([A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{2,4}$")]
 """Base64url without padding, of an exposure token's 18 bytes and two or more (exposure_tokens.py)."""
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{64}$")]

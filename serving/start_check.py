@@ -4,7 +4,7 @@ A worker that found it instead would be started anew for ever, with a traceback 
 """
 
 from firstmile.clock import SystemClock
-from firstmile.http.key_watch import KeyWatch
+from firstmile.http.key_watch import KeyWatch, decision_key
 from firstmile.settings import Settings
 from serving.playbook import PlaybookFiles
 from serving.policy_fields import FIELDS
@@ -16,4 +16,4 @@ def check_files(settings: Settings) -> None:
     Raises FileError or DataError for the first mistake.
     """
     PlaybookFiles(settings.serving, FIELDS, SystemClock())
-    KeyWatch(settings)
+    KeyWatch(settings, decision_key(settings.serving))

@@ -16,7 +16,7 @@ from feature_repo.reader import OnlineReader
 from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
 from firstmile.http.guard import Guard
-from firstmile.http.key_watch import KeyWatch
+from firstmile.http.key_watch import KeyWatch, decision_key
 from firstmile.names import MODELS, OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
@@ -110,7 +110,7 @@ def start_process(settings: Settings) -> Process:
     metrics, clock = Metrics(), SystemClock()
     playbook = PlaybookFiles(serving, FIELDS, clock, on_file=metrics.policy_file)
     playbook.start()
-    keys = KeyWatch(settings)
+    keys = KeyWatch(settings, decision_key(serving))
     keys.start()
     watch = mlflow_watch(
         settings,
@@ -146,7 +146,7 @@ def start_process(settings: Settings) -> Process:
     decisions, shown = kafka_log(settings, metrics), kafka_log(settings, metrics.shown, OUTCOMES)
     decisions.start()
     shown.start()
-    guard = Guard(serving, lambda: keys.current)
+    guard = Guard(serving, lambda: keys.current, user_requests_per_s=serving.user_requests_per_s)
     if not set(MODELS) <= watch.current.keys():
         watch.first_look.wait(serving.model_wait_s)
     warm_up(reader, playbook.current.policy)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import prometheus_client  # noqa: F401 - before Feast, whose import lets all registries of a process share their counters
 import pytest
 
 from firstmile.local.ports import free_ports

@@ -8,7 +8,7 @@ from serving_builder import NOW_US, Row, Rows, ladder
 
 from firstmile.clock import FixedClock
 from firstmile.http.guard import Guard
-from firstmile.http.key_watch import ring_of
+from firstmile.http.key_watch import decision_key, ring_of
 from firstmile.http.keys import KeyRing
 from firstmile.setting_sections import ServingSettings
 from serving.api import Desk
@@ -27,8 +27,8 @@ def no_kafka() -> Any:
 
 
 def guard(settings: ServingSettings, keys: KeyRing | None = None) -> Guard:
-    ring = keys or ring_of(settings)
-    return Guard(settings, lambda: ring)
+    ring = keys or ring_of(decision_key(settings), settings.identity_secret)
+    return Guard(settings, lambda: ring, user_requests_per_s=settings.user_requests_per_s)
 
 
 def make_desk(
@@ -41,7 +41,7 @@ def make_desk(
 ) -> Desk:
     """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait."""
     serving, metrics = settings or ServingSettings(user_requests_per_s=0), Metrics()
-    ring = keys or ring_of(serving)
+    ring = keys or ring_of(decision_key(serving), serving.identity_secret)
     log = log_to(no_kafka, NOWHERE, metrics, max_waiting=10_000)
     shown = log_to(no_kafka, NOWHERE, metrics.shown, max_waiting=max_shown)
     return Desk(

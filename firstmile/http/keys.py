@@ -1,8 +1,9 @@
-"""API keys: who asks, and for whom they may ask.
+"""API keys of both APIs: who asks or writes, and for whom they may.
 
     publishable    stands in pages, so everybody has it: asks only for a user whose `user_hash` proves that your server
-                   knows him, or for an anonymous visitor by the random id his browser made
-    secret         stays on servers: asks for any user
+                   knows him, or for an anonymous visitor by the random id his browser made; what it may write, `pages`
+                   in pipelines/rules.yaml says
+    secret         stays on servers: asks and writes for any user
 
 The file holds hashes of keys. It also holds identity secrets, which it cannot do without: guard it like a password.
 
@@ -111,7 +112,8 @@ class KeyRing:
 
     def proves(self, user_id: str, given: str) -> bool:
         """Whether this hash was made of this user with one of the identity secrets."""
-        right = [hmac.compare_digest(user_hash(user_id, s), given.lower()) for s in self._identity_secrets]
+        said = given.lower().encode()  # as bytes: of texts it compares ASCII alone
+        right = [hmac.compare_digest(user_hash(user_id, s).encode(), said) for s in self._identity_secrets]
         return any(right)
 
     def _blinded(self, key_digest: str) -> bytes:

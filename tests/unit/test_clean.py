@@ -10,8 +10,8 @@ import pytest
 from feature_repo.activity import Events, fold
 from feature_repo.row import empty_rows, pack_rows, unpack_rows
 from firstmile.names import FAMILIES
+from pipelines.bounds import UNUSABLE
 from pipelines.clean import CleanEvents, clean, clean_profiles, read_mapping, to_events
-from pipelines.reading import UNUSABLE
 from pipelines.rules import Rules, read_rules
 from pipelines.unknown_names import MAX_NAMES, REST, UnknownNames
 

@@ -24,6 +24,7 @@ from serving.api import build_app
 from serving.cors import origins
 from serving.decisions import DecisionLog
 from serving.metrics import Metrics
+from serving.requests import parse
 from serving.schema import PersonalizationAnswer
 
 PAGE = "https://app.example.com"
@@ -57,7 +58,7 @@ def test_preflight_of_an_allowed_page_is_answered_without_a_key() -> None:
     asked = {
         "Origin": PAGE,
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization, content-type",
+        "Access-Control-Request-Headers": "authorization, baggage, content-type, sentry-trace, traceparent, tracestate",
         "Authorization": "",
     }
     answer = send(edge(), b"", method="OPTIONS", headers=asked)
@@ -109,6 +110,9 @@ def test_what_is_no_origin_is_refused_at_the_start(text: str) -> None:
     [
         ({"Content-Type": "application/json; charset=UTF-8"}, 200),
         ({"Content-Type": 'application/json;charset="utf-8"'}, 200),
+        ({"Content-Type": "application/json; charset=utf8"}, 200),
+        ({"Content-Type": "application/json; version=1; charset=UTF8"}, 200),
+        ({"Content-Type": "application/json; version=1; charset=latin-1"}, 415),
         ({"Content-Type": "text/plain"}, 415),
         ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
         ({"Content-Type": "application/json; charset=latin-1"}, 415),
@@ -118,6 +122,13 @@ def test_what_is_no_origin_is_refused_at_the_start(text: str) -> None:
 )
 def test_only_plain_json_is_read(headers: dict[str, str], status: int) -> None:
     assert send(edge(), headers=headers).status_code == status
+
+
+def test_context_longer_than_is_kept_is_cut_and_refuses_no_request() -> None:
+    app = edge()
+    long = dict.fromkeys(("page", "referrer", "campaign"), "r" * 600)
+    assert send(app, {"user_id": "u1", "context": long}).status_code == 200
+    assert parse(orjson.dumps({"user_id": "u1", "context": long})).ask().context == dict.fromkeys(long, "r" * 512)
 
 
 @pytest.mark.parametrize(

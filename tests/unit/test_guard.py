@@ -18,7 +18,8 @@ SECRET = "sesame"
 
 def guard(secrets: tuple[str, ...] = (SECRET,), **settings: Any) -> Guard:
     ring = KeyRing({digest("pub"): WEB, digest("sec"): CRM}, secrets)
-    return Guard(ServingSettings(**settings), lambda: ring)
+    serving = ServingSettings(**settings)
+    return Guard(serving, lambda: ring, user_requests_per_s=serving.user_requests_per_s)
 
 
 def request(key: str, *, address: str = "10.0.0.1", origin: str | None = None) -> Request:

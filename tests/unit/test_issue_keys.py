@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from firstmile.errors import SettingsError, UsageError
-from firstmile.http.key_watch import KeyWatch, keys_file
+from firstmile.http.key_watch import KeyWatch, decision_key, keys_file
 from firstmile.http.keys import Key, Scope, user_hash
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
@@ -19,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize("scope", ["publishable", "secret"])
 def test_made_key_is_valid_at_once_and_stands_nowhere(settings: Settings, scope: Scope) -> None:
-    watch = KeyWatch(settings)
+    watch = KeyWatch(settings, decision_key(settings.serving))
     made = make_key(settings, scope, name="first")
     watch.look()
     assert watch.current.find(made["key"]) == Key("first", scope)
@@ -29,7 +29,7 @@ def test_made_key_is_valid_at_once_and_stands_nowhere(settings: Settings, scope:
 
 def test_keys_made_one_after_the_other_are_all_valid(settings: Settings) -> None:
     made = [make_key(settings, scope) for scope in ("publishable", "secret", "publishable")]
-    ring = KeyWatch(settings).current
+    ring = KeyWatch(settings, decision_key(settings.serving)).current
     assert [ring.find(m["key"]) for m in made] == [Key(m["id"], m["scope"]) for m in made]
 
 
@@ -37,7 +37,8 @@ def test_first_publishable_key_comes_with_the_identity_secret_that_proves_users(
     first, second = make_key(settings, "publishable"), make_key(settings, "publishable")
     assert "identity_secret" not in second
     assert identity_secret(settings) == first["identity_secret"]
-    assert KeyWatch(settings).current.proves("u17", user_hash("u17", first["identity_secret"]))
+    ring = KeyWatch(settings, decision_key(settings.serving)).current
+    assert ring.proves("u17", user_hash("u17", first["identity_secret"]))
 
 
 def test_identity_secret_of_the_settings_needs_none_in_the_file(settings: Settings) -> None:

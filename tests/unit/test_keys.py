@@ -4,13 +4,14 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firstmile.errors import DataError
-from firstmile.http.key_watch import KeyWatch, keys_file, ring_of
+from firstmile.http.key_watch import KeyWatch, decision_key, keys_file, ring_of
 from firstmile.http.keys import Key, KeyRing, digest, read_keys, user_hash
 from firstmile.setting_sections import ServingSettings
 from firstmile.settings import Settings
@@ -21,6 +22,12 @@ Write = Callable[[str], None]
 
 def entry(key_id: str, key: str, scope: str = "publishable") -> str:
     return f"  - {{id: {key_id}, scope: {scope}, sha256: {digest(key)}, created: 2026-11-26}}\n"
+
+
+def of_settings(**serving: Any) -> KeyRing:
+    """The keys without a file."""
+    given_ones = ServingSettings(**serving)
+    return ring_of(decision_key(given_ones), given_ones.identity_secret)
 
 
 @pytest.fixture
@@ -42,15 +49,15 @@ def write(settings: Settings) -> Write:
 
 def test_key_is_known_by_its_hash_or_itself(write: Write, settings: Settings) -> None:
     write("keys:\n" + entry("web", OLD) + f"  - {{id: crm, scope: secret, key: {NEW}}}\n")
-    ring = ring_of(settings.serving, read_keys(keys_file(settings)))
+    ring = ring_of(decision_key(settings.serving), settings.serving.identity_secret, read_keys(keys_file(settings)))
     assert ring.find(OLD) == Key("web", "publishable")
     assert ring.find(NEW) == Key("crm", "secret")
     assert ring.find(digest(OLD)) is None
 
 
 def test_key_of_the_settings_is_a_secret_one_and_can_be_none() -> None:
-    assert ring_of(ServingSettings()).find("demo-api-key") == Key("settings", "secret")
-    closed = ring_of(ServingSettings(api_key=""))  # type: ignore[arg-type]
+    assert of_settings().find("demo-api-key") == Key("settings", "secret")
+    closed = of_settings(api_key="")
     assert len(closed) == 0
     assert closed.find("") is None
 
@@ -109,7 +116,7 @@ def test_signing_keys_are_those_of_every_process_with_the_same_secrets_and_need_
 
 def test_rotation_needs_no_restart(write: Write, settings: Settings) -> None:
     write("keys:\n" + entry("web-1", OLD))
-    watch = KeyWatch(settings)
+    watch = KeyWatch(settings, decision_key(settings.serving))
     write("keys:\n" + entry("web-1", OLD) + entry("web-2", NEW))
     watch.look()
     assert watch.current.find(OLD)
@@ -121,7 +128,7 @@ def test_rotation_needs_no_restart(write: Write, settings: Settings) -> None:
 
 
 def test_file_that_appears_later_is_read(write: Write, settings: Settings) -> None:
-    watch = KeyWatch(settings)
+    watch = KeyWatch(settings, decision_key(settings.serving))
     write("keys:\n" + entry("web", OLD) + "identity_secrets: [a-secret-of-our-servers]\n")
     assert not watch.current.has_identity_secret
     watch.look()
@@ -134,7 +141,7 @@ def test_bad_file_leaves_the_last_good_keys_and_says_so_once(
     write: Write, settings: Settings, caplog: pytest.LogCaptureFixture, text: str | None
 ) -> None:
     write("keys:\n" + entry("web", OLD))
-    watch = KeyWatch(settings)
+    watch = KeyWatch(settings, decision_key(settings.serving))
     if text is None:
         keys_file(settings).unlink()
     else:
@@ -153,7 +160,7 @@ def test_bad_file_leaves_the_last_good_keys_and_says_so_once(
 def test_named_file_must_be_there_and_right_at_the_start(settings: Settings, tmp_path: Path, write: Write) -> None:
     named = settings.model_copy(update={"serving": ServingSettings(keys=str(tmp_path / "none.yaml"))})
     with pytest.raises(DataError, match="firstmile keys new"):
-        KeyWatch(named)
+        KeyWatch(named, decision_key(named.serving))
     write("keys: [")
     with pytest.raises(DataError, match="line"):
-        KeyWatch(settings)
+        KeyWatch(settings, decision_key(settings.serving))

@@ -46,7 +46,7 @@ def test_the_shipped_bounds_say_something_of_every_feature_of_every_model() -> N
         (
             "activation: {",
             "churn: {",
-            "line 25: unknown model 'churn'; known: activation, disengagement, preference, skill_level",
+            "line 29: unknown model 'churn'; known: activation, disengagement, preference, skill_level",
         ),
         ("user_profile:", "user_profiles:", "unknown view 'user_profiles'; known: content_stats, user_activity"),
         ("{beginner:", "{novice:", "unknown class of skill_level 'novice'; known: advanced, beginner, intermediate"),
