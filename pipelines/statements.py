@@ -32,7 +32,7 @@ def profile_statements(frame: pd.DataFrame) -> Iterator[Statement]:
     """Of decoded profile records: user_id, updated_us, received_us, properties (the traits), is_whole."""
     if frame.empty:
         return
-    columns = (frame[name] for name in ("user_id", "updated_us", "received_us", "properties", "is_whole"))
+    columns = (frame[name].tolist() for name in ("user_id", "updated_us", "received_us", "properties", "is_whole"))
     for user_id, updated_us, received_us, traits, is_whole in zip(*columns, strict=True):
         yield statement(PROFILE_VIEW, user_id, updated_us, received_us, traits, is_whole=is_whole is True)
 
@@ -41,7 +41,7 @@ def context_statements(frame: pd.DataFrame) -> Iterator[Statement]:
     """Of events of the context topic: user_id, event_us, received_us, properties."""
     if frame.empty:
         return
-    columns = (frame[name] for name in ("user_id", "event_us", "received_us", "properties"))
+    columns = (frame[name].tolist() for name in ("user_id", "event_us", "received_us", "properties"))
     for user_id, event_us, received_us, facts in zip(*columns, strict=True):
         yield statement(CONTEXT_VIEW, user_id, event_us, received_us, facts)
 
@@ -54,7 +54,7 @@ def deletions(tombstones: pa.Table) -> Iterator[Statement]:
 
 def archived_statements(frame: pd.DataFrame) -> Iterator[Statement]:
     """Of archived profile records: user_id, name, event_us, received_us, properties."""
-    columns = (frame[name] for name in ("user_id", "name", "event_us", "received_us", "properties"))
+    columns = (frame[name].tolist() for name in ("user_id", "name", "event_us", "received_us", "properties"))
     for user_id, name, event_us, received_us, traits in zip(*columns, strict=True):
         yield statement(PROFILE_VIEW, user_id, event_us, received_us, traits, is_whole=name in (REPLACED, DELETED))
 
@@ -67,7 +67,7 @@ def statement(
     values
         Texts by name: a mapping, pairs, or None.
     """
-    at = (min(int(source_us), int(received_us)), int(received_us))
+    at = (min(source_us, received_us), received_us)
     return Statement(user_id, *at, said(view, dict(values if values is not None else {}), at, is_whole=is_whole))
 
 
