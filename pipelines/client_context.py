@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import ua_parser
 
+from pipelines.call_fields import plain
+
 FACTS: Final = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 
 # ua-parser's families → ours. The first that the family begins with; versions and systems follow it in its names.
@@ -59,7 +61,7 @@ def _said(context: Mapping[str, Any], *path: str) -> str:
         if not isinstance(value, Mapping):
             return ""
         value = value.get(key)
-    return value.strip() if isinstance(value, str) else ""
+    return plain(value.strip()) if isinstance(value, str) else ""
 
 
 def _families(agent: str) -> tuple[str, str]:
