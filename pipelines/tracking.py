@@ -20,6 +20,7 @@ from pipelines.call_profile import profile_of
 from pipelines.call_properties import page_of, properties_of
 from pipelines.call_times import times_of
 from pipelines.client_context import context_facts
+from pipelines.derived_ids import derived_id, sent_id
 from pipelines.internal_users import EMAIL_DOMAIN
 from pipelines.notes import Note
 from pipelines.page_access import PageWriter, user_hash_of
@@ -91,7 +92,7 @@ def map_call(
     context = {**(arrival.context or {}), **object_of(call, "context")}
     user_id, anonymous_id = _who(call, context, writer, notes)
     event = {
-        "message_id": _message_id(call, notes) or new_id(),
+        "message_id": sent_id(_message_id(call, notes) or new_id()),
         "user_id": user_id or anonymous_id,
         "anonymous_id": anonymous_id,
         **_event(call, context, arrival=arrival, index=index, notes=notes),
@@ -179,7 +180,11 @@ def _event(
 def _context(event: Record, context: Mapping[str, Any]) -> list[tuple[str, Record]]:
     facts = context_facts(context)
     # An id of its own: the event and its context are two messages, and neither is a duplicate of the other.
-    said = {"message_id": f"{event['message_id']}:context", "type": "track", "name": CONTEXT_OBSERVED}
+    said = {
+        "message_id": derived_id(event["message_id"], "context"),
+        "type": "track",
+        "name": CONTEXT_OBSERVED,
+    }
     return [(CONTEXT, {**event, **said, "properties": facts})] if facts else []
 
 

@@ -13,6 +13,7 @@ from pipelines.call_fields import CallError
 from pipelines.call_times import corrected_us
 from pipelines.client_context import context_facts
 from pipelines.consent import ConsentRule
+from pipelines.derived_ids import derived_id, sent_id
 from pipelines.internal_users import InternalUsers
 from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, Repeats, map_call
@@ -147,6 +148,27 @@ def test_context_is_observed_as_an_event_of_its_own() -> None:
         "referrer": "www.example.org",
         "connection": "wifi",
     }
+
+
+def test_an_id_that_looks_like_a_derived_one_counts_and_stays_the_same_when_sent_again() -> None:
+    context = {"locale": "en-GB"}
+    said = ["x", "x:context", "x:context~", "x:profile", "x:context:context", "x:context~:context"]
+    calls = [mapped(type="identify", messageId=i, context=context, traits={"a": 1}) for i in said]
+    ids = [record["message_id"] for call in calls for _, record in call.records]
+    assert len(set(ids)) == len(ids) == 3 * len(said)
+    again = [mapped(type="identify", messageId=i, context=context, traits={"a": 1}) for i in said]
+    assert [record["message_id"] for call in again for _, record in call.records] == ids
+    assert calls[0].message_id == "x"
+
+
+@given(
+    said=st.sets(st.text(":~xcontext", min_size=1), max_size=9)
+    | st.sets(st.from_regex(r"x?(:context~?)*", fullmatch=True))
+)
+def test_ids_of_different_messages_never_meet(said: set[str]) -> None:
+    written = [sent_id(i) for i in said]
+    ids = [*written, *(derived_id(i, what) for i in written for what in ("context", "profile"))]
+    assert len(set(ids)) == 3 * len(said)
 
 
 def test_a_context_that_says_nothing_is_not_observed() -> None:
