@@ -96,13 +96,15 @@ class Collector:
             calls, context, sent_us = [{**body, "type": kind}], None, None
         arrival = Arrival(received_us, sent_us, context, agent, self.rules, self.content_fields)
         found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys, notes)
+        if not calls:  # the keys of events let nobody in where there are none
+            keys.of(None)
         keys.charge(found.used)
         return await self._answer(found, is_batch=kind == BATCH)
 
     async def _answer(self, found: Calls, *, is_batch: bool) -> Response:
         for _, refusal in found.errors:
             self.metrics.events_refused.labels(refusal.code).inc()
-        if not found.message_ids:
+        if found.errors and not found.message_ids:
             raise found.refusal(is_batch=is_batch)
         with self.metrics.kafka.time():
             await self.delivery.send(found.queued)
