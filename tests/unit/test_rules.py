@@ -66,6 +66,10 @@ def test_a_browser_family_can_be_made_a_robot(tmp_path: Path) -> None:
         ({"user_id": "QA-17"}, ""),
         ({"user_id": "x-qa-17"}, ""),
         ({"user_id": "root"}, "internal"),
+        ({"user_id": "Ann@Example.COM"}, "internal"),
+        ({"user_id": "test+Ann@corp.IO"}, "internal"),
+        ({"user_id": "Test+ann@corp.io"}, ""),
+        ({"user_id": "ann@example.com.au"}, ""),
         ({"properties": {"email": "Ann@Firstmile.IO "}}, "internal"),
         ({"properties": [("email", "ann@it.firstmile.io")]}, "internal"),
         ({"properties": {"email": "ann@notfirstmile.io"}}, ""),
@@ -84,7 +88,7 @@ def test_internal_users_are_told_from_customers(event: dict[str, Any], expected:
     by = rules(
         tmp_path / "r.yaml",
         "internal:\n"
-        "  user_ids: ['qa-*', root]\n"
+        "  user_ids: ['qa-*', root, '*@example.com', 'test+*@Corp.io']\n"
         "  email_domains: [Firstmile.io]\n"
         "  properties: {staff: true, tier: 0, plan: load test}\n",
     )

@@ -14,6 +14,7 @@ from pipelines.call_times import corrected_us
 from pipelines.client_context import context_facts
 from pipelines.consent import ConsentRule
 from pipelines.derived_ids import derived_id, sent_id
+from pipelines.devices import DEVICES
 from pipelines.internal_users import InternalUsers
 from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, Repeats, map_call
@@ -198,11 +199,46 @@ def test_context_of_the_request_holds_for_events_without_one_and_repeats_are_lef
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) CriOS/120.0.0.0 Mobile/15E148", "mobile ios chrome"),
         ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/17.0 Safari/605.1.15", "desktop macos safari"),
         ("Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) Chrome/120.0.0.0 Safari/537.36", "desktop linux chrome"),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; Pixel 6 Build/TQ3A.230901.001)", "mobile android"),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; SM-X700 Build/TP1A)", "tablet android"),
+        (
+            "Mozilla/5.0 (Linux; Android 9; AFTWMST22) AppleWebKit/537.36 Silk/108 like Chrome/108 Safari/537.36",
+            "tv android",
+        ),
+        ("Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X) Version/17.0 Mobile/15E148 Safari/604.1", "tablet ios safari"),
         ("curl/8", ""),
     ],
 )
 def test_user_agents_are_read(agent: str, said: str) -> None:
     assert " ".join(context_facts({"userAgent": agent}).values()) == said
+
+
+@pytest.mark.parametrize(
+    ("context", "device"),
+    [
+        ({"device": {"type": "ios"}}, "mobile"),
+        ({"device": {"type": "android"}}, "mobile"),
+        ({"device": {"type": "ios", "model": "iPad13,4"}}, "tablet"),
+        ({"device": {"type": "ios", "name": "Ann's iPad"}}, "tablet"),
+        ({"device": {"type": "ios"}, "os": {"name": "iPadOS"}}, "tablet"),
+        ({"device": {"type": "android", "model": "Galaxy Tab S8"}}, "tablet"),
+        ({"device": {"type": "android"}, "os": {"name": "Android TV"}}, "tv"),
+        ({"device": {"type": "Smart-TV"}}, "tv"),
+        ({"device": {"type": "Mobile"}, "userAgent": CHROME}, "mobile"),
+        ({"device": {"type": "TABLET"}}, "tablet"),
+        ({"device": {"type": "pc"}}, "desktop"),
+        ({"device": {"type": "web"}, "userAgent": CHROME}, "desktop"),
+        ({"device": {"type": "web"}}, "other"),
+        ({"device": {"type": "watchos"}}, "other"),
+        ({"device": {"model": "iPhone14,2"}}, "mobile"),
+        ({"device": {"model": "iPad13,4"}, "userAgent": CHROME.replace("Windows NT 10.0", "Macintosh")}, "tablet"),
+        ({"userAgent": "App/1 CFNetwork/1410.0.3 Darwin/22.6.0"}, "mobile"),
+        ({"device": {"id": "x"}}, None),
+    ],
+)
+def test_device_is_one_of_a_closed_list(context: dict[str, Any], device: str | None) -> None:
+    assert context_facts(context).get("device") == device
+    assert device is None or device in DEVICES
 
 
 def test_a_malformed_context_says_nothing() -> None:
