@@ -5,8 +5,9 @@ from typing import Any
 
 from firstmile.names import PROFILES
 from firstmile.wire import Record
-from pipelines.call_fields import as_texts, object_of
+from pipelines.call_fields import as_texts, object_of, plain
 from pipelines.crm_export import audit_name
+from pipelines.derived_ids import derived_id
 from pipelines.notes import Note, listed
 from pipelines.page_access import PageWriter
 
@@ -28,11 +29,11 @@ def profile_of(
     if writer is not None:
         traits = writer.settable(traits, notes)
     record = {
-        "message_id": f"{event['message_id']}:profile",
+        "message_id": derived_id(event["message_id"], "profile"),
         "user_id": event["user_id"],
         "updated_at": event["event_time"],
         "received_at": event["received_at"],
-        "traits": {**{name: REMOVED for name, value in traits.items() if value is None}, **as_texts(traits)},
+        "traits": {**{plain(name): REMOVED for name in traits if traits[name] is None}, **as_texts(traits, notes)},
     }
     return [(PROFILES, record)] if record["traits"] else []
 

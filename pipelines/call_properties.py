@@ -1,9 +1,10 @@
 """The properties of a tracking call as texts; those that features read are checked, wrong ones left out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from firstmile.ids import HINT, IdError, id_text
 from pipelines.bounds import EARLIEST_US, MAX_ONBOARDING_AHEAD_US, ONBOARDING_AT
 from pipelines.call_fields import CallError, as_texts, object_of
 from pipelines.client_times import instant_us
@@ -12,8 +13,14 @@ from pipelines.notes import Note
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
 
 
-def properties_of(call: Mapping[str, Any], *, now_us: int, notes: list[Note]) -> dict[str, str]:
-    """Properties by name; what was left out is noted."""
+def properties_of(
+    call: Mapping[str, Any], *, content_fields: Sequence[str], now_us: int, notes: list[Note]
+) -> dict[str, str]:
+    """Properties by name; what was left out is noted.
+
+    content_fields
+        Properties that hold the id of a content.
+    """
     said = dict(object_of(call, "properties"))
     if said.get(ONBOARDING_AT) is not None:
         said[ONBOARDING_AT] = _onboarding_us(said[ONBOARDING_AT], now_us)
@@ -21,7 +28,9 @@ def properties_of(call: Mapping[str, Any], *, now_us: int, notes: list[Note]) ->
             hint = "send whole microseconds since 1970 like 1795435200000000, or ISO 8601 text"
             message = f"{ONBOARDING_AT} was left out: it is no time in microseconds, from 2005 to a year from now"
             notes.append(Note("bad_onboarding_at", message, hint))
-    return as_texts(said)
+    for name in content_fields:
+        said[name] = _content_id(name, said.get(name), notes)
+    return as_texts(said, notes)
 
 
 def page_of(call: Mapping[str, Any], context: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, str]:
@@ -42,6 +51,14 @@ def page_of(call: Mapping[str, Any], context: Mapping[str, Any], properties: Map
     )
     found = next((c for c in candidates if isinstance(c, str) and c), None)
     return {} if found is None else {"page": found}
+
+
+def _content_id(name: str, said: Any, notes: list[Note]) -> str | None:
+    try:
+        return id_text(said)
+    except IdError as error:
+        notes.append(Note("bad_content_id", f"{name} was left out: {error}", HINT))
+        return None
 
 
 def _onboarding_us(said: Any, now_us: int) -> int | None:

@@ -1,12 +1,14 @@
 """The `context` of a tracking call as facts about where a person is: device, os, browser, locale, country, campaign,
 referrer, connection. What a client says of itself goes first, its user agent second."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import ua_parser
+
+from pipelines.call_fields import plain
+from pipelines.devices import device_of
 
 FACTS: Final = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 
@@ -40,8 +42,9 @@ def context_facts(context: Mapping[str, Any]) -> dict[str, str]:
     agent = _said(context, "userAgent")
     browser, system = _families(agent) if agent else ("", "")
     campaign = context.get("campaign")
+    about = " ".join(_said(context, *way) for way in (("device", "model"), ("device", "name"), ("os", "name")))
     found = {
-        "device": _said(context, "device", "type").lower() or _device(agent, system),
+        "device": device_of(_said(context, "device", "type"), about=about, agent=agent, system=system),
         "os": _said(context, "os", "name").lower() or system,
         "browser": _said(context, "browser", "name").lower() or browser,
         "locale": _said(context, "locale"),
@@ -59,7 +62,7 @@ def _said(context: Mapping[str, Any], *path: str) -> str:
         if not isinstance(value, Mapping):
             return ""
         value = value.get(key)
-    return value.strip() if isinstance(value, str) else ""
+    return plain(value.strip()) if isinstance(value, str) else ""
 
 
 def _families(agent: str) -> tuple[str, str]:
@@ -73,15 +76,6 @@ def _families(agent: str) -> tuple[str, str]:
 
 def _word(known: tuple[tuple[str, str], ...], family: str) -> str:
     return next((word for beginning, word in known if family.startswith(beginning)), "")
-
-
-def _device(agent: str, system: str) -> str:
-    """What kind: ua-parser names brand and model, which do not tell."""
-    if re.search(r"iPad|Tablet|Android(?!.*Mobile)", agent):
-        return "tablet"
-    if re.search(r"Mobi|iPhone|iPod", agent):
-        return "mobile"
-    return "desktop" if system else ""
 
 
 def _referrer(url: str) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from firstmile.clock import MICROS_PER_S, to_us
-from pipelines.call_fields import CallError
+from pipelines.call_fields import CallError, shown
 
 MAX_CHARS: Final = 100
 LATEST_US: Final = 253_402_300_799_999_999
@@ -46,7 +46,7 @@ def instant_us(value: Any, field: str) -> int | None:
     if not 0 <= us <= LATEST_US:
         raise CallError(
             "bad_time",
-            f"{field} {value!r:.60} is not a time of 1970 or later",
+            f"{field} {shown(value)} is not a time of 1970 or later",
             "send ISO 8601 text like 2026-11-23T10:00:00.000Z",
         )
     return us

@@ -20,6 +20,7 @@ from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
 from pipelines.collector_app import Collector, build_app
 from pipelines.delivery import Delivery
+from pipelines.mapping import read_mapping
 from pipelines.rules import read_rules
 from pipelines.topics import ensure_topics, record_writers
 
@@ -42,15 +43,23 @@ def run() -> None:
 def collect(settings: Settings) -> None:
     """Serve until told to stop.
 
-    Raises DependencyError when Kafka, the registry or the port is not to be had, DataError for wrong rules or keys.
+    Raises DependencyError when Kafka, the registry or the port is not to be had, DataError for a wrong file.
     """
     keys = KeyWatch(settings, collector_key(settings.collector))
-    rules = read_rules(settings.stream.rules)
+    rules, mapping = read_rules(settings.stream.rules), read_mapping(settings.stream.events)
     ensure_topics(settings)
     registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
     writers = record_writers(registry)
     guard = Guard(settings.collector, lambda: keys.current)
-    collector = Collector(settings.collector, writers, SystemClock(), guard, lambda: Delivery(settings), rules)
+    collector = Collector(
+        settings.collector,
+        writers,
+        SystemClock(),
+        guard,
+        lambda: Delivery(settings),
+        rules,
+        mapping.fields["content_id"],
+    )
     listening = _listen(settings.collector)
     keys.start()
     guard_connections(max_connections=settings.collector.max_connections)

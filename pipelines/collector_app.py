@@ -7,7 +7,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +41,7 @@ from pipelines.delivery import Delivery
 from pipelines.metrics import CollectorMetrics
 from pipelines.notes import Note
 from pipelines.rules import Rules
-from pipelines.tracking import Arrival
+from pipelines.tracking import CONTENT_FIELDS, Arrival
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Collector:
     guard: Guard
     open_delivery: Callable[[], Delivery]
     rules: Rules = field(default_factory=Rules)
+    content_fields: Sequence[str] = CONTENT_FIELDS
     metrics: CollectorMetrics = field(default_factory=CollectorMetrics)
     _delivery: Delivery | None = None
 
@@ -93,15 +94,17 @@ class Collector:
             calls, context, sent_us = batch_calls(body, limits), object_of(body, "context"), sent_at_us(body, notes)
         else:
             calls, context, sent_us = [{**body, "type": kind}], None, None
-        arrival = Arrival(received_us, sent_us, context, agent, self.rules)
+        arrival = Arrival(received_us, sent_us, context, agent, self.rules, self.content_fields)
         found = Mapper(self.writers, self.guard).map_all(calls, arrival, keys, notes)
+        if not calls:  # the keys of events let nobody in where there are none
+            keys.of(None)
         keys.charge(found.used)
         return await self._answer(found, is_batch=kind == BATCH)
 
     async def _answer(self, found: Calls, *, is_batch: bool) -> Response:
         for _, refusal in found.errors:
             self.metrics.events_refused.labels(refusal.code).inc()
-        if not found.message_ids:
+        if found.errors and not found.message_ids:
             raise found.refusal(is_batch=is_batch)
         with self.metrics.kafka.time():
             await self.delivery.send(found.queued)

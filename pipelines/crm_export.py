@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from firstmile.clock import to_us
 from firstmile.errors import DataError
+from firstmile.ids import HINT, IdError, id_text
 from firstmile.names import AUDIT_ATTRIBUTES
 
 USER_ID, UPDATED_AT = "user_id", "updated_at"
-MAX_USER_ID_CHARS = 256
 FORMATS = (".csv", ".parquet")
 
 Cells = Sequence[Any]
@@ -103,11 +103,12 @@ def _person(line: int, columns: list[str], cells: Cells, *, now_us: int) -> Pers
         updated_us = _instant_us(texts.pop(UPDATED_AT, None), now_us=now_us)
     except ValueError as error:
         return BadRow(line, str(error))
-    user_id = _FROM_SPREADSHEET.sub(r"\1", texts.pop(USER_ID))
-    if not user_id:
+    try:
+        user_id = id_text(_FROM_SPREADSHEET.sub(r"\1", texts.pop(USER_ID)))
+    except IdError as error:
+        return BadRow(line, f"{USER_ID}: {error}; {HINT}")
+    if user_id is None:
         return BadRow(line, f"{USER_ID} is empty")
-    if len(user_id) > MAX_USER_ID_CHARS:
-        return BadRow(line, f"{USER_ID} has {len(user_id)} characters, at most {MAX_USER_ID_CHARS} are allowed")
     audit = {name: text for name in AUDIT_ATTRIBUTES if (text := texts.pop(name, ""))}
     return Person(line, user_id, texts, audit, updated_us)
 

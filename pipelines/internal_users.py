@@ -20,7 +20,7 @@ class InternalUsers:
     """Rules for whose events are not a customer's. Each record is judged by what it says itself.
 
     user_ids
-        Globs (`*`, `?`, `[…]`), compared exactly.
+        Globs (`*`, `?`, `[…]`), compared exactly but for what follows an `@`: domains have no case.
     email_domains
         Lower case; subdomains count too.
     email_properties
@@ -56,8 +56,12 @@ class InternalUsers:
         return out
 
     def has_id(self, user_id: str) -> bool:
-        """Whether a user id is one of the globs."""
-        return self._pattern is not None and self._pattern.match(user_id) is not None
+        """Whether a user id is one of the globs.
+
+        >>> [InternalUsers(("*@x.org",)).has_id(user) for user in ("Ann@X.org", "ann@x.com")]
+        [True, False]
+        """
+        return self._pattern is not None and self._pattern.match(_small_domain(user_id)) is not None
 
     def says(self, properties: Any) -> bool:
         """Whether properties (a dict, pairs or None) are an internal user's."""
@@ -92,4 +96,11 @@ class InternalUsers:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        return re.compile("|".join(map(fnmatch.translate, self.user_ids))) if self.user_ids else None
+        globs = (fnmatch.translate(_small_domain(glob)) for glob in self.user_ids)
+        return re.compile("|".join(globs)) if self.user_ids else None
+
+
+def _small_domain(text: str) -> str:
+    """A user id or glob with its domain, if it has one, in small letters."""
+    name, at, domain = text.rpartition("@")
+    return f"{name}@{domain.lower()}" if at else text

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-import orjson
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from firstmile.documents import Document, read_document
 from pipelines.bots import bots
+from pipelines.call_fields import as_text
 from pipelines.consent import ConsentRule
 from pipelines.crm_export import audit_name
 from pipelines.internal_users import InternalUsers
@@ -121,4 +121,4 @@ def _check_traits(document: Document, pages: _Pages) -> None:
 
 def _text(value: bool | int | float | str) -> str:
     """As the collector writes values into properties."""
-    return value.strip() if isinstance(value, str) else orjson.dumps(value).decode()
+    return as_text(value).strip()

@@ -8,23 +8,26 @@ identify        onboarding.user-actions, and crm.profiles when it has traits and
 context given   onboarding.context as well, "Context Observed"; a server's context is not its user's
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.wire import Record
-from pipelines.call_fields import CallError, id_of, name_of, object_of
+from pipelines.call_fields import CallError, id_of, name_of, object_of, plain, shown
 from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES, TYPES, name_is_fixed
 from pipelines.call_profile import profile_of
 from pipelines.call_properties import page_of, properties_of
 from pipelines.call_times import times_of
 from pipelines.client_context import context_facts
+from pipelines.derived_ids import derived_id, sent_id
 from pipelines.internal_users import EMAIL_DOMAIN
 from pipelines.notes import Note
 from pipelines.page_access import PageWriter, user_hash_of
 from pipelines.rules import Rules
 
+CONTENT_FIELDS: Final = ("content_id", "contentId")
+"""As shipped."""
 MAX_AGENT_CHARS: Final = 512
 BROWSERS: Final = "Mozilla/"
 """Every browser's user agent, and that of robots that run pages, begins so; a server's HTTP library's does not."""
@@ -42,6 +45,8 @@ class Arrival:
         Of the request itself: stands in for a call that does not say its client's, when it is a browser's.
     rules
         What counts as consent, and which e-mail domains are internal.
+    content_fields
+        Properties that hold the id of a content, by events.yaml.
     """
 
     received_us: int
@@ -49,6 +54,7 @@ class Arrival:
     context: Mapping[str, Any] | None = None
     user_agent: str | None = None
     rules: Rules = field(default_factory=Rules)
+    content_fields: Sequence[str] = CONTENT_FIELDS
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,12 @@ def map_call(
         raise CallError("bad_event", f"an event is a JSON object, not {type(call).__name__}", "send objects")
     kind = call.get("type")
     if kind not in TYPES:
-        raise CallError("unknown_type", f"unknown event type {kind!r:.60}", f"known types: {', '.join(TYPES)}")
+        raise CallError("unknown_type", f"unknown event type {shown(kind)}", f"known types: {', '.join(TYPES)}")
     notes: list[Note] = []
     context = {**(arrival.context or {}), **object_of(call, "context")}
     user_id, anonymous_id = _who(call, context, writer, notes)
     event = {
-        "message_id": id_of(call, "messageId") or new_id(),
+        "message_id": sent_id(_message_id(call, notes) or new_id()),
         "user_id": user_id or anonymous_id,
         "anonymous_id": anonymous_id,
         **_event(call, context, arrival=arrival, index=index, notes=notes),
@@ -128,7 +134,13 @@ def _who(
     call: Mapping[str, Any], context: Mapping[str, Any], writer: PageWriter | None, notes: list[Note]
 ) -> tuple[str | None, str | None]:
     """user_id and anonymous_id, proven where they have to be."""
-    user_id, anonymous_id = id_of(call, "userId"), id_of(call, "anonymousId")
+    user_id, anonymous_id = id_of(call, "userId"), None
+    try:
+        anonymous_id = id_of(call, "anonymousId")
+    except CallError as error:
+        if user_id is None:
+            raise
+        notes.append(Note("bad_anonymous_id", f"left out: {error.message}", error.hint))
     if user_id is None and anonymous_id is None:
         raise CallError("missing_id", "neither userId nor anonymousId is given", "send at least one of them")
     if writer is not None:
@@ -136,12 +148,21 @@ def _who(
     return user_id, anonymous_id
 
 
+def _message_id(call: Mapping[str, Any], notes: list[Note]) -> str | None:
+    try:
+        return id_of(call, "messageId")
+    except CallError as error:
+        message = f"left out, so that the event counts again when it is sent again: {error.message}"
+        notes.append(Note("bad_message_id", message, error.hint))
+        return None
+
+
 def _event(
     call: Mapping[str, Any], context: Mapping[str, Any], *, arrival: Arrival, index: int, notes: list[Note]
 ) -> Record:
     """What happened, and when."""
     times = times_of(call, sent_us=arrival.sent_us, request_us=arrival.received_us, index=index, notes=notes)
-    properties = properties_of(call, now_us=arrival.received_us, notes=notes)
+    properties = properties_of(call, content_fields=arrival.content_fields, now_us=arrival.received_us, notes=notes)
     kind, default = call["type"], DEFAULT_NAMES.get(call["type"])
     return {
         "type": kind,
@@ -159,14 +180,18 @@ def _event(
 def _context(event: Record, context: Mapping[str, Any]) -> list[tuple[str, Record]]:
     facts = context_facts(context)
     # An id of its own: the event and its context are two messages, and neither is a duplicate of the other.
-    said = {"message_id": f"{event['message_id']}:context", "type": "track", "name": CONTEXT_OBSERVED}
+    said = {
+        "message_id": derived_id(event["message_id"], "context"),
+        "type": "track",
+        "name": CONTEXT_OBSERVED,
+    }
     return [(CONTEXT, {**event, **said, "properties": facts})] if facts else []
 
 
 def _user_agent(context: Mapping[str, Any], arrival: Arrival) -> str | None:
     said = context.get("userAgent")
     if isinstance(said, str) and said.strip():
-        return said[:MAX_AGENT_CHARS]
+        return plain(said[:MAX_AGENT_CHARS])
     given = arrival.user_agent or ""
     return given[:MAX_AGENT_CHARS] if given.startswith(BROWSERS) else None
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from feature_repo.distinct import content_hash
 from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
+from firstmile.ids import Id
 from firstmile.names import FORMATS, SKILL_LEVELS
 from firstmile.oulad import content_format
 from firstmile.oulad_columns import read_columns
@@ -35,13 +36,13 @@ class Content(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    content_id: str = Field(min_length=1)
+    content_id: Id
     title: str = Field(min_length=1)
     format: str
     level: str | None = None
     step: str | None = None
     url: str = ""
-    prerequisites: tuple[str, ...] = ()
+    prerequisites: tuple[Id, ...] = ()
 
 
 class OuladPages(BaseModel):

@@ -13,6 +13,7 @@ from firstmile.cli import emit
 from firstmile.errors import SettingsError, UsageError
 from firstmile.http.key_watch import keys_file
 from firstmile.http.keys import KeyEntry, KeyFile, Scope, digest, read_keys, user_hash
+from firstmile.ids import required_id
 from firstmile.settings import Settings, load_settings
 
 HEAD: Final = "# API keys, as firstmile/http/keys.py explains. `firstmile keys new` writes it anew, without comments.\n"
@@ -46,7 +47,11 @@ def new(
 @app.command("hash")
 def show_hash(user: Annotated[str, typer.Argument(help="user_id")]) -> None:
     """The user_hash that proves a user: what your server gives to the page of a user it knows."""
-    emit({"user_id": user, "user_hash": user_hash(user, identity_secret(load_settings()))})
+    try:
+        user_id = required_id(user)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    emit({"user_id": user_id, "user_hash": user_hash(user_id, identity_secret(load_settings()))})
 
 
 def make_key(settings: Settings, scope: Scope, *, name: str = "") -> dict[str, Any]:

@@ -4,13 +4,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
 
 from firstmile.http.refusals import RefusalError
+from firstmile.ids import GREATEST, MAX_ID_CHARS, SMALLEST, optional_id
 from serving.strict_json import JsonError, read_json
 
 MAX_TEXT = 512
-Id = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+CONTROL = "\\x00-\\x1f\\x7f-\\x9f\\ufffd"
+SAID: JsonDict = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "\\S"}]}
+"""An id that is not blank, as JSON Schema has it."""
+ID_SCHEMA: JsonDict = {
+    "anyOf": [
+        {
+            "type": "string",
+            "maxLength": MAX_ID_CHARS,
+            "pattern": rf"^\s*([^\s{CONTROL}]([^{CONTROL}]*[^\s{CONTROL}])?\s*)?$",
+        },
+        {"type": "integer", "minimum": SMALLEST, "maximum": GREATEST},
+        {"type": "null"},
+    ]
+}
+"""Blanks around an id are not part of it, and blanks alone are none."""
+Id = Annotated[str | None, BeforeValidator(optional_id), WithJsonSchema(ID_SCHEMA)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(lambda text: text[:MAX_TEXT])]
 """Of the context: what is longer is cut, since a page does not choose how long a referrer is."""
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{24}([A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{2,4}$")]
@@ -62,17 +88,15 @@ class Identified(BaseModel):
         extra="forbid",
         strict=True,
         json_schema_extra={
-            "anyOf": [
-                {"required": [name], "properties": {name: {"type": "string"}}} for name in ("user_id", "anonymous_id")
-            ]
+            "anyOf": [{"required": [name], "properties": {name: SAID}} for name in ("user_id", "anonymous_id")]
         },
     )
 
-    user_id: Id | None = Field(None, description="as your events say it")
+    user_id: Id = Field(None, description="as your events say it; 17 and 17.0 are the text `17`")
     user_hash: Hash | None = Field(
         None, description="hex HMAC-SHA256(identity secret, user_id), made by your server; publishable keys need it"
     )
-    anonymous_id: Id | None = Field(
+    anonymous_id: Id = Field(
         None, description="the visitor's, as your events say it; with a publishable key `anon_` and a random UUID"
     )
 

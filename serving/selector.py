@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from firstmile.ids import Id
 from serving.catalogue import Shelf
 
 Mask = NDArray[np.bool_]
@@ -22,7 +23,7 @@ class Selector(BaseModel):
     intents: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    content_ids: tuple[str, ...] = ()
+    content_ids: tuple[Id, ...] = ()
 
 
 class Pin(Selector):

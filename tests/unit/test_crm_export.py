@@ -11,6 +11,7 @@ import pytest
 from feature_repo.latest import PROFILE_VIEW
 from firstmile.clock import to_us
 from firstmile.errors import DataError
+from firstmile.ids import HINT
 from pipelines.crm_export import BadRow, Person, read_export
 from pipelines.profiles import Import, read_crm
 from pipelines.statements import merged_by_user, profile_statements, statement
@@ -46,7 +47,7 @@ def test_bad_rows_are_named_by_line_and_the_good_ones_go_on(tmp_path: Path) -> N
             "seconds, ms or µs since 1970",
         ),
         (8, "updated_at '2027-01-01T00:00:00Z' lies in the future"),
-        (11, "user_id has 300 characters, at most 256 are allowed"),
+        (11, f"user_id: '{'u' * 12}...{'u' * 13}' is not an id; {HINT}"),
     ]
     times = [r.updated_us for r in found if isinstance(r, Person)]
     assert times == [to_us(datetime(2026, 11, 1, tzinfo=UTC)), to_us(datetime(2026, 11, 1, 8, tzinfo=UTC))]
@@ -163,3 +164,10 @@ def as_decoded(found: Import) -> pd.DataFrame:
     """Its records as the stream decodes them."""
     columns = {"updated_at": "updated_us", "received_at": "received_us", "traits": "properties"}
     return pd.DataFrame(found.records).rename(columns=columns)
+
+
+@pytest.mark.parametrize("text", ["undefined", "null", "[object Object]", "NaN"])
+def test_a_word_for_nothing_is_no_user(tmp_path: Path, text: str) -> None:
+    (row,) = rows_of(tmp_path / "a.csv", f"user_id,plan\n{text},pro\n")
+    assert isinstance(row, BadRow)
+    assert "is what a program writes for no value" in row.reason

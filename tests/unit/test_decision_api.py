@@ -179,7 +179,10 @@ def test_request_without_the_key_is_refused(post: Post, given_key: str | None) -
         ([], "body"),
         ({}, "user_id"),
         ({"user_id": ""}, "user_id"),
-        ({"user_id": 17}, "user_id"),
+        ({"user_id": 17.5}, "user_id"),
+        ({"user_id": True}, "user_id"),
+        ({"user_id": "  "}, "user_id"),
+        ({"user_id": "undefined"}, "user_id"),
         ({"user_id": "x" * 257}, "user_id"),
         ({"user_id": "a\u0000b"}, "user_id"),
         (b'{"user_id": "\\ud800"}', "body"),
@@ -251,7 +254,7 @@ def test_requests_are_shed_while_the_loop_is_late_but_not_before_who_may_not_ask
     now_s[0] = 1.0
     assert post({"user_id": "u1", "limit": 2}).json()["reasons"] == ["shed"]
     assert post({"user_id": "u1"}, authorization=None).status_code == 401
-    assert post({"user_id": 17}).status_code == 400
+    assert post({"user_id": 17.5}).status_code == 400
     loop.close()
 
 

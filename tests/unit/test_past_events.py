@@ -114,7 +114,7 @@ def test_parquet_with_calls_as_json_text_is_read(tmp_path: Path) -> None:
     table = pa.table(
         {
             "type": ["track"],
-            "userId": pa.array([17]),
+            "userId": pa.array([17.0]),
             "event": ["Page Viewed"],
             "timestamp": pa.array([datetime(2025, 3, 1, tzinfo=UTC)]),
             "properties": ['{"page": "/a"}'],

@@ -66,6 +66,10 @@ def test_a_browser_family_can_be_made_a_robot(tmp_path: Path) -> None:
         ({"user_id": "QA-17"}, ""),
         ({"user_id": "x-qa-17"}, ""),
         ({"user_id": "root"}, "internal"),
+        ({"user_id": "Ann@Example.COM"}, "internal"),
+        ({"user_id": "test+Ann@corp.IO"}, "internal"),
+        ({"user_id": "Test+ann@corp.io"}, ""),
+        ({"user_id": "ann@example.com.au"}, ""),
         ({"properties": {"email": "Ann@Firstmile.IO "}}, "internal"),
         ({"properties": [("email", "ann@it.firstmile.io")]}, "internal"),
         ({"properties": {"email": "ann@notfirstmile.io"}}, ""),
@@ -84,7 +88,7 @@ def test_internal_users_are_told_from_customers(event: dict[str, Any], expected:
     by = rules(
         tmp_path / "r.yaml",
         "internal:\n"
-        "  user_ids: ['qa-*', root]\n"
+        "  user_ids: ['qa-*', root, '*@example.com', 'test+*@Corp.io']\n"
         "  email_domains: [Firstmile.io]\n"
         "  properties: {staff: true, tier: 0, plan: load test}\n",
     )
@@ -137,6 +141,10 @@ def test_rules_reach_another_process_as_they_are() -> None:
         ("internal:\n  user_ids: ['']", 3, "internal.user_ids.0: String should have at least 1 character"),
         ("internal:\n  email_domains:\n  - x.org\n  - ann@x.org", 5, "internal.email_domains.1: String should match"),
         ("internal:\n  properties: {staff: [1]}", 3, "internal.properties.staff"),
+        ("pages:\n  traits:\n  - plan\n  - Age Band", 5, "'Age Band' is an audit attribute, which no profile holds"),
+        ("pages:\n  traits: ['']", 3, "pages.traits.0: String should have at least 1 character"),
+        ("pages:\n  user_hash: maybe", 3, "pages.user_hash: Input should be 'optional' or 'required'"),
+        ("pages: {trait: [plan]}", 2, "pages.trait: Extra inputs are not permitted"),
         ("internals: {}", 2, "internals: Extra inputs are not permitted"),
         ("bots:\n  families: HeadlessChrome", 3, "bots.families: Input should be a valid tuple"),
     ],

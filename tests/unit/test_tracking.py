@@ -11,8 +11,8 @@ from firstmile.clock import to_us
 from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
 from pipelines.call_fields import CallError
 from pipelines.call_times import corrected_us
-from pipelines.client_context import context_facts
 from pipelines.consent import ConsentRule
+from pipelines.derived_ids import derived_id, sent_id
 from pipelines.internal_users import InternalUsers
 from pipelines.rules import Rules
 from pipelines.tracking import Arrival, Mapped, Repeats, map_call
@@ -149,6 +149,27 @@ def test_context_is_observed_as_an_event_of_its_own() -> None:
     }
 
 
+def test_an_id_that_looks_like_a_derived_one_counts_and_stays_the_same_when_sent_again() -> None:
+    context = {"locale": "en-GB"}
+    said = ["x", "x:context", "x:context~", "x:profile", "x:context:context", "x:context~:context"]
+    calls = [mapped(type="identify", messageId=i, context=context, traits={"a": 1}) for i in said]
+    ids = [record["message_id"] for call in calls for _, record in call.records]
+    assert len(set(ids)) == len(ids) == 3 * len(said)
+    again = [mapped(type="identify", messageId=i, context=context, traits={"a": 1}) for i in said]
+    assert [record["message_id"] for call in again for _, record in call.records] == ids
+    assert calls[0].message_id == "x"
+
+
+@given(
+    said=st.sets(st.text(":~xcontext", min_size=1), max_size=9)
+    | st.sets(st.from_regex(r"x?(:context~?)*", fullmatch=True))
+)
+def test_ids_of_different_messages_never_meet(said: set[str]) -> None:
+    written = [sent_id(i) for i in said]
+    ids = [*written, *(derived_id(i, what) for i in written for what in ("context", "profile"))]
+    assert len(set(ids)) == 3 * len(said)
+
+
 def test_a_context_that_says_nothing_is_not_observed() -> None:
     assert len(mapped(context={"library": {"name": "sdk"}, "ip": "192.0.2.1"}).records) == 1
 
@@ -162,37 +183,6 @@ def test_context_of_the_request_holds_for_events_without_one_and_repeats_are_lef
         observed += [(r["user_id"], r["properties"]["locale"]) for t, r in repeats.without(call) if t == CONTEXT]
         repeats.remember(call)
     assert observed == [("u1", "en-GB"), ("u2", "en-GB"), ("u1", "cy-GB")]
-
-
-@pytest.mark.parametrize(
-    ("agent", "said"),
-    [
-        (CHROME + " Edg/131.0", "desktop windows edge"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile/15E148 Safari/604.1", "mobile ios safari"),
-        ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Safari/537.36", "tablet android chrome"),
-        ("Mozilla/5.0 (Linux; Android 15) Chrome/131.0 Mobile Safari/537.36", "mobile android chrome"),
-        ("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "desktop linux firefox"),
-        (CHROME.replace("Chrome/131.0", "Chrome/131.0.0.0") + " OPR/115.0.0.0", "desktop windows opera"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) CriOS/120.0.0.0 Mobile/15E148", "mobile ios chrome"),
-        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/17.0 Safari/605.1.15", "desktop macos safari"),
-        ("Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) Chrome/120.0.0.0 Safari/537.36", "desktop linux chrome"),
-        ("curl/8", ""),
-    ],
-)
-def test_user_agents_are_read(agent: str, said: str) -> None:
-    assert " ".join(context_facts({"userAgent": agent}).values()) == said
-
-
-def test_a_malformed_context_says_nothing() -> None:
-    odd = {
-        "device": "phone",
-        "os": [],
-        "campaign": 3,
-        "network": "wifi",
-        "page": {"referrer": "http://[bad"},
-        "locale": 7,
-    }
-    assert context_facts(odd) == {}
 
 
 def test_user_agent_travels_with_the_event_and_its_context() -> None:
@@ -307,7 +297,9 @@ def test_client_times_are_read_and_clamped() -> None:
         ({"userId": "u" * 257}, "bad_id"),
         ({"userId": True}, "bad_id"),
         ({"userId": {"id": 1}}, "bad_id"),
-        ({"messageId": ["m"]}, "bad_id"),
+        ({"userId": "u\x00"}, "bad_id"),
+        ({"userId": "undefined", "anonymousId": "a1"}, "placeholder_id"),
+        ({"userId": None, "anonymousId": "[object Object]"}, "placeholder_id"),
         ({"type": "merge"}, "unknown_type"),
         ({"type": None}, "unknown_type"),
         ({"type": ["track"]}, "unknown_type"),
@@ -315,7 +307,7 @@ def test_client_times_are_read_and_clamped() -> None:
         ({"event": "  "}, "bad_event_name"),
         ({"event": "e" * 257}, "bad_event_name"),
         ({"type": "page", "event": 3}, "bad_event_name"),
-        ({"properties": []}, "bad_properties"),
+        ({"properties": [1]}, "bad_properties"),
         ({"context": "x"}, "bad_context"),
         ({"type": "identify", "traits": "x"}, "bad_traits"),
         ({"timestamp": "yesterday"}, "bad_time"),
