@@ -102,7 +102,7 @@ def test_without_a_key_or_with_another_nothing_is_answered(
 
 
 def test_description_of_itself_is_right(operations: dict[str, APIOperation], client: ASGIClient) -> None:
-    ask(operations["describe"], client, GenerationMode.POSITIVE, n_cases=5)
+    assert ask(operations["describe"], client, GenerationMode.POSITIVE, n_cases=5) >= 1
 
 
 @pytest.mark.slow
