@@ -85,14 +85,14 @@ def _file(presentation: str, i: int) -> str:
 def _kept(events: pa.Table, rules: Rules) -> tuple[pa.Table, dict[str, int]]:
     """The events the rules keep, and how many they leave out by reason: here, while properties are still there."""
     reason = rules.left_out(events.select(["user_id"]).to_pandas())
-    some = np.flatnonzero(_says_any(events["properties"], rules.watched))
+    some = np.flatnonzero(says_any(events["properties"], rules.watched))
     if len(some):  # most events say nothing that is looked at, and turning their properties into Python takes seconds
         reason[some] = rules.left_out(events.select(["user_id", "properties"]).take(some).to_pandas())
     dropped = {f"n_dropped_{name}": int((reason == i).sum()) for i, name in enumerate(REASONS)}
     return events.filter(pa.array(reason < 0)) if any(dropped.values()) else events, dropped
 
 
-def _says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.bool_]:
+def says_any(properties: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.bool_]:
     """Which property maps have one of the names, shape (n,)."""
     asked = pa.array(list(names), pa.string())
     maps = properties.combine_chunks()

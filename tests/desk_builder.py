@@ -1,9 +1,9 @@
-"""A desk of the decision API in this process: real ladder, guard and logs that hand nothing on."""
+"""A desk of the decision API in this process: real ladder, guard and logs, which hand nothing on until started."""
 
 from pathlib import Path
 from typing import Any
 
-from decision_sinks import log_to
+from decision_sinks import ListSink, log_to
 from serving_builder import NOW_US, Row, Rows, ladder
 
 from firstmile.clock import FixedClock
@@ -38,11 +38,16 @@ def make_desk(
     models: Any = None,
     keys: KeyRing | None = None,
     max_shown: int = 10_000,
+    sink: ListSink | None = None,
+    spool: Path = NOWHERE,
 ) -> Desk:
-    """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait."""
+    """One that knows user u1, without limits per user unless `settings` has them; `max_shown` exposures may wait.
+
+    Its decisions go to `sink` and wait in `spool` once their log is started.
+    """
     serving, metrics = settings or ServingSettings(user_requests_per_s=0), Metrics()
     ring = keys or ring_of(decision_key(serving), serving.identity_secret)
-    log = log_to(no_kafka, NOWHERE, metrics, max_waiting=10_000)
+    log = log_to((lambda: sink) if sink else no_kafka, spool, metrics, max_waiting=10_000)
     shown = log_to(no_kafka, NOWHERE, metrics.shown, max_waiting=max_shown)
     return Desk(
         serving,

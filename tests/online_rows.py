@@ -50,10 +50,10 @@ def packed_user(user_id: str, *, now_us: int, opens: Sequence[tuple[str, str]] =
 
 def _rows(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, age_days: float) -> Rows:
     began_us = now_us - int(age_days * MICROS_PER_DAY)
-    return fold(empty_rows(1), _events(user_id, opens, now_us=now_us, began_us=began_us))[0]
+    return fold(empty_rows(1), events_of(user_id, opens, now_us=now_us, began_us=began_us))[0]
 
 
-def _events(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, began_us: int) -> Events:
+def events_of(user_id: str, opens: Sequence[tuple[str, str]], *, now_us: int, began_us: int) -> Events:
     """The sign-up and the opens, a minute apart."""
     n = 1 + len(opens)
     event_ms = (now_us - np.arange(n)[::-1] * 60_000_000) // 1_000

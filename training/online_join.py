@@ -111,6 +111,16 @@ class Joiner:
         """Content opens kept."""
         return len(self._opens_by_time)
 
+    @property
+    def n_users(self) -> int:
+        """Users of whom opens are kept."""
+        return len(self._opens)
+
+    @property
+    def n_seen(self) -> int:
+        """Closed decisions remembered."""
+        return len(self._seen)
+
     def all_counts(self) -> dict[str, int]:
         """What lay beyond the bounds, by name."""
         return {name: self.counts[name] for name in COUNTS}

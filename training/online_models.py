@@ -88,6 +88,11 @@ class AdaptiveTree:
             grace_period=GRACE_PERIOD, delta=DELTA, max_depth=MAX_DEPTH, leaf_prediction="mc", seed=seed
         )
 
+    @property
+    def n_alternatives(self) -> int:
+        """Branches grown so far beside one in use, whatever became of them."""
+        return int(self._model.n_alternate_trees)
+
     def probability(self, known: Known) -> float:
         """Of an open."""
         root = self._model._root

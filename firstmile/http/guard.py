@@ -52,6 +52,11 @@ class Guard:
         self._by_key = _limit(rates.key_requests_per_s)
         self.users = _limit(user_requests_per_s)
 
+    @property
+    def n_callers(self) -> int:
+        """Addresses, keys and users that are being counted."""
+        return len(self._addresses) + len(self._by_key) + len(self.users)
+
     def admit(self, request: Request, *, now_s: float) -> Key:
         """The key of a request. Raises RefusalError: 401 without a valid key, 403 in a wrong place, 429 too often."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")

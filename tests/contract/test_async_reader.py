@@ -3,9 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
+import struct
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ from running import poll
 from feature_repo.async_reader import AsyncReader
 from feature_repo.fields import ACTIVITY
 from feature_repo.online_store import connect, feature_field, user_key
-from feature_repo.reader import OnlineReader, UserFeatures
+from feature_repo.reader import Found, OnlineReader, UserFeatures
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError
 from firstmile.local.process import find
@@ -90,16 +94,65 @@ def test_connections_are_kept_and_made_anew_when_the_store_was_restarted(own_red
 
 
 def test_connection_that_was_reset_is_made_anew_on_the_loop_that_serves(redis_settings: Settings) -> None:
-    reader, asked = reader_of(redis_settings), [(uuid.uuid4().hex, NOW_US)]
+    between = Between(redis_settings.local.redis_port)
 
-    async def around_a_reset() -> object:
-        await reader.read_many(asked)
-        reader._idle[0]._writer.transport.abort()
-        await asyncio.sleep(0)
-        return await reader.read_many(asked)
+    async def around_a_reset() -> list[list[Found]]:
+        async with between.listening() as port:
+            local = redis_settings.local.model_copy(update={"redis_port": port})
+            reader, asked = reader_of(redis_settings.model_copy(update={"local": local})), [(uuid.uuid4().hex, NOW_US)]
+            before = await reader.read_many(asked)
+            await between.reset()
+            return [before, await reader.read_many(asked)]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert [row for row, _ in runner.run(around_a_reset())] == [None]  # type: ignore[attr-defined]
+        assert [[row for row, _ in found] for found in runner.run(around_a_reset())] == [[None], [None]]
+    assert between.n_connections == 2
+
+
+@dataclass
+class Between:
+    """Passes bytes between a reader and the store at `port`, until it resets the connections it has."""
+
+    port: int
+    n_connections: int = 0
+    open_ones: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Its own port."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for writer in self.open_ones:
+                writer.close()
+
+    async def reset(self) -> None:
+        """Reset every connection, and wait until the other end has noticed."""
+        for writer in self.open_ones:
+            # To linger for no time is to reset.
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.close()
+            await writer.wait_closed()
+        self.open_ones.clear()
+        for _ in range(5):  # what was sent within a machine is there at once: the loop only has to come round
+            await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.n_connections += 1
+        self.open_ones.append(writer)
+        from_store, to_store = await asyncio.open_connection("127.0.0.1", self.port)
+        back = asyncio.create_task(_pass_on(from_store, writer))
+        await _pass_on(reader, to_store)
+        back.cancel()
+        to_store.close()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
 
 
 def test_refusal_that_is_not_about_one_row_is_an_error(own_redis: tuple[Settings, Stack]) -> None:

@@ -118,7 +118,7 @@ def test_token_of_an_answer_is_taken_back_as_documented_and_another_ones_is_refu
 
 
 def test_description_of_itself_is_right(operations: dict[str, APIOperation], client: ASGIClient) -> None:
-    ask(operations["describe"], client, GenerationMode.POSITIVE, n_cases=5)
+    assert ask(operations["describe"], client, GenerationMode.POSITIVE, n_cases=5) >= 1
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def test_check_proves_every_hop_and_leaves_nothing_running(start_demo: StartDemo
     assert all(hops["produced"]["in_kafka"][topic] > 0 for topic in (*EVENT_TOPICS, PROFILES))
     assert hops["decoded"]["n_dead_letters"] == 0
     assert hops["decoded"]["n_decoded"] == sum(hops["produced"]["in_kafka"].values())
+    assert hops["folded"]["count_and_weight"]
     for learner in hops["folded"]["count_and_weight"].values():
         assert learner["online"] == learner["in_data"]
     assert hops["rows_online"]["n_rows"] >= hops["rows_online"]["n_users"] > 300
@@ -115,6 +116,7 @@ def test_interrupted_while_it_comes_up_leaves_nothing_running(start_demo: StartD
 def test_killed_while_it_comes_up_takes_everything_with_it(start_demo: StartDemo) -> None:
     demo = start_demo()
     demo.until_said("redis              ready", deadline_s=120)
+    assert demo.left_behind()
     os.kill(demo.process.pid, signal.SIGKILL)
     demo.wait()
     poll_until(lambda: not demo.left_behind())

@@ -118,7 +118,9 @@ def test_skill_level_agrees_with_a_second_count(tables: OuladTables, only_later:
 
 def test_everybody_enrolled_is_either_a_row_or_counted(tables: OuladTables) -> None:
     for model in TASKS:
-        for day, counts in label(model, tables).counts.items():
+        found = label(model, tables).counts
+        assert set(found) == set(TASKS[model].snapshot_days)
+        for day, counts in found.items():
             left_out = sum(n for reason, n in counts.items() if reason.startswith("left_out:"))
             assert counts["rows"] + left_out == 2_515, (model, day, counts)
 

@@ -22,6 +22,7 @@ from training.expectations import label_suite, set_suite, vector_suite
 from training.history import history_ends_us
 from training.quality import N_KEPT, QualityGate
 from training.quality_bounds import read_bounds
+from training.quality_lake import lake_figures, lake_files
 from training.quality_last import beside_last, figures_of
 from training.quality_sets import label_frame, set_figures
 from training.tasks import TASKS
@@ -303,7 +304,9 @@ def test_a_lake_nobody_writes_to_any_more_is_stale(settings: Settings) -> None:
 def test_recorded_history_in_the_lake_is_not_stale_however_old(settings: Settings) -> None:
     write_history(settings.home)
     write_lake(settings.home, [day_start_us(P, 3)], user=f"{P}-1")
-    sources(settings)
+    report = sources(settings).report()
+    assert (report["n_suites"], report["n_lake_files"]) == (5, 1)
+    assert lake_figures(lake_files(settings.lake), now_us=NOW_US)["age_hours"].isna().tolist() == [True]
 
 
 def test_recorded_users_played_live_are_as_fresh_as_their_newest_event(settings: Settings) -> None:

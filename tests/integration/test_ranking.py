@@ -200,6 +200,7 @@ def test_the_champion_is_evaluated_as_its_scores_say_and_without_one_nothing_is(
     booster = mlflow.xgboost.load_model(f"models:/{MODEL}@{CHALLENGER}")
     expected = day_figures(ranked.data, Ranker(7).scores(booster, ranked.data.x), seed=7)
     assert list(found) == [str(day) for day in EVALUATED_DAYS]
+    assert list(expected) == list(EVALUATED_DAYS)
     for day, figures in expected.items():
         said = found[str(day)]
         assert (said["n"], said["n_lost"]) == (figures["n"], figures["n_lost"])
@@ -231,7 +232,9 @@ def test_the_ranker_is_a_registered_challenger_that_says_what_the_reference_says
 
 
 def test_the_ranker_says_more_than_chance_and_its_figures_say_of_how_many(ranked: Ranked) -> None:
+    assert set(ranked.result["metrics"]) == {"later_start", "held_out_students"}
     for by_day in ranked.result["metrics"].values():
+        assert set(by_day) == {str(day) for day in EVALUATED_DAYS}
         for found in by_day.values():
             assert found["n"] > 20
             assert found["ndcg_at_5_low"] < found["ndcg_at_5"] < found["ndcg_at_5_high"]

@@ -84,7 +84,7 @@ def test_the_lag_is_the_age_of_the_oldest_event_the_lake_has_not_read(lakeless: 
 
 
 def test_doctor_notes_what_differs_and_topics_alter_mends_it(settings: Settings) -> None:
-    assert all(f.is_ok for f in topic_findings(settings) if f.name == "topics")
+    assert [f.is_ok for f in topic_findings(settings) if f.name == "topics"] == [True]
     longer = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"retention_hours": 400})})
     [found] = [f for f in topic_findings(longer) if f.name == "topics"]
     assert f"{ENRICHED} has retention.ms {168 * MS_PER_HOUR}, the settings say {400 * MS_PER_HOUR}" in found.found
@@ -93,7 +93,7 @@ def test_doctor_notes_what_differs_and_topics_alter_mends_it(settings: Settings)
     assert not answer["topics"]["is_ok"]
     assert "firstmile topics --alter" in done.stderr
     assert run(longer, "topics", "--alter").returncode == 0
-    assert all(f.is_ok for f in topic_findings(longer) if f.name == "topics")
+    assert [f.is_ok for f in topic_findings(longer) if f.name == "topics"] == [True]
     assert run(settings, "topics", "--alter").returncode == 0
 
 

@@ -67,7 +67,9 @@ def test_every_part_is_healthy_with_pid_address_data_and_log(own: Stack) -> None
 
 
 def test_every_port_is_bound_to_loopback_alone(own: Stack) -> None:
-    for state in own.status():
+    states = own.status()
+    assert {state.name for state in states} == set(PARTS)
+    for state in states:
         family = [psutil.Process(state.pid), *psutil.Process(state.pid).children(recursive=True)]
         listening = [c.laddr for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert listening
@@ -76,6 +78,7 @@ def test_every_port_is_bound_to_loopback_alone(own: Stack) -> None:
 
 def test_up_again_changes_nothing(own: Stack) -> None:
     before = [s.pid for s in own.status()]
+    assert len(before) == len(PARTS)
     assert [s.pid for s in own.up()] == before
 
 
@@ -104,11 +107,11 @@ def test_killed_parts_are_seen_and_come_back_with_their_data(own: Stack) -> None
     assert not psutil.wait_procs(killed, timeout=20)[1]  # the kernel takes a moment to clear a large one away
 
     dead = by_name(own.status())
-    assert {s.name for s in dead.values() if s.is_healthy} == set()
+    assert {name: s.is_healthy for name, s in dead.items()} == dict.fromkeys(PARTS, False)
     assert all("it died" in (s.problem or "") for s in dead.values())
 
     new = by_name(own.up())
-    assert all(s.is_healthy and s.pid != old[s.name] for s in new.values())
+    assert {name: s.is_healthy and s.pid != old[name] for name, s in new.items()} == dict.fromkeys(PARTS, True)
     assert first_value(settings, topic) == b"kept"
     assert Registry(settings.registry_url).latest(topic)[0] == schema_id
     assert "Probe" in Registry(settings.registry_url).writer_text(schema_id)
@@ -126,7 +129,9 @@ def test_down_then_up_keeps_topics_schema_ids_and_keys(own: Stack) -> None:
 
     assert set(own.down()) == set(PARTS)
     states = by_name(own.status())
-    assert all(not s.is_healthy and s.problem == "not started" for s in states.values()), states
+    assert {name: (s.is_healthy, s.problem) for name, s in states.items()} == dict.fromkeys(
+        PARTS, (False, "not started")
+    )
     own.up()
 
     assert first_value(settings, topic) == b"kept"

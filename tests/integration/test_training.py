@@ -158,6 +158,7 @@ def test_counts_add_up_to_everybody_enrolled(trained: Trained) -> None:
     for model in MODELS:
         said = trained.result["models"][model]
         without_row = 0
+        assert set(said["counts_per_day"]) == {str(day) for day in TASKS[model].snapshot_days}
         for counts in said["counts_per_day"].values():
             left_out = {k: n for k, n in counts.items() if k.startswith("left_out:")}
             missing = left_out.pop("left_out:no row in the history")
@@ -185,6 +186,7 @@ def test_models_sharing_a_retrieval_get_the_vectors_they_would_get_alone(trained
     shared = vectors(store, labelled)
     for model in MODELS:
         alone = vectors(store, {model: labelled[model]})[model]
+        assert len(alone) > 300
         pd.testing.assert_frame_equal(shared[model].loc[alone.index], alone)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from firstmile.names import AUDIT_ATTRIBUTES
-from training.bootstrap import difference_low, drawn_auc, drawn_figures, draws, ece, intervals
+from training.bootstrap import N_DRAWS, difference_low, drawn_auc, drawn_figures, draws, ece, intervals
 from training.evaluate import macro_auc
 from training.figures import ENDS
 from training.slices import MIN_GROUP, MIN_OUTCOMES, rates, slices
@@ -30,6 +30,7 @@ def test_auc_of_a_draw_is_the_auc_of_the_rows_repeated(n_classes: int) -> None:
 
 def test_a_users_rows_are_drawn_together() -> None:
     weights = draws(np.array(["u", "v", "u", "w"]), seed=1)
+    assert weights.shape == (N_DRAWS, 4)
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
 

@@ -27,6 +27,7 @@ def test_rows_sum_to_one_and_the_file_gives_the_same_map(method: str, n_classes:
     rows = scored(n_classes=n_classes, sharpen=3.0)
     made = fit_calibration(method, rows)  # type: ignore[arg-type]
     p = made.apply(rows.p)
+    assert p.shape == (2_000, n_classes)
     assert np.allclose(p.sum(axis=1), 1.0)
     assert (p >= 0).all()
     assert (read_calibration(made.as_json()).apply(rows.p) == p).all()

@@ -54,6 +54,7 @@ def vector(of: Standing, item: int, seen: list[int] | tuple[int, ...] = (), **fe
 
 
 def test_every_feature_read_is_a_window_of_the_row() -> None:
+    assert len(READ) > len(FORMATS)
     assert set(READ) <= set(FEATURE_NAMES)
 
 
@@ -64,10 +65,14 @@ def test_popularity_is_a_share_so_that_a_large_course_looks_like_a_small_one() -
 
 def test_a_shelf_nobody_opened_knows_nothing() -> None:
     cold = shelf([0, 0])
-    assert np.isnan(cold.popularity).all()
-    assert np.isnan(cold.in_stage).all()
-    assert np.isnan(cold.recent).all()
-    assert np.isnan(cold.rates).all()
+    for counted, shape in (
+        (cold.popularity, (2,)),
+        (cold.in_stage, (len(STAGES), 2)),
+        (cold.recent, (len(RECENT_DAYS), 2)),
+        (cold.rates, (4, 2)),
+    ):
+        assert counted.shape == shape
+        assert np.isnan(counted).all()
     assert candidates(cold, np.zeros((1, 2), bool))[1].tolist() == [0, 1]  # the catalogue's order is left
 
 
@@ -97,8 +102,7 @@ def test_recent_openings_are_those_since_the_earlier_count() -> None:
     assert day.tolist() == [0.0, 1.0]
     assert week.tolist() == pytest.approx([3 / 13, 10 / 13])
     unknown = shelf([10, 10], earlier={1: np.full(2, np.nan), 7: np.zeros(2)}).recent
-    assert np.isnan(unknown[0]).all()
-    assert not np.isnan(unknown[1]).any()
+    assert np.isnan(unknown).tolist() == [[True, True], [False, False]]
 
 
 def test_a_stage_says_what_its_users_opened_and_a_rare_one_what_all_say() -> None:

@@ -102,6 +102,7 @@ def test_same_export_gives_the_same_message_ids_and_history_file(tmp_path: Path)
     path = tmp_path / "crm.csv"
     path.write_text("user_id,plan,gender\nu1,pro,F\nu2,free,\n")
     first, second = (read_crm(path, now_us=NOW_US + i) for i in (0, 1))
+    assert len({r["message_id"] for r in first.records}) == 2
     assert [r["message_id"] for r in first.records] == [r["message_id"] for r in second.records]
     assert list(first.audit) == list(second.audit)
     (history,) = first.audit.values()

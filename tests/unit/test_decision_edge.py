@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,17 @@ import httpx
 import orjson
 import pytest
 import redis
-from decision_sinks import Dropped, ListSink, log_to, wait_for
-from desk_builder import make_desk
+from decision_sinks import Dropped, ListSink, wait_for
+from desk_builder import NOWHERE, make_desk
 from serving_builder import Broken, Row, Rows, model
 from starlette.applications import Starlette
 
 from firstmile.errors import SettingsError, WireError
 from firstmile.http.keys import Key, KeyRing, digest, user_hash
-from firstmile.names import MODELS
+from firstmile.names import MODELS, RUNGS
 from firstmile.setting_sections import ServingSettings
-from serving.answers import Decision
-from serving.api import build_app
+from serving.api import Desk, build_app
 from serving.cors import origins
-from serving.decisions import DecisionLog
-from serving.metrics import Metrics
 from serving.requests import parse
 from serving.schema import PersonalizationAnswer
 
@@ -34,11 +32,18 @@ ODD = "o\U0001f98ad-17@mail.example"
 Send = Callable[..., httpx.Response]
 
 
-def edge(reader: Rows | None = None, models: Any = None, **settings: Any) -> Starlette:
+def edge(
+    reader: Rows | None = None,
+    models: Any = None,
+    *,
+    sink: ListSink | None = None,
+    spool: Path = NOWHERE,
+    **settings: Any,
+) -> Starlette:
     serving = ServingSettings(**settings)
     ring = KeyRing({digest("sec"): Key("s", "secret"), digest("pub"): Key("p", "publishable")}, ["sesame"])
     app = build_app(cors_origins=PAGE)
-    app.state.desk = make_desk(serving, reader=reader, models=models, keys=ring)
+    app.state.desk = make_desk(serving, reader=reader, models=models, keys=ring, sink=sink, spool=spool)
     return app
 
 
@@ -154,17 +159,22 @@ def test_what_is_not_here_is_said_in_the_same_form(method: str, path: str, statu
 def test_answer_of_every_rung_has_the_documented_form() -> None:
     broken = Rows({"u1": Row()}, error=redis.ConnectionError("away"))
     few = {n: model(n) for n in MODELS if n != "activation"}
-    for app in (
-        edge(),
-        edge(broken),
-        edge(Rows(lag_ms=None)),
-        edge(models={}),
-        edge(models=few),
-        edge(max_in_flight=1),
-    ):
-        if app.state.desk.settings.max_in_flight == 1:
-            app.state.desk.admission.n_in_flight = 1
-        PersonalizationAnswer.model_validate_json(send(app).content)
+    rows = Rows({"u1": Row()})
+    known, full = edge(rows), edge(max_in_flight=1)
+    full.state.desk.admission.n_in_flight = 1
+    given = [
+        ("model", known),
+        ("rules", edge(broken)),
+        ("rules", edge(Rows(lag_ms=None))),
+        ("rules", edge(models={})),
+        ("partial", edge(models=few)),
+        ("default", full),
+    ]
+    rungs = [PersonalizationAnswer.model_validate_json(send(app).content).rung for _, app in given]
+    assert rungs == [rung for rung, _ in given]
+    rows.error = redis.ConnectionError("away")
+    assert PersonalizationAnswer.model_validate_json(send(known).content).rung == "cached"
+    assert {*rungs, "cached"} == set(RUNGS)
 
 
 def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(
@@ -191,10 +201,10 @@ def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(
     failing = {n: model(n, booster=Broken(ValueError("no score"))) for n in MODELS}
     for error in (redis.ConnectionError("away"), redis.ResponseError("WRONGTYPE"), RuntimeError("bug")):
         statuses += [send(edge(Rows({ODD: Row()}, error=error)), good).status_code for _ in range(6)]
-    app = edge(Rows({ODD: Row()}), failing)
-    statuses.append(send(app, good).status_code)
+    app = edge(Rows({ODD: Row()}), failing, sink=ListSink(trouble=[WireError("it does not fit")]), spool=tmp_path)
+    with logged_as_unfit(app.state.desk):
+        statuses.append(send(app, good).status_code)
     assert {401, 403, 400, 413, 415, 404, 429, 200} == set(statuses)
-    hand_on(app.state.desk.decisions, app.state.desk.metrics, tmp_path)
     assert "features failed" in caplog.text
     assert "a decision is not logged" in caplog.text
     said = "\n".join(r.getMessage() + (r.exc_text or "") for r in caplog.records if r.name != "httpx")  # our own client
@@ -202,13 +212,11 @@ def test_no_user_and_no_page_stand_in_a_log_whatever_goes_wrong(
         assert trace not in said
 
 
-def hand_on(waiting: DecisionLog, metrics: Metrics, tmp_path: Path) -> None:
-    """What waits, through a log whose sink refuses it."""
-    log = log_to(lambda: ListSink(trouble=[WireError("it does not fit its schema")]), tmp_path, metrics)
-    _, decision = waiting._queue.get_nowait()
-    assert isinstance(decision, Decision)
-    dropped = Dropped(metrics, "unfit")
-    log.put(decision)
-    log.start()
+@contextmanager
+def logged_as_unfit(desk: Desk) -> Iterator[None]:
+    """A decision made within is handed on, and refused by the sink."""
+    dropped = Dropped(desk.metrics, "unfit")
+    desk.decisions.start()
+    yield
     wait_for(lambda: dropped.since() == 1)
-    log.stop()
+    desk.decisions.stop()

@@ -36,7 +36,7 @@ def test_the_change_to_a_filter_depends_on_no_order_split_or_company(data: st.Da
     assert rows.contents.sketched.tolist() == [u for u in (0, 1) if n[u] > distinct.EXACT]
     for user in (0, 1):
         names = distinct.content_hash([f"{i}" for i in range(n[user])])
-        assert distinct.contains(rows.contents, user, names).all()
+        assert distinct.contains(rows.contents, user, names).tolist() == [True] * n[user]
         assert counts(rows)[user] == pytest.approx(n[user], rel=0 if n[user] <= distinct.EXACT else 0.1)
 
 
@@ -62,7 +62,7 @@ def test_distinct_count_never_falls_as_contents_are_added() -> None:
 def test_a_sketch_forgets_nothing_and_invents_little() -> None:
     names = [f"item-{i}" for i in range(300)]
     rows = fold_one(with_ids(opened(names)))
-    assert distinct.contains(rows.contents, 0, distinct.content_hash(names)).all()
+    assert distinct.contains(rows.contents, 0, distinct.content_hash(names)).tolist() == [True] * 300
     others = distinct.content_hash([f"other-{i}" for i in range(2_000)])
     assert distinct.contains(rows.contents, 0, others).mean() < 0.1
     few = fold_one(with_ids(opened(["item-0"])))
@@ -72,7 +72,8 @@ def test_a_sketch_forgets_nothing_and_invents_little() -> None:
 def test_a_full_sketch_still_answers() -> None:
     words = np.full((1, distinct.N_WORDS), 127, np.int64)
     full = distinct.Distinct(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64), words)
-    assert np.isfinite(distinct.count(full, 1)).all()
+    (n,) = distinct.count(full, 1)
+    assert np.isfinite(n)
 
 
 def test_a_name_has_one_hash_in_whatever_company() -> None:

@@ -126,6 +126,7 @@ def test_many_arms_grow_in_proportion(tmp_path: Path, ramp: list[tuple[float, ..
     versions = [load(tmp_path, of(*shares)) for shares in ramp]
     assert set(after(*versions)[1]) == {None}
     drawn = [arms_of(on, "") for on in versions]
+    assert all(drawn)
     assert all(later[user] == arm for was, later in pairwise(drawn) for user, arm in was.items())
 
 
@@ -136,6 +137,7 @@ def test_any_of_many_arms_is_made_small_at_once_by_steps_that_end_at_its_share(t
     was, now = load(tmp_path, of(*shares)), load(tmp_path, of(*(steps if n == at else 0.2 for n in range(3))))
     assert after(was, now)[1] == [None]
     before, later = arms_of(was, ""), arms_of(now, "")
+    assert {arm for _, arm in later.values()} == {"a0", "a1", "a2"}
     assert all(before[user] == arm for user, arm in later.items())
     gone = {before[user][1] for user in before.keys() - later.keys()}
     assert gone == {f"a{at}"}
@@ -160,6 +162,7 @@ def test_arm_between_others_may_shrink(tmp_path: Path) -> None:
     now, said = after(load(tmp_path, of(0.3, 0.3, 0.3)), load(tmp_path, of(0.3, 0.1, 0.3)))
     assert said == [None]
     drawn = [arms_of(on, "") for on in (load(tmp_path, of(0.3, 0.3, 0.3)), now)]
+    assert {arm for _, arm in drawn[1].values()} == {"a0", "a1", "a2"}
     assert all(drawn[0][user] == arm for user, arm in drawn[1].items())
 
 

@@ -68,8 +68,7 @@ def test_arms_have_their_shares_and_nobody_is_in_two_places() -> None:
 def test_seeds_draw_independently() -> None:
     one, other = (Experiments((experiment(5_000, 5_000, name=name),)) for name in ("e1", "e2"))
     both = Counter((arm_of(one, user), arm_of(other, user)) for user in USERS)
-    assert all(n / len(USERS) == pytest.approx(0.25, abs=0.03) for n in both.values())
-    assert len(both) == 4
+    assert [n / len(USERS) for n in both.values()] == pytest.approx([0.25] * 4, abs=0.03)
 
 
 shares = st.integers(1, 1_000)
@@ -81,7 +80,9 @@ def test_steps_take_in_users_of_no_arm_and_move_none_between_arms(grown: list[tu
     sizes = [tuple(sum(g[: t + 1]) for t in range(3)) for g in grown]
     total = sum(s[-1] for s in sizes)
     sizes = [tuple(n * N_PLACES // total for n in s) for s in sizes] if total > N_PLACES else sizes
-    on = arms(*[s for s in sizes if s[-1]])
+    sizes = [s for s in sizes if s[-1]]
+    on = arms(*sizes)
+    assert [tuple(len(arm.places(t)) for t in range(3)) for arm in on] == sizes
     for before, after in pairwise(range(3)):
         for arm in on:
             assert set(arm.places(before)) <= set(arm.places(after))
@@ -106,7 +107,9 @@ def test_many_arms_grow_by_hand_in_proportion(sizes: list[int], times: int) -> N
 def check_only_joined(before: tuple[int, ...], after: tuple[int, ...]) -> None:
     one, other = Experiments((experiment(*before),)), Experiments((experiment(*after),))
     assert moved(*one.experiments, *other.experiments, now_us=0) is None
-    for old, new in zip(one.experiments[0].arms, other.experiments[0].arms, strict=True):
+    olds, news = one.experiments[0].arms, other.experiments[0].arms
+    assert [len(arm.places(0)) for arm in (*olds, *news)] == [*before, *after]
+    for old, new in zip(olds, news, strict=True):
         assert set(old.places(0)) <= set(new.places(0))
 
 

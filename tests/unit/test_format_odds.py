@@ -77,6 +77,7 @@ def test_chances_add_up_to_one_whatever_was_counted(counts: list[tuple[int, int]
     shown = tuple(float(a + b) for a, b in counts)
     found = chances(tuple(float(a) for a, _ in counts), shown)
     assert sum(found) == pytest.approx(1)
+    assert len(found) == len(counts)
     assert all(0 <= p <= 1 for p in found)
 
 
@@ -105,6 +106,7 @@ def test_all_of_the_format_comes_first_and_the_order_stays_within_it_and_after_i
     plain = rank(SHELF, taste, [], seen=nothing_seen, limit=500, order=order)
     found = rank(SHELF, taste, [], seen=nothing_seen, limit=500, order=order, drawn=Draw("community", 0.2))
     n = sum(item.format == "community" for item in SHELF.items)
+    assert 0 < n < len(found) == len(plain)
     assert [item.content.format for item in found[:n]] == ["community"] * n
     for part in (found[:n], found[n:]):
         own = {item.content.content_id for item in part}

@@ -214,8 +214,12 @@ def test_gates_judge_skill_level_by_marks_handed_in_later_and_the_others_by_thei
     assert found.rows["label"].tolist() == [1, 2]
     assert found.rows["judged_label"].tolist() == [0, NOT_JUDGED]
     assert found.counts[7]["not judged, no later mark"] == 1
+    nobody_yet = tables(
+        ((1, -9, None), (2, -9, None)), hand_ins=hand_ins[1:2], clicks=((1, 8, QUIZ, 1), (2, 9, FORUM, 1))
+    )
     for model in ("activation", "disengagement", "preference"):
-        rows = label(model, source, days=[7]).rows
+        rows = label(model, nobody_yet, days=[7]).rows
+        assert len(rows) == 2
         assert (rows["judged_label"] == rows["label"]).all()
 
 

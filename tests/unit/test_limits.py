@@ -16,6 +16,7 @@ def test_never_more_than_burst_and_rate_allow(gaps: list[float], per_s: float, b
         now_s += gap
         if limit.wait_s("u", now_s=now_s) == 0:
             allowed.append(now_s)
+    assert allowed[0] == gaps[0]  # nobody waits for a first call
     for first in range(len(allowed)):
         for last in range(first, len(allowed)):
             assert last - first + 1 <= burst + per_s * (allowed[last] - allowed[first]) + 1e-6

@@ -132,10 +132,12 @@ def test_memory_is_bounded_however_much_comes() -> None:
     joiner = Joiner(bounds(max_open=10, max_opens=20, max_seen=30))
     for i in range(1_000):
         joiner.decided(shown(f"r{i}", at=i % 50))
-        joiner.opened(opened(at=i % 50))
+        joiner.opened(opened(user=f"u{i % 40}", at=i % 50))
         if i % 100 == 0:
             joiner.close(T0)
-    joiner.close(T0)
-    assert (joiner.n_open, joiner.n_opens, len(joiner._seen), len(joiner._early)) == (10, 20, 30, 0)
-    joiner.close(END)
-    assert (joiner.n_open, joiner.n_opens, len(joiner._opens)) == (0, 0, 0)
+    assert len(joiner.close(T0)) == 99  # closed early since it was last asked
+    assert joiner.close(T0) == []  # and told once
+    assert (joiner.n_open, joiner.n_opens, joiner.n_seen) == (10, 20, 30)
+    assert 0 < joiner.n_users <= 20
+    assert len(joiner.close(END)) == 10
+    assert (joiner.n_open, joiner.n_opens, joiner.n_users, joiner.n_seen) == (0, 0, 0, 30)

@@ -85,7 +85,7 @@ def test_a_tree_with_alternatives_says_what_its_plain_form_says_which_has_none()
             model.learn(known(FEATURES, row), is_opened)
             if rng.random() < 0.01:
                 assert probability(model.document(FEATURES), row) == model.probability(known(FEATURES, row))
-    assert model._model.n_alternate_trees > 0
+    assert model.n_alternatives > 0
 
 
 def test_one_large_value_of_a_rare_feature_does_not_outweigh_what_was_learned() -> None:

@@ -223,7 +223,7 @@ def test_any_facts_give_a_sound_answer_and_the_same_one_twice(
     known = scored(facts(cohort=cohort, **features), **{k.replace(":", "__"): p for k, p in scores.items()})
     answer = policy().answer(known, limit=limit)
     assert answer == policy().answer(known, limit=limit)
-    assert len(set(ids(answer))) == len(answer.items) <= limit
+    assert 0 < len(set(ids(answer))) == len(answer.items) <= limit
     assert all(0 <= item.score <= 1 and item.reason for item in answer.items)
     assert sum(p for _, p in answer.preferences) == pytest.approx(1, abs=0.001)
     assert 0 <= answer.segment.confidence <= 1

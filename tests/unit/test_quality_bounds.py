@@ -113,7 +113,7 @@ def test_figures_are_compared_with_the_last_run_of_the_same() -> None:
 
 def test_the_first_run_has_nothing_to_be_compared_with() -> None:
     beside = beside_last(pd.DataFrame({"of": ["a"], "n_rows": [50], "share_yes": [0.9]}), {})
-    assert beside[["times_last", "change_yes"]].isna().all(axis=None)
+    assert beside[["times_last", "change_yes"]].isna().values.tolist() == [[True, True]]
 
 
 def test_a_run_over_fewer_presentations_leaves_the_figures_of_the_others(tmp_path: Path) -> None:

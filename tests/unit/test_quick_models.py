@@ -7,6 +7,7 @@ import time
 import pytest
 from serving_builder import Broken, Row, Rows, ladder, model, models
 
+from firstmile.names import MODELS
 from serving import models as module
 from serving.models import ScoringModel
 from serving.requests import Ask
@@ -26,12 +27,12 @@ def threads_asked(in_use: dict[str, ScoringModel]) -> bool:
 
 def test_small_trees_are_asked_on_the_loop_and_others_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {thread.ident for thread in threading.enumerate()}
-    assert all(m.is_quick for m in models().values())
+    assert {name: m.is_quick for name, m in models().items()} == dict.fromkeys(MODELS, True)
     rung(models())
     assert not [t for t in threading.enumerate() if t.name.startswith("model ") and t.ident not in before]
     monkeypatch.setattr(module, "QUICK_MS", 0.0)
     slow = models()
-    assert not any(m.is_quick for m in slow.values())
+    assert {name: m.is_quick for name, m in slow.items()} == dict.fromkeys(MODELS, False)
     assert threads_asked(slow)
 
 
@@ -49,7 +50,7 @@ def test_error_nobody_foresaw_is_a_failed_model_and_no_internal_error(monkeypatc
         raise RuntimeError("nobody foresaw it")
 
     in_use = models()
-    assert all(m.is_quick for m in in_use.values())
+    assert {name: m.is_quick for name, m in in_use.items()} == dict.fromkeys(MODELS, True)
     monkeypatch.setattr(ScoringModel, "named", broken)
     found, reasons = rung(in_use)
     assert found == "rules"

@@ -159,6 +159,7 @@ def test_groups_without_an_opening_are_counted_and_lost_ones_weigh_on_the_figure
     figures = day_figures(replace(data, groups=groups, y=y), y.astype(float), seed=1)
     assert sum(found["n_nothing_opened"] for found in figures.values()) == 5
     assert sum(found["n_lost"] for found in figures.values()) == 15
+    assert set(figures) == set(EVALUATED_DAYS)
     assert all(found["ndcg_at_5"] < 1.0 for found in figures.values())  # every candidate in the right order
 
 

@@ -53,7 +53,7 @@ def test_the_home_page_and_people_who_are_not_asked_open_nothing() -> None:
     source = tables(((1, HOME, 9), (3, 10, 9), (4, 10, 9)), ((1, -10, None), (3, 8, None), (4, -10, 7)))
     found = openings(source, PAGES, P, 7)
     assert found.users["id_student"].tolist() == [1]
-    assert not found.ahead.any()
+    assert found.ahead.tolist() == [[False] * 3]
     assert (found.counts["left_out:registered later"], found.counts["left_out:unregistered by then"]) == (1, 1)
 
 
@@ -62,7 +62,7 @@ def test_another_presentation_s_clicks_and_learners_are_not_seen() -> None:
     other = pa.array(["BBB_2013B"], pa.string())
     clicks = source.clicks.set_column(source.clicks.column_names.index("presentation"), "presentation", other)
     found = openings(OuladTables(**{**vars(source), "clicks": clicks}), PAGES, P, 7)
-    assert not found.ahead.any()
+    assert found.ahead.tolist() == [[False] * 3] * 2
 
 
 def test_a_course_that_is_over_by_then_is_refused() -> None:

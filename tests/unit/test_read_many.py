@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from online_rows import _events
+from online_rows import events_of
 
 from feature_repo.activity import fold
 from feature_repo.distinct import contains, content_hash
@@ -24,7 +24,7 @@ CONTENTS = [str(877_000 + i) for i in range(90)]
 def stored(n_opens: int, *, age_days: float = 6.0) -> list[bytes | None]:
     """The fields of a user who opened so many contents."""
     opens = [(content, FORMATS[i % 5]) for i, content in enumerate(CONTENTS[:n_opens])]
-    events = _events("u", opens, now_us=NOW_US, began_us=NOW_US - int(age_days * MICROS_PER_DAY))
+    events = events_of("u", opens, now_us=NOW_US, began_us=NOW_US - int(age_days * MICROS_PER_DAY))
     rows, _ = fold(empty_rows(1), events)
     packed = ValueProto(bytes_val=pack_rows(rows)[0]).SerializeToString()
     return [packed, time_bytes(int(rows.version_us[0])), *[None] * (len(FIELDS) - 2)]
@@ -56,7 +56,7 @@ def test_users_with_and_without_a_sketch_know_what_they_saw() -> None:
     assert isinstance(found[0], UserFeatures)
     assert isinstance(found[1], UserFeatures)
     assert found[0].has_seen(CONTENTS[:5]) == [True, True, True, False, False]
-    assert all(found[1].has_seen(CONTENTS))
+    assert found[1].has_seen(CONTENTS) == [True] * len(CONTENTS)
 
 
 def test_damaged_row_has_its_error_in_its_place_and_spoils_no_other() -> None:
@@ -78,6 +78,7 @@ def test_a_number_of_the_profile_that_is_none_is_not_known_and_spoils_nobody(wro
     fields = stored(3)
     fields[at] = wrong.SerializeToString()
     found = decode_many([("a", NOW_US), ("b", NOW_US)], [fields, stored(3)])
+    assert len(found) == 2
     assert all(isinstance(user, UserFeatures) and user.values["prior_attempts"] is None for user in found)
     fields[at] = ValueProto(int64_val=2).SerializeToString()
     known = decode("a", fields, NOW_US)

@@ -92,6 +92,7 @@ def test_trees_added_to_others_and_cut_off_again_are_walked() -> None:
 def test_probes_stand_at_every_branch_of_small_trees_and_on_both_sides_of_it() -> None:
     trees = trees_of(trained({"objective": "binary:logistic", "max_depth": 2}, 3))
     x = probes(trees)
+    assert (trees.branches[:, 0] >= 0).sum() == 3  # one each
     for feature, threshold in zip(trees.branches[:, 0], trees.numbers, strict=True):
         if feature >= 0:
             own = x[:, feature]

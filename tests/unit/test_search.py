@@ -53,6 +53,7 @@ def test_the_search_keeps_what_did_best_and_the_recipe_is_the_first_to_try() -> 
     bad = replace(FITTER, changes=(("min_child_weight", 30.0), ("reg_lambda", 50.0), ("colsample_bytree", 0.05)))
     found = search(data(of), bad, n_trials=8, threads=2)
     losses = [trial["log_loss"] for trial in found.trials]
+    assert len(losses) == 8
     said = found.document()
     assert found.trials[0] == {**{n: bad.parameters()[n] for n in SPACE_NAMES}, "log_loss": losses[0]}
     assert said["log_loss_found"] == min(losses) < losses[0] == said["log_loss_recipe"]

@@ -183,6 +183,7 @@ def test_who_has_done_nothing_is_shown_what_new_users_open_most() -> None:
     assert found[: len(guided)] == guided
     assert [at for at in found if SHELF.items[at].format not in ("video", "lesson", "guide")][: len(rest)] == rest
     reasons = [item.reason for item in decision.answer.items]
+    assert len(reasons) == 50
     assert all(reason.endswith("popular:new") for reason in reasons)
     assert again(logged(decision), {}) == {}
 
@@ -203,8 +204,10 @@ def test_a_user_nobody_has_heard_of_gets_the_general_catalogue_by_what_is_popula
 
 def test_a_shelf_of_which_nothing_is_known_is_in_the_catalogue_s_order_for_who_is_new() -> None:
     cold = Row({}, {"cohort": COURSE}, row_version_us=None)
-    assert decide(cold, {}).answer == decide(cold, {}, {}).answer
-    assert not any("popular" in item.reason for item in decide(cold, {}).answer.items)
+    answer = decide(cold, {}).answer
+    assert answer == decide(cold, {}, {}).answer
+    assert len(answer.items) == 50
+    assert not any("popular" in item.reason for item in answer.items)
 
 
 days = st.lists(

@@ -62,6 +62,7 @@ def test_record_tells_what_the_challenger_would_have_said_and_the_answer_does_no
     assert record["shadow_models"] == {"activation": "7"}
     assert record["shadow_predictions"] == challenger.probabilities(made.basis.vector)
     assert record["models"]["activation"] == "1"
+    assert made.response()["models"]["activation"] == "1"
     assert not any("shadow" in name for name in made.response())
     assert set(record) == {f["name"] for f in orjson.loads(schema_text("personalization.decisions"))["fields"]}
 
