@@ -57,7 +57,7 @@ def ways(settings: Settings, models: dict[str, ScoringModel], loop: asyncio.Abst
     def read(user: str) -> Reading:
         return loop.run_until_complete(read_users(reader, [(user, instant_us(clock.now_us()))]))[0]
 
-    playbook = PlaybookFiles(settings.serving, POLICY_FIELDS, clock).current
+    playbook = PlaybookFiles(settings.product, POLICY_FIELDS, clock).current
     policy = playbook.policy
     ladder = Ladder(settings.serving, lambda: playbook, reader=reader, models=lambda kind: models, clock=clock)
     client = connect(settings.redis_url, timeout_s=5)

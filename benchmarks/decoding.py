@@ -35,8 +35,8 @@ def run(settings: Settings, sizes: list[int], repeats: int) -> list[dict[str, fl
     schemas = WriterSchemas(Registry(settings.registry_url))
     schemas.learn_latest()
     reading = Reading(
-        read_mapping(settings.stream.events).fields,
-        read_rules(settings.stream.rules).watched,
+        read_mapping(settings.product_file("events")).fields,
+        read_rules(settings.product_file("cleaning")).watched,
         {topic: f"id-of-{topic}" for topic in STREAM_TOPICS},
     )
     events, at = lab.Events(settings, n_users=5_000), datetime.now(UTC)

@@ -5,7 +5,7 @@
     active      five clicks or more
     new         anything else
 
-`serving/rules.yaml` says the same in its own words; tests/unit/test_onboarding_stage.py holds the two together.
+`rules.yaml` says the same in its own words; tests/unit/test_onboarding_stage.py holds the two together.
 """
 
 from typing import Final

@@ -35,6 +35,7 @@ VERBS = {
     "down": Verb("firstmile.local.down", "Stop the embedded stack."),
     "status": Verb("firstmile.local.status", "Every part with pid, address, health and lag."),
     "demo": Verb("firstmile.local.demo", "The whole product on real data; --check proves each hop and stops."),
+    "product": Verb("firstmile.product_verbs", "Make a product's folder; hold its files against each other."),
     "topics": Verb("pipelines.topics", "Create the topics and register their schemas."),
     "collect": Verb("pipelines.collector", "Run the HTTP tracking API."),
     "stream": Verb("pipelines.stream", "Run the stream: events to features."),

@@ -96,13 +96,6 @@ class StreamSettings(Section):
     metrics_port: int = Field(0, ge=0, le=65535, description="of the stream; 0: no Prometheus endpoint")
     archive_metrics_port: int = Field(0, ge=0, le=65535, description="of the archive; 0: no Prometheus endpoint")
     archive_interval_s: float = Field(60.0, gt=0)
-    events: Path = Field(ROOT / "pipelines" / "events.yaml", description="a product's own event and property names")
-    rules: Path = Field(ROOT / "pipelines" / "rules.yaml", description="whose events are left out, and consent")
-
-    @field_validator("events", "rules")
-    @classmethod
-    def _absolute(cls, file: Path) -> Path:
-        return file.expanduser().absolute()
 
 
 class OfflineSettings(Section):
@@ -127,10 +120,7 @@ class ServingSettings(Section):
     model_poll_s: float = Field(5.0, gt=0)
     model_wait_s: float = Field(10.0, ge=0, description="how long a start waits for MLflow's first word")
     model_row_ms: float = Field(20.0, gt=0, description="a version that takes longer for one row is refused")
-    rules: Path = Field(ROOT / "serving" / "rules.yaml", description="who sees what; taken up when it changes")
-    content: Path = Field(ROOT / "serving" / "content.yaml", description="the catalogue; taken up when it changes")
-    experiments: Path = Field(ROOT / "serving" / "experiments.yaml", description="arms; taken up when it changes")
-    policy_poll_s: float = Field(1.0, gt=0, description="between two looks at these files")
+    policy_poll_s: float = Field(1.0, gt=0, description="between two looks at rules, content and experiments")
     content_poll_s: float = Field(5.0, gt=0, description="between two readings of the content statistics")
     workers: int = Field(1, ge=1, description="processes answering; each holds its own models")
     threads: int = Field(4, ge=1, description="per worker and stage: models too slow for the loop, ranker")
@@ -152,11 +142,6 @@ class ServingSettings(Section):
     log_queue: int = Field(10_000, ge=1, description="decisions waiting in memory, per worker; more: dropped, counted")
     log_spool_mb: int = Field(256, ge=1, description="decisions waiting for Kafka on disk, per worker, 5 kB each")
 
-    @field_validator("rules", "content", "experiments")
-    @classmethod
-    def _absolute(cls, file: Path) -> Path:
-        return file.expanduser().absolute()
-
 
 class TrainingSettings(Section):
     """Models and their gates."""
@@ -166,17 +151,11 @@ class TrainingSettings(Section):
     marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
     retrain_cron: str = Field("0 3 * * sun", description="of `retrain --watch`, UTC, as cron(5) reads it")
     quality: Path = Field(ROOT / "training" / "quality.yaml", description="what data must hold to be learned from")
-    labels: str = Field("", description="what labels mean for a product; empty: OULAD's, see training/labels.yaml")
 
     @field_validator("quality")
     @classmethod
     def _absolute(cls, file: Path) -> Path:
         return file.expanduser().absolute()
-
-    @field_validator("labels")
-    @classmethod
-    def _absolute_if_any(cls, file: str) -> str:
-        return str(Path(file).expanduser().absolute()) if file else ""
 
 
 class LearningSettings(Section):

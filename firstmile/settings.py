@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from firstmile.errors import SettingsError, unknown_name
+from firstmile.product import ProductFile, product_file
 from firstmile.setting_sections import (
     ROOT,
     CollectorSettings,
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = ROOT / ".firstmile"
+    product: Path = Field(Path("product"), description="folder of the product's files: see firstmile/product.py")
     cache: Path = Field(
         default_factory=lambda: _user_cache() / "firstmile", description="downloads, shared by all homes"
     )
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
     learning: LearningSettings = LearningSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
 
-    @field_validator("home", "cache")
+    @field_validator("home", "cache", "product")
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()
@@ -97,6 +99,10 @@ class Settings(BaseSettings):
             "mlflow": self.mlflow.tracking_uri,
         }
         return not given[part]
+
+    def product_file(self, name: ProductFile) -> Path:
+        """One of the product's files; it need not be there."""
+        return product_file(self.product, name)
 
     @property
     def logs(self) -> Path:

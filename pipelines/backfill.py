@@ -26,6 +26,7 @@ from firstmile import oulad
 from firstmile.cli import console, emit
 from firstmile.cores import usable_cores
 from firstmile.errors import DataError
+from firstmile.product import require_product
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, load_settings
 from pipelines.backfill_content import backfill_content
@@ -99,18 +100,21 @@ def backfill_oulad(
     Raises DataError when the range holds no event.
     """
     started = time.monotonic()
-    mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+    require_product(settings.product)
+    mapping, rules = read_mapping(settings.product_file("events")), read_rules(settings.product_file("cleaning"))
     range_ = DayRange(*days)
     if not range_.of(tables.clicks, "date").num_rows and not range_.of(milestones(tables, SEED), "day").num_rows:
         raise DataError(f"no events in days {days[0]} … {days[1]}; courses run from about -25 to 269")
     if (rules.left_out(pd.DataFrame({"user_id": tables.users().to_pandas()})) >= 0).all():
-        raise DataError(f"{settings.stream.rules} leaves out every user; nothing was written")
+        raise DataError(f"{settings.product_file('cleaning')} leaves out every user; nothing was written")
     names = sorted(set(tables.info["presentation"].to_pylist()))
     _forget(settings, names)
     about = settings.content / "events" if content else None
     written = _write_shards(Shard(settings.history, about, mapping, rules, range_), tables, workers)
     if not written["n_events"]:
-        raise DataError(f"no events in days {days[0]} … {days[1]} that {settings.stream.rules} does not leave out")
+        raise DataError(
+            f"no events in days {days[0]} … {days[1]} that {settings.product_file('cleaning')} does not leave out"
+        )
     profiles = oulad_profiles(tables, to_day=days[1]).to_pandas()
     profiles = profiles[~rules.internal.among(profiles)]
     _write_profiles(settings.history, profiles)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from feature_repo.latest import CONTEXT_VIEW, PROFILE_VIEW
 from firstmile.names import CONTEXT, PROFILES
+from firstmile.product import require_product
 from firstmile.settings import Settings
 from pipelines.bounds import ONBOARDING_AT, onboarding_us
 from pipelines.clean import clean, clean_profiles, read_mapping
@@ -38,13 +39,14 @@ def backfill_lake(settings: Settings) -> dict[str, Any]:
     """
     started = time.monotonic()
     frame = Lake(settings.lake).read().to_pandas().rename(columns=_AS_DECODED)
-    mapping = read_mapping(settings.stream.events)
+    require_product(settings.product)
+    mapping = read_mapping(settings.product_file("events"))
     said = [dict(p) for p in frame["properties"]]
     began = zip((p.get(ONBOARDING_AT) for p in said), frame["received_us"].tolist(), strict=True)
     frame["onboarding_us"] = [onboarding_us(*each) for each in began]
     for column, names in mapping.fields.items():  # as the mapping says now, not when the event came
         frame[column] = [next((p[name] for name in names if name in p), None) for p in said]
-    rules = read_rules(settings.stream.rules)
+    rules = read_rules(settings.product_file("cleaning"))
     is_profile = frame["topic"] == PROFILES
     profiles = clean_profiles(frame[is_profile], rules)
     events = clean(frame[~is_profile], mapping, rules)

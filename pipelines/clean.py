@@ -18,7 +18,7 @@ from feature_repo.distinct import content_hash
 from firstmile.names import FAMILIES, FORMATS
 from pipelines.bounds import UNUSABLE
 from pipelines.mapping import UNKNOWN, EventMapping, read_mapping
-from pipelines.rules import REASONS, Rules, read_rules
+from pipelines.rules import REASONS, Rules
 
 __all__ = ["CleanEvents", "EventMapping", "clean", "clean_profiles", "read_mapping", "to_events"]
 
@@ -64,10 +64,10 @@ def clean(table: pa.Table | pd.DataFrame, mapping: EventMapping, rules: Rules | 
     after it was received.
 
     rules
-        None: those of pipelines/rules.yaml.
+        None: of people nobody has judged; spiders and who said no are left out.
     """
     frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
-    reason = (read_rules() if rules is None else rules).left_out(frame)
+    reason = (rules or Rules()).left_out(frame)
     if (reason >= 0).any():
         frame = frame[reason < 0]
     is_clamped = frame["event_us"] > frame["received_us"]

@@ -15,6 +15,7 @@ from firstmile.errors import DependencyError
 from firstmile.http.connections import guard_connections
 from firstmile.http.guard import Guard
 from firstmile.http.key_watch import KeyWatch, collector_key
+from firstmile.product import require_product
 from firstmile.setting_sections import CollectorSettings
 from firstmile.settings import Settings, load_settings
 from firstmile.wire import Registry
@@ -46,7 +47,8 @@ def collect(settings: Settings) -> None:
     Raises DependencyError when Kafka, the registry or the port is not to be had, DataError for a wrong file.
     """
     keys = KeyWatch(settings, collector_key(settings.collector))
-    rules, mapping = read_rules(settings.stream.rules), read_mapping(settings.stream.events)
+    require_product(settings.product)
+    rules, mapping = read_rules(settings.product_file("cleaning")), read_mapping(settings.product_file("events"))
     ensure_topics(settings)
     registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
     writers = record_writers(registry)

@@ -16,6 +16,7 @@ from firstmile.cli import console, emit
 from firstmile.clock import SystemClock, iso
 from firstmile.errors import DataError
 from firstmile.names import IMPORTED
+from firstmile.product import require_product
 from firstmile.settings import Settings, load_settings
 from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import backfill_lake
@@ -60,7 +61,8 @@ def import_events(
 
     Raises FileError for a wrong columns, names or rules file, DataError when no row could be taken.
     """
-    mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+    require_product(settings.product)
+    mapping, rules = read_mapping(settings.product_file("events")), read_rules(settings.product_file("cleaning"))
     for path in files:
         past_rows(path)  # a file that is none is named before anything is read
     lake, source = Lake(settings.lake), f"{IMPORTED}{digest(files)}"

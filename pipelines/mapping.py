@@ -18,7 +18,6 @@ from firstmile.errors import unknown_name
 from firstmile.names import FAMILIES, FORMATS
 from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES
 
-EVENTS: Final = Path(__file__).with_name("events.yaml")
 VERSION: Final = 2
 FIELDS: Final = ("content_id", "format", "page", "step", "field", "target")
 """What an event may be about: columns of clean events, each read from the properties that `fields` lists for it."""
@@ -71,7 +70,7 @@ class _File(BaseModel):
     formats: dict[str, str] = {}
 
 
-def read_mapping(path: Path = EVENTS) -> EventMapping:
+def read_mapping(path: Path) -> EventMapping:
     """The mapping of a file. Raises DataError naming the file, the line and what is wrong there."""
     document = read_document(path)
     _check_version(document)

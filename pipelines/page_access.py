@@ -1,6 +1,6 @@
 """What pages may write: a publishable key stands in every visitor's browser, so it speaks for nobody without proof.
 
-rules.yaml says in `pages` how strict that is. A secret key, which stays on servers, writes for anybody.
+cleaning.yaml says in `pages` how strict that is. A secret key, which stays on servers, writes for anybody.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ Prove = Callable[[str, str | None], None]
 
 @dataclass(frozen=True)
 class PageRules:
-    """What rules.yaml lets publishable keys write.
+    """What cleaning.yaml lets publishable keys write.
 
     traits
         Of a profile, that pages may set.
@@ -64,7 +64,7 @@ class PageWriter:
         """The traits a page may set."""
         others = [name for name in traits if name not in self.rules.traits]
         if others:
-            hint = "list them under `pages: traits:` in rules.yaml, or send them from a server with a secret key"
+            hint = "list them under `pages: traits:` in cleaning.yaml, or send them from a server with a secret key"
             message = f"left out of the profile: {listed(others)}; a publishable key may not set them"
             notes.append(Note("trait_not_settable", message, hint))
         return {name: value for name, value in traits.items() if name in self.rules.traits}

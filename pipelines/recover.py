@@ -40,7 +40,7 @@ def recover(settings: Settings, *, refold: bool = False) -> dict[str, Any]:
     """Bring back rows and progress records; the stream must be stopped. Returns what was done.
 
     refold
-        Replace also rows that are whole: events.yaml or rules.yaml has changed since they were folded.
+        Replace also rows that are whole: events.yaml or cleaning.yaml has changed since they were folded.
 
     Raises DataError to refold without a lake, DependencyError when Redis or Kafka is away.
     """
@@ -116,7 +116,7 @@ def _received(record: Progress | None) -> int:
 
 def run(
     refold: Annotated[
-        bool, typer.Option("--refold", help="also rows that are whole: events.yaml or rules.yaml has changed")
+        bool, typer.Option("--refold", help="also rows that are whole: events.yaml or cleaning.yaml has changed")
     ] = False,
 ) -> None:
     """Bring the online store back from the lake and the offline history; stop the stream first."""

@@ -1,4 +1,4 @@
-"""rules.yaml: whose events are left out and what pages may write, as checked, compiled rules."""
+"""cleaning.yaml: whose events are left out and what pages may write, as checked, compiled rules."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from pipelines.crm_export import audit_name
 from pipelines.internal_users import InternalUsers
 from pipelines.page_access import PageRules
 
-RULES: Final = Path(__file__).with_name("rules.yaml")
 REASONS: Final = ("bot", "internal", "consent")
 """Why an event is left out; of several the first."""
 
@@ -56,7 +55,7 @@ class _File(_Section):
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything rules.yaml says. Without a file: spiders and those who said no are left out, pages set no trait."""
+    """Everything cleaning.yaml says. Without a file: spiders and those who said no are left out, pages set no trait."""
 
     bot_families: frozenset[str] = frozenset()
     internal: InternalUsers = field(default_factory=InternalUsers)
@@ -84,7 +83,7 @@ class Rules:
         return np.asarray(np.select(reasons, range(len(REASONS)), -1), np.int64)
 
 
-def read_rules(path: Path = RULES) -> Rules:
+def read_rules(path: Path) -> Rules:
     """The rules of a file. Raises DataError naming the file, the line and what is wrong there."""
     document = read_document(path)
     file = document.parse(_File)

@@ -20,6 +20,7 @@ from feature_repo.online_store import connect
 from feature_repo.progress import Partition, Progress
 from firstmile.broker import AcknowledgedProducer, producer
 from firstmile.names import CONTEXT, DEAD_LETTERS, ENRICHED, PROFILES
+from firstmile.product import require_product
 from firstmile.settings import Settings
 from firstmile.wire import Registry
 from pipelines.clean import CleanEvents, EventMapping, clean, clean_profiles, read_mapping
@@ -87,7 +88,7 @@ class ShareWriter:
     mapping: EventMapping
     topic_ids: Mapping[str, str]
     decode: Callable[[pa.Table], pa.Table] = lambda table: table
-    rules: Rules = field(default_factory=read_rules)
+    rules: Rules = field(default_factory=Rules)
     after: Callable[[str], None] = lambda _: None
     lap: Callable[[str], None] = lambda _: None
     _reads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "reads"))
@@ -146,7 +147,8 @@ def share_writer(settings: Settings, topic_ids: Mapping[str, str]) -> ShareWrite
     registry = Registry(settings.registry_url, timeout_s=settings.registry.timeout_s)
     schemas = WriterSchemas(registry)
     schemas.learn_latest()
-    mapping, rules = read_mapping(settings.stream.events), read_rules(settings.stream.rules)
+    require_product(settings.product)
+    mapping, rules = read_mapping(settings.product_file("events")), read_rules(settings.product_file("cleaning"))
     reading = Reading(mapping.fields, rules.watched, topic_ids)
     return ShareWriter(
         connect(settings.redis_url, timeout_s=settings.redis.timeout_s),

@@ -20,7 +20,6 @@ from firstmile.oulad import content_format
 from firstmile.oulad_columns import read_columns
 from firstmile.setting_sections import ROOT
 
-CONTENT: Final = Path(__file__).with_name("content.yaml")
 GENERAL: Final = ""
 """The cohort of those whose own catalogue is not known."""
 UNKNOWN_LEVEL_FIT: Final = 0.5
@@ -136,7 +135,7 @@ class Catalogue:
         return frozenset(i.step for shelf in self.shelves.values() for i in shelf.items if i.step)
 
 
-def load_catalogue(path: Path = CONTENT) -> Catalogue:
+def load_catalogue(path: Path) -> Catalogue:
     """The catalogue of a content file.
 
     Raises DataError naming file and line when the file or an item is wrong, and the data file when pages cannot be

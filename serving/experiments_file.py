@@ -18,7 +18,6 @@ from serving.conditions import Compiler, Fields
 from serving.experiments import HOLDOUT, Experiment, Experiments, Holdout
 from serving.requests import RequestContext
 
-EXPERIMENTS: Final = Path(__file__).with_name("experiments.yaml")
 HELD_OUT: Final = (DEFAULT_FLOW, RULES)
 """What users held out may get: nothing that was learned."""
 FIELDS: Final[Fields] = {"request": frozenset(RequestContext.model_fields)}
@@ -67,7 +66,7 @@ class _File(_Section):
     experiments: tuple[_Experiment, ...] = ()
 
 
-def load_experiments(path: Path = EXPERIMENTS) -> Experiments:
+def load_experiments(path: Path) -> Experiments:
     """The experiments of a file.
 
     Raises DataError naming file and line for anything that is not understood, an unknown name, an audit attribute,

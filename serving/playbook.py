@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from firstmile.clock import Clock
 from firstmile.errors import DataError
-from firstmile.setting_sections import ServingSettings
+from firstmile.product import ProductFile, product_file
 from firstmile.stamps import Stamp, stamp
 from serving.catalogue import Catalogue, load_catalogue
 from serving.changes import objection
@@ -26,7 +26,7 @@ from serving.versions import versions
 log = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
-FILES: Final = ("rules", "content", "experiments")
+FILES: Final[tuple[ProductFile, ...]] = ("rules", "content", "experiments")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,12 @@ class Playbook:
 class PlaybookFiles:
     """The playbook in force: `current` is replaced whole when a file changes; a bad file leaves it as it is.
 
+    product
+        Folder of the files.
     fields
         What the conditions of rules may look at.
+    poll_s
+        Between two looks at the files.
     on_file
         Told (name of the file, whether its last change is in force) for each of FILES.
 
@@ -50,17 +54,18 @@ class PlaybookFiles:
 
     def __init__(
         self,
-        settings: ServingSettings,
+        product: Path,
         fields: Fields,
         clock: Clock,
         *,
+        poll_s: float = 1.0,
         on_file: Callable[[str, bool], None] = lambda name, is_ok: None,
     ) -> None:
-        self._paths: Mapping[str, Path] = {name: getattr(settings, name) for name in FILES}
+        self._paths: Mapping[str, Path] = {name: product_file(product, name) for name in FILES}
         self._fields = fields
         self._clock = clock
         self._on_file = on_file
-        self._poll_s = settings.policy_poll_s
+        self._poll_s = poll_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="playbook", daemon=True)
         self._stamps = self._look()

@@ -48,7 +48,7 @@ def replay(settings: Settings, request_id: str) -> dict[str, Any]:
         raise DataError(
             f"the decision {request_id} was logged before records held what a replay needs; replay a later one"
         )
-    policy = PlaybookFiles(settings.serving, FIELDS, SystemClock()).current.policy
+    policy = PlaybookFiles(settings.product, FIELDS, SystemClock()).current.policy
     is_scored = bool(record["features"])
     models, places = past_models(settings, record["models"] if is_scored else {})
     predictions = repredicted(models, record) if is_scored else dict(record["predictions"])

@@ -14,7 +14,6 @@ from serving.catalogue import Catalogue
 from serving.conditions import Compiler, Condition, Fields, View
 from serving.selector import WAYS, Pin, Selector, selection
 
-RULES: Final = Path(__file__).with_name("rules.yaml")
 FLOWS: Final = ("guided", "balanced", "tailored", "re-engage")
 DEFAULT_FLOW: Final = "default"
 """The flow of the default rung: nothing was evaluated."""
@@ -119,7 +118,7 @@ def known_fields(features: Iterable[str], profile: Iterable[str], context: Itera
     }
 
 
-def load_rules(fields: Fields, catalogue: Catalogue, path: Path = RULES) -> RuleSet:
+def load_rules(fields: Fields, catalogue: Catalogue, path: Path) -> RuleSet:
     """The rules of a file, over a catalogue.
 
     Raises DataError naming file and line for anything that is not understood, an unknown name, an audit attribute or a

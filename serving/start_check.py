@@ -5,6 +5,7 @@ A worker that found it instead would be started anew for ever, with a traceback 
 
 from firstmile.clock import SystemClock
 from firstmile.http.key_watch import KeyWatch, decision_key
+from firstmile.product import require_product
 from firstmile.settings import Settings
 from serving.playbook import PlaybookFiles
 from serving.policy_fields import FIELDS
@@ -15,5 +16,6 @@ def check_files(settings: Settings) -> None:
 
     Raises FileError or DataError for the first mistake.
     """
-    PlaybookFiles(settings.serving, FIELDS, SystemClock())
+    require_product(settings.product)
+    PlaybookFiles(settings.product, FIELDS, SystemClock())
     KeyWatch(settings, decision_key(settings.serving))

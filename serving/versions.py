@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from serving.catalogue import Catalogue
-from serving.rules import RULES
 
 LENGTH: Final = 12
 
 
-def versions(catalogue: Catalogue, rules: Path = RULES) -> dict[str, str]:
+def versions(catalogue: Catalogue, rules: Path) -> dict[str, str]:
     """The hash of the rules' file, and of everything on the shelves, in order: pages of OULAD come from its data.
 
     Raises OSError when the file cannot be read.

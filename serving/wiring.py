@@ -108,7 +108,7 @@ def start_process(settings: Settings) -> Process:
     """
     serving = settings.serving
     metrics, clock = Metrics(), SystemClock()
-    playbook = PlaybookFiles(serving, FIELDS, clock, on_file=metrics.policy_file)
+    playbook = PlaybookFiles(settings.product, FIELDS, clock, poll_s=serving.policy_poll_s, on_file=metrics.policy_file)
     playbook.start()
     keys = KeyWatch(settings, decision_key(serving))
     keys.start()

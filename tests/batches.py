@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+from demo_product import EVENTS
 
 from feature_repo.online_store import connect
 from firstmile import wire
@@ -24,7 +25,7 @@ def writer(settings: Settings, topic_id: str, *, after: Callable[[str], None] = 
     topic_ids = {USER_ACTIONS: topic_id}
     outputs = SideOutputs(Registry(settings.registry_url), topic_ids)
     client = connect(settings.redis_url, timeout_s=5)
-    return BatchWriter(ShareWriter(client, producer(settings), outputs, read_mapping(), topic_ids, after=after))
+    return BatchWriter(ShareWriter(client, producer(settings), outputs, read_mapping(EVENTS), topic_ids, after=after))
 
 
 def decoded(users: list[str], partition: int, offsets: range, *, topic_id: str = "") -> pa.Table:

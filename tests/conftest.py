@@ -12,6 +12,7 @@ import pytest
 
 from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
+from firstmile.setting_sections import ROOT
 from firstmile.settings import PREFIX, Part, Settings
 
 KEPT = ("FIRSTMILE_CACHE", "FIRSTMILE_LOCAL__JAVA", "FIRSTMILE_LOCAL__MAVEN_URL")
@@ -23,6 +24,7 @@ def pytest_configure() -> None:
     """A developer's own addresses must not reach a test: it would write to their Kafka and their Redis."""
     for name in [n for n in os.environ if n.startswith(PREFIX) and n not in KEPT]:
         del os.environ[name]
+    os.environ["FIRSTMILE_PRODUCT"] = str(ROOT / "examples" / "oulad")
 
 
 def settings_on_free_ports(home: Path, **sections: Any) -> Settings:

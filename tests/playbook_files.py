@@ -5,9 +5,8 @@ from pathlib import Path
 from serving_builder import NOW_US
 
 from firstmile.clock import Clock, FixedClock
-from firstmile.setting_sections import ServingSettings
 from serving.conditions import Fields
-from serving.playbook import FILES, PlaybookFiles
+from serving.playbook import PlaybookFiles
 from serving.policy_fields import FIELDS
 
 CONTENT = "items:\n  - {content_id: accept-terms, title: T, format: document}\n"
@@ -44,12 +43,7 @@ class Files:
         new.write_text(text)
         new.replace(self.folder / f"{name}.yaml")
 
-    def open(self, *, fields: Fields = FIELDS, clock: Clock | None = None, **settings: float) -> PlaybookFiles:
+    def open(self, *, fields: Fields = FIELDS, clock: Clock | None = None, poll_s: float = 1.0) -> PlaybookFiles:
         """The playbook of these files."""
-        paths = {name: self.folder / f"{name}.yaml" for name in FILES}
-        return PlaybookFiles(
-            ServingSettings(**paths, **settings),  # type: ignore[arg-type]
-            fields,
-            clock or FixedClock(NOW_US),
-            on_file=self.ok.__setitem__,
-        )
+        clock = clock or FixedClock(NOW_US)
+        return PlaybookFiles(self.folder, fields, clock, poll_s=poll_s, on_file=self.ok.__setitem__)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from demo_product import CONTENT, EXPERIMENTS, RULES
 
 from feature_repo import distinct
 from feature_repo.content_standing import Standing
@@ -140,13 +141,13 @@ class Broken:
 @functools.cache
 def catalogue() -> Catalogue:
     """The shipped catalogue with the pages of OULAD."""
-    return load_catalogue()
+    return load_catalogue(CONTENT)
 
 
 @functools.cache
 def policy() -> Policy:
     """The shipped rules over it."""
-    return Policy(load_rules(FIELDS, catalogue()), catalogue())
+    return Policy(load_rules(FIELDS, catalogue(), RULES), catalogue())
 
 
 def ladder(
@@ -163,7 +164,7 @@ def ladder(
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
     given = models() if in_use is None else in_use
     deadlines = {"budget_ms": 60_000.0, "feature_timeout_ms": 20_000.0, "model_timeout_ms": 20_000.0, **settings}
-    drawn = load_experiments() if drawn_from is None else drawn_from
+    drawn = load_experiments(EXPERIMENTS) if drawn_from is None else drawn_from
     return Ladder(
         ServingSettings(**deadlines),
         lambda: Playbook(policy(), drawn() if callable(drawn) else drawn),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
 from firstmile.names import FAMILIES
+from firstmile.settings import Settings
 from training.quality_bounds import Range
 from training.tasks import TASKS, Task
 
@@ -158,6 +159,11 @@ class LabelFile(_Section):
     def specs(self) -> dict[str, AnyLabel]:
         """By model, those that are there."""
         return {name: spec for name, spec in self if spec is not None}
+
+
+def has_labels(settings: Settings) -> bool:
+    """Whether the product says what its labels mean."""
+    return settings.product_file("labels").exists()
 
 
 def read_labels(path: Path) -> tuple[Document, LabelFile]:

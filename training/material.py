@@ -81,7 +81,7 @@ def oulad_material(
 
 
 def product_material(settings: Settings, models: Sequence[str], quality: QualityGate) -> Material:
-    """Of all users of the event lake but OULAD's learners, by the labels of settings.training.labels.
+    """Of all users of the event lake but OULAD's learners, by the product's labels.yaml.
 
     What is known ends where the lake or the history ends, whichever is earlier: a later snapshot would show an idle
     user where nobody has looked.
@@ -89,7 +89,7 @@ def product_material(settings: Settings, models: Sequence[str], quality: Quality
     Raises UsageError for a model the file does not define, DataError for a file, lake or history that cannot carry it,
     GateError when the data does not hold.
     """
-    document, file = read_labels(Path(settings.training.labels))
+    document, file = read_labels(settings.product_file("labels"))
     specs = file.specs()
     for model in models:
         if model not in specs:

@@ -8,7 +8,6 @@ import logging
 import shutil
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -32,7 +31,7 @@ from training.expectations import (
     set_suite,
     vector_suite,
 )
-from training.labels_file import read_labels
+from training.labels_file import has_labels, read_labels
 from training.quality_bounds import product_bounds, read_bounds
 from training.quality_files import column_types
 from training.quality_history import history_figures, history_files, product_history_figures
@@ -69,9 +68,9 @@ class QualityGate:
 
         self.folder = settings.home / "quality"
         self._settings, self._bounds = settings, read_bounds(settings.training.quality)
-        self._is_product = bool(settings.training.labels)
+        self._is_product = has_labels(settings)
         if self._is_product:
-            _, file = read_labels(Path(settings.training.labels))
+            _, file = read_labels(settings.product_file("labels"))
             self._bounds = product_bounds(self._bounds, {m: spec.shares for m, spec in file.specs().items()})
         self._last = read_last(self.folder / LAST)
         self._figures: Kept = {}

@@ -19,7 +19,7 @@ from firstmile.settings import Settings, load_settings
 from training.again import made_of
 from training.alone import alone
 from training.history import has_content_statistics
-from training.labels_file import read_labels
+from training.labels_file import has_labels, read_labels
 from training.material import oulad_material, product_material
 from training.plan import PLAIN, Plan
 from training.promote import Promotions, promote_all
@@ -36,14 +36,13 @@ def run(
     data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
     from_run: Annotated[str | None, typer.Option(help="once more, as that run was: its model, starts and seed")] = None,
-    labels: Annotated[Path | None, typer.Option(help="of a product, as training/labels.yaml")] = None,
     n_trials: Annotated[
         int, typer.Option("--search", min=0, help="try so many XGBoost parameters (Optuna); 0: the recipe's")
     ] = 0,
 ) -> None:
     """Train on the offline history and register each model as `challenger`.
 
-    With --labels (or FIRSTMILE_TRAINING__LABELS) on the users of the event lake, without on OULAD's learners.
+    By the product's labels.yaml on the users of the event lake; of a product without one, on OULAD's learners.
     """
     if from_run is not None and (model or presentations or n_trials):
         raise UsageError("--from-run names all else itself; leave --model, --presentations and --search out")
@@ -51,7 +50,7 @@ def run(
     wanted = [p for p in presentations.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    settings = with_labels(load_settings(), labels)
+    settings = load_settings()
     check_source(settings, wanted, from_run)
     models = models or trainable(settings)
     made = None if from_run is None else made_of(connect(settings), from_run)
@@ -73,17 +72,17 @@ def run(
 
 def check_source(settings: Settings, presentations: Sequence[str] | None, from_run: str | None = None) -> None:
     """Raise UsageError for what is said of OULAD's learners where a product's are learned from."""
-    if settings.training.labels and (presentations or from_run):
+    if has_labels(settings) and (presentations or from_run):
         raise UsageError(
-            "--presentations and --from-run are for OULAD's learners, and labels of a product are set; leave them out, "
-            "or --labels and FIRSTMILE_TRAINING__LABELS"
+            f"--presentations and --from-run are for OULAD's learners, and {settings.product} has labels of its own; "
+            "leave them out"
         )
 
 
 def trainable(settings: Settings) -> tuple[str, ...]:
     """All models, but the ranker where the history has nothing for it to learn from; of a product those it labels."""
-    if settings.training.labels:
-        return tuple(read_labels(Path(settings.training.labels))[1].specs())
+    if has_labels(settings):
+        return tuple(read_labels(settings.product_file("labels"))[1].specs())
     if has_content_statistics(settings):
         return TRAINED
     console.print(
@@ -103,7 +102,7 @@ def train(
     started = time.monotonic()
     client = connect(settings)
     quality = QualityGate(settings)
-    if settings.training.labels:
+    if has_labels(settings):
         made = product_material(settings, models, quality)
     else:
         made = oulad_material(settings, models, quality, presentations=presentations, data=data)
@@ -123,11 +122,3 @@ def train(
         )
     seconds = round(time.monotonic() - started, 2)
     return {"presentations": made.starts, "quality": quality.report(), "models": results, "seconds": seconds}
-
-
-def with_labels(settings: Settings, file: Path | None) -> Settings:
-    """These settings with a labels file, if one is given."""
-    if file is None:
-        return settings
-    training = settings.training.model_copy(update={"labels": str(file.expanduser().absolute())})
-    return settings.model_copy(update={"training": training})

@@ -2,7 +2,7 @@
 
     publishable    stands in pages, so everybody has it: asks only for a user whose `user_hash` proves that your server
                    knows him, or for an anonymous visitor by the random id his browser made; what it may write, `pages`
-                   in pipelines/rules.yaml says
+                   in cleaning.yaml says
     secret         stays on servers: asks and writes for any user
 
 The file holds hashes of keys. It also holds identity secrets, which it cannot do without: guard it like a password.

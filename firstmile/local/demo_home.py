@@ -10,6 +10,7 @@ from pathlib import Path
 
 from firstmile.errors import ConflictError, UsageError
 from firstmile.local import process
+from firstmile.setting_sections import ROOT
 from firstmile.settings import PARTS, Settings, as_environment
 
 ARCHIVE_INTERVAL_S = 10.0
@@ -29,7 +30,8 @@ def demo_settings(settings: Settings) -> Settings:
     stream = settings.stream.model_copy(update={"archive_interval_s": ARCHIVE_INTERVAL_S})
     home = settings.home / "demo"
     serving = settings.serving.model_copy(update={"keys": settings.serving.keys or str(home / KEYS)})
-    return settings.model_copy(update={"home": home, "stream": stream, "serving": serving})
+    product = ROOT / "examples" / "oulad"
+    return settings.model_copy(update={"home": home, "product": product, "stream": stream, "serving": serving})
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import redis
 
-from feature_repo.fields import PROFILE, PROFILE_NUMBERS, PROFILE_STRINGS, PROFILE_TIME
+from feature_repo.fields import PROFILE, PROFILE_NUMBERS, PROFILE_STRINGS, PROFILE_TIME, PROFILE_TIMES
 from feature_repo.online_store import connect, feature_field, plain_value, user_key
 from feature_repo.store import apply
 from firstmile.settings import Settings
@@ -27,6 +27,7 @@ def test_loop_turns_while_a_write_waits_for_redis(client: "redis.Redis", redis_s
     row = {
         "user_id": user_id,
         PROFILE_TIME: 1,
+        PROFILE_TIMES: "",
         **dict.fromkeys(PROFILE_STRINGS, "x"),
         **dict.fromkeys(PROFILE_NUMBERS, 3),
     }

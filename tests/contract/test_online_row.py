@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import redis
+from demo_product import EVENTS
 from running import poll
 
 from feature_repo import progress
@@ -68,7 +69,7 @@ def clicks(user_id: str, offsets: Sequence[int], *, topic_id: str | None = TOPIC
     )
     if topic_id is not None:
         frame = frame.assign(topic=USER_ACTIONS, topic_id=topic_id, partition=0, offset=list(offsets))
-    return Changes(clean(frame, read_mapping()), {}, {})
+    return Changes(clean(frame, read_mapping(EVENTS)), {}, {})
 
 
 def write(client: "redis.Redis", changes: Changes, stored: Stored | None = None) -> Written:
@@ -302,7 +303,7 @@ class NoOutputs:
 
 
 def batch_writer(client: "redis.Redis") -> BatchWriter:
-    part = ShareWriter(client, None, NoOutputs(), read_mapping(), {USER_ACTIONS: TOPIC_ID})  # type: ignore[arg-type]
+    part = ShareWriter(client, None, NoOutputs(), read_mapping(EVENTS), {USER_ACTIONS: TOPIC_ID})  # type: ignore[arg-type]
     return BatchWriter(part)
 
 

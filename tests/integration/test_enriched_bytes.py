@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from demo_product import EVENTS
 
 from firstmile.clock import SystemClock
 from firstmile.names import ENRICHED, STREAM_TOPICS, USER_ACTIONS
@@ -52,7 +53,7 @@ def test_both_parts_together_read_as_one_enriched_event(stack: Settings, way: st
     ]
     table = table_of(stack, [writer.encode(record) for record in records], way)
     assert table["reason"].to_pylist() == [None] * 3
-    events = clean(table.to_pandas(), read_mapping())
+    events = clean(table.to_pandas(), read_mapping(EVENTS))
     outputs = SideOutputs(Registry(stack.registry_url), TOPIC_IDS)
     segments = np.array(["unknown/new", "unknown/new", "beginner/active"], object)
     found = outputs.enriched(events, {"u1": {"plan": "pro", "profile_updated_us": 17}}, segments)

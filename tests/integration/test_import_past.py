@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from demo_product import EVENTS, with_file
 from product_builder import Product, made_product
 
 from feature_repo.online_store import connect
@@ -23,7 +24,6 @@ from pipelines.lake import Lake
 from pipelines.rows import Changes, apply_changes, read_users
 from training.material import product_material
 from training.quality import QualityGate
-from training.train import with_labels
 
 LABELS = """
 activation:
@@ -42,8 +42,7 @@ def product() -> Product:
 @pytest.fixture(scope="module")
 def settings(stack: Settings, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp("past")
-    (home / "labels.yaml").write_text(LABELS)
-    own = with_labels(stack.model_copy(update={"home": home}), home / "labels.yaml")
+    own = with_file(stack.model_copy(update={"home": home}), home, "labels", LABELS)
     with (home / "past.jsonl").open("w") as out:
         for row in product.events.itertuples():
             at = to_datetime(row.event_us).isoformat()
@@ -96,7 +95,7 @@ def test_live_events_of_the_same_users_go_on_from_there(settings: Settings, prod
     live = {"message_id": "live", "user_id": user, "name": "Content Opened", "event_us": now_us, "received_us": now_us}
     rest = {"weight": 1, "content_id": None, "format": None, "page": None, "step": None, "onboarding_us": None}
     kafka = {"topic": USER_ACTIONS, "topic_id": "t", "partition": 0, "offset": 0}
-    changes = Changes(clean(pd.DataFrame([{**live, **rest, **kafka}]), read_mapping()), {}, {})
+    changes = Changes(clean(pd.DataFrame([{**live, **rest, **kafka}]), read_mapping(EVENTS)), {}, {})
     apply_changes(client, changes, read_users(client, [user]), on_conflict=lambda: None)
     found = OnlineReader(settings).read(user, now_us)
     assert found is not None

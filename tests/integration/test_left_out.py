@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_product import with_file
 from kafka_reading import end_offsets, records_since
 from running import poll, running
 from test_stream import NOW, Sender, user, value, wait_until_read
@@ -30,11 +31,7 @@ formats: {clip: video}
 @pytest.fixture
 def own(stack: Settings, tmp_path: Path) -> Settings:
     """The shared stack, with a home and a product's own words."""
-    events = tmp_path / "events.yaml"
-    events.write_text(EVENTS)
-    return stack.model_copy(
-        update={"home": tmp_path / "home", "stream": stack.stream.model_copy(update={"events": events})}
-    )
+    return with_file(stack.model_copy(update={"home": tmp_path / "home"}), tmp_path, "events", EVENTS)
 
 
 def enriched_of(own: Settings, before: dict[tuple[str, int], int]) -> dict[str, list[Record]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from demo_product import with_file
 from mlflow.tracking import MlflowClient
 from product_builder import Product, made_product, write_product
 
@@ -19,7 +20,7 @@ from pipelines.backfill_lake import backfill_lake
 from training.dataset import TrainingSet
 from training.material import product_material
 from training.quality import QualityGate
-from training.train import train, with_labels
+from training.train import train
 from training.versions import read_set, read_version
 
 LABELS = """
@@ -48,8 +49,7 @@ class Learned:
 @pytest.fixture(scope="module")
 def learned(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Learned:
     home = tmp_path_factory.mktemp("product")
-    (home / "labels.yaml").write_text(LABELS)
-    settings = with_labels(stack.model_copy(update={"home": home}), home / "labels.yaml")
+    settings = with_file(stack.model_copy(update={"home": home}), home, "labels", LABELS)
     today_us = SystemClock().now_us() // MICROS_PER_DAY * MICROS_PER_DAY
     product = made_product(N_USERS, ends_us=today_us)
     write_product(settings, product)
@@ -127,17 +127,15 @@ def test_no_user_examined_began_before_one_who_taught(learned: Learned) -> None:
 
 
 def test_a_name_nobody_sends_and_a_model_without_label_are_refused(learned: Learned, tmp_path: Path) -> None:
-    wrong = tmp_path / "labels.yaml"
-    wrong.write_text(LABELS.replace("Project Created", "Project Made"))
+    wrong = with_file(learned.settings, tmp_path, "labels", LABELS.replace("Project Created", "Project Made"))
     with pytest.raises(DataError, match="line 3: unknown event 'Project Made'; known: Content Opened, Page Viewed"):
-        train(with_labels(learned.settings, wrong), ["activation"], presentations=None, data=tmp_path)
+        train(wrong, ["activation"], presentations=None, data=tmp_path)
     with pytest.raises(UsageError, match="has no label of preference, it defines activation, disengagement"):
         train(learned.settings, ["preference"], presentations=None, data=tmp_path)
 
 
 def test_without_a_lake_or_its_history_the_verbs_that_make_them_are_named(stack: Settings, tmp_path: Path) -> None:
-    (tmp_path / "labels.yaml").write_text(LABELS)
-    settings = with_labels(stack.model_copy(update={"home": tmp_path}), tmp_path / "labels.yaml")
+    settings = with_file(stack.model_copy(update={"home": tmp_path}), tmp_path, "labels", LABELS)
     with pytest.raises(DataError, match="firstmile archive` run, then `firstmile backfill lake"):
         product_material(settings, ["activation"], QualityGate(settings))
     write_product(settings, made_product(5, ends_us=SystemClock().now_us()))

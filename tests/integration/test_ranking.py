@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from demo_product import CONTENT
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from mlflow.tracking import MlflowClient
 from test_training import DATA, first_learners
@@ -166,7 +167,7 @@ def test_serving_gives_the_ranker_online_what_training_gave_it_at_the_same_insta
     packed = packed_rows(store, entities).droplevel("now_us")
     expected = offered(packed.tolist(), pages[start], statistics(store, pages, [(start, now_us)]), now_us)
 
-    catalogue, client = load_catalogue(), redis_client(settings.redis_url, timeout_s=5)
+    catalogue, client = load_catalogue(CONTENT), redis_client(settings.redis_url, timeout_s=5)
     rows = ContentTiles(settings).latest()
     counts = ContentCounts(client, lambda: catalogue, clock=FixedClock(now_us), poll_s=1)
     try:

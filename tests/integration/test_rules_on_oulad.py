@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from demo_product import EVENTS
 from serving_builder import policy
 
 from feature_repo.activity import FEATURE_NAMES, fold, windows
@@ -34,7 +35,7 @@ def tables() -> oulad.OuladTables:
 @cache
 def learners(day: int) -> pd.DataFrame:
     """Every learner's features at the end of a day, by user id."""
-    events = clean(oulad_events(tables(), to_day=day), read_mapping())
+    events = clean(oulad_events(tables(), to_day=day), read_mapping(EVENTS))
     user, names = pd.factorize(events.frame["user_id"])
     rows, _ = fold(empty_rows(len(names)), to_events(events, np.asarray(user, np.int64)))
     now_us = np.full(len(names), oulad.day_end_us(COHORT, day), np.int64)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import orjson
 import psutil
 import pytest
 from conftest import settings_on_free_ports
+from demo_product import product_with
 from kafka_reading import Offsets, end_offsets, records_since
 from model_lab import Lab
 from online_rows import write_progress, write_user
@@ -38,7 +38,6 @@ from firstmile.settings import Settings, as_environment
 from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE, base_address
-from serving.experiments_file import EXPERIMENTS
 from serving.issue_keys import make_key
 from serving.openapi import OPENAPI_ROUTE, openapi
 from serving.replay import replay
@@ -128,8 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "feature_timeout_ms": 1_500.0,
         "model_timeout_ms": 1_500.0,
     }
-    experiments = shutil.copy(EXPERIMENTS, folder)
-    settings = settings_on_free_ports(folder / "home", serving={**serving, "experiments": experiments})
+    settings = settings_on_free_ports(folder / "home", serving=serving, product=product_with(folder))
     stack = Stack(settings, with_parent=True)
     stack.up()
     try:
@@ -315,7 +313,7 @@ def test_moved_champion_answers_within_seconds_and_no_request_fails(api: Api, wo
 def test_arm_of_a_changed_file_answers_within_seconds_is_shadowed_and_its_exposure_is_in_kafka(
     api: Api, world: World
 ) -> None:
-    file = world.settings.serving.experiments
+    file = world.settings.product_file("experiments")
     before, champion = file.read_text(), api.post()["models"]["activation"]
     version = world.lab.register("activation", seed=11)
     world.lab.promote("activation", version, CHALLENGER)

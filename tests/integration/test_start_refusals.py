@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FreeSettings
+from demo_product import product_with
 from running import run
 
 from firstmile.errors import FileError
@@ -47,18 +48,18 @@ def test_each_mistake_names_file_line_and_what_is_known(
     free_settings: FreeSettings, tmp_path: Path, mistake: str
 ) -> None:
     name, text, said = MISTAKES[mistake]
-    path = tmp_path / f"{name}.yaml"
+    path = product_with(tmp_path) / f"{name}.yaml"
+    path.unlink()
     path.mkdir() if text is None else path.write_text(text)
     with pytest.raises(FileError) as refused:
-        check_files(free_settings(serving={name: path}))
+        check_files(free_settings(product=path.parent))
     assert str(path) in str(refused.value)
     assert said in str(refused.value)
 
 
 def test_serve_says_it_once_and_ends_with_2(free_settings: FreeSettings, tmp_path: Path) -> None:
-    path = tmp_path / "rules.yaml"
-    path.write_text(MISTAKES["unknown flow"][1] or "")
-    done = run(free_settings(serving={"rules": path}), "serve")
+    product = product_with(tmp_path, rules=MISTAKES["unknown flow"][1] or "")
+    done = run(free_settings(product=product), "serve")
     assert done.returncode == 2
     assert done.stderr.count("unknown flow 'fancy'") == 1
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ import pytest
 import redis
 from batches import decoded, writer
 from conftest import settings_on_free_ports
+from demo_product import with_file
 from kafka_reading import end_offsets
 from running import poll, run, running
 from sending import Sender
@@ -176,15 +177,14 @@ def test_a_mended_mapping_reaches_online_rows_by_a_refold(
     settings: Settings, client: "redis.Redis", tmp_path: Path
 ) -> None:
     sender, log, name = Sender(settings), tmp_path / "stream.log", f"u-{uuid.uuid4()}"
-    mended = tmp_path / "events.yaml"
-    mended.write_text("version: 2\nfamilies:\n  click: [cta.tapped]\n  page_view: [Page Viewed]\n")
+    mended = "version: 2\nfamilies:\n  click: [cta.tapped]\n  page_view: [Page Viewed]\n"
     with running(settings, ["stream"], log, timeout_s=START_S):
         sender.send(name, sender.event(name), *(sender.event(name, "cta.tapped") for _ in range(3)))
         sender.profile(name, plan="pro")
         wait_until_read(settings, client)
     assert counts(client, name) == {"page_view": 1, "unknown": 3}
     assert run(settings, "archive", "--once").returncode == 0
-    own = settings.model_copy(update={"stream": settings.stream.model_copy(update={"events": mended})})
+    own = with_file(settings, tmp_path, "events", mended)
     recovered(own)  # the rows are whole, so they stay
     assert counts(client, name) == {"page_view": 1, "unknown": 3}
     done = run(own, "recover", "--refold")

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import FreeSettings
+from demo_product import EVENTS
 from mlflow.tracking import MlflowClient
 
 from feature_repo.services import model_features
@@ -200,7 +201,7 @@ def clone(events: pd.DataFrame, user: str, times_us: Sequence[tuple[int, int]]) 
 
 def add_history(settings: Settings, frame: pd.DataFrame) -> None:
     ordered = frame.sort_values(["received_us", "message_id"], ignore_index=True)
-    tables = activity_history(clean(ordered, read_mapping()), history_to_us=int(ordered["received_us"].max()))
+    tables = activity_history(clean(ordered, read_mapping(EVENTS)), history_to_us=int(ordered["received_us"].max()))
     path = settings.history / "user_activity" / f"{uuid.uuid4()}.parquet"
     pq.write_table(pa.concat_tables(tables), path)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from demo_product import with_file
 
 from firstmile import oulad
 from firstmile.errors import DataError
@@ -98,9 +99,7 @@ def test_rules_that_leave_out_everybody_are_refused_and_what_was_there_stays(
     settings = Settings(home=tmp_path)
     backfill_oulad(settings, some, days=(None, 5), workers=1)
     before = history(tmp_path)
-    rules = tmp_path / "rules.yaml"
-    rules.write_text('version: 1\ninternal: {user_ids: ["AAA_*"]}\n')
-    strict = settings.model_copy(update={"stream": settings.stream.model_copy(update={"rules": rules})})
-    with pytest.raises(DataError, match=r"rules.yaml leaves out every user; nothing was written"):
+    strict = with_file(settings, tmp_path, "cleaning", 'version: 1\ninternal: {user_ids: ["AAA_*"]}\n')
+    with pytest.raises(DataError, match=r"cleaning.yaml leaves out every user; nothing was written"):
         backfill_oulad(strict, some, days=(None, 5), workers=1)
     assert history(tmp_path) == before

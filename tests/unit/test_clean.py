@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from demo_product import CLEANING, EVENTS
 
 from feature_repo.activity import Events, fold
 from feature_repo.row import empty_rows, pack_rows, unpack_rows
@@ -45,7 +46,7 @@ def event(**values: Any) -> dict[str, Any]:
 
 
 def cleaned(*rows: dict[str, Any], rules: Rules | None = None) -> CleanEvents:
-    return clean(pd.DataFrame(rows), read_mapping(), rules)
+    return clean(pd.DataFrame(rows), read_mapping(EVENTS), read_rules(CLEANING) if rules is None else rules)
 
 
 def test_who_is_left_out_is_gone_and_counted_by_reason() -> None:
@@ -76,10 +77,10 @@ def test_a_batch_of_which_nothing_is_left_is_empty() -> None:
     assert len(to_events(events, np.zeros(0, np.int64)).event_ms) == 0
 
 
-def test_without_rules_those_of_the_shipped_file_hold() -> None:
-    row = event(user_id="ann@example.com")
-    assert len(cleaned(row, rules=Rules()).frame) == 1
-    assert len(cleaned(row, rules=read_rules()).frame) == len(cleaned(row).frame) == 0
+def test_without_rules_robots_and_those_who_said_no_are_left_out() -> None:
+    rows = pd.DataFrame([event(user_id="ann@example.com"), event(user_agent=BOT), event(consent=False)])
+    assert clean(rows, read_mapping(EVENTS)).frame["user_id"].tolist() == ["ann@example.com"]
+    assert clean(rows, read_mapping(EVENTS), read_rules(CLEANING)).frame.empty
 
 
 def test_a_future_is_clamped_and_flagged_whoever_saw_it() -> None:
@@ -93,7 +94,7 @@ def test_a_future_is_clamped_and_flagged_whoever_saw_it() -> None:
 def test_frames_from_before_the_flag_are_read(flags: list[bool | None] | None) -> None:
     frame = pd.DataFrame([event(), event()]).drop(columns=["is_clamped", "user_agent", "consent", "properties"])
     frame = frame if flags is None else frame.assign(is_clamped=flags)
-    assert clean(frame, read_mapping()).frame["is_clamped"].tolist() == (
+    assert clean(frame, read_mapping(EVENTS)).frame["is_clamped"].tolist() == (
         [False, False] if flags is None else [False, True]
     )
 
@@ -101,13 +102,13 @@ def test_frames_from_before_the_flag_are_read(flags: list[bool | None] | None) -
 def test_what_is_given_is_left_as_it_was() -> None:
     frame = pd.DataFrame([event(event_us=T0_US + 1, format="clip"), event(format="video")])
     before = frame.copy()
-    clean(frame, read_mapping())
+    clean(frame, read_mapping(EVENTS))
     pd.testing.assert_frame_equal(frame, before)
 
 
 def test_cleaning_again_changes_nothing() -> None:
     once = cleaned(event(event_us=T0_US + 1, format="clip"), event(format="video"), event(name="new"))
-    again = clean(once.frame, read_mapping())
+    again = clean(once.frame, read_mapping(EVENTS))
     pd.testing.assert_frame_equal(again.frame, once.frame)
     assert again.counts == once.counts
 
@@ -148,9 +149,9 @@ def test_profiles_of_internal_users_are_left_out() -> None:
             "properties": [[("email", "x@y.org")], [("email", "x@example.net")], []],
         }
     )
-    assert clean_profiles(frame, read_rules())["user_id"].tolist() == ["u1"]
-    assert clean_profiles(frame.iloc[:0], read_rules())["user_id"].tolist() == []
-    assert len(clean(pd.DataFrame([event()]).iloc[:0], read_mapping()).frame) == 0
+    assert clean_profiles(frame, read_rules(CLEANING))["user_id"].tolist() == ["u1"]
+    assert clean_profiles(frame.iloc[:0], read_rules(CLEANING))["user_id"].tolist() == []
+    assert len(clean(pd.DataFrame([event()]).iloc[:0], read_mapping(EVENTS)).frame) == 0
 
 
 def test_unknown_names_are_told_once_and_bounded(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from collector_builder import PAGE, PUBLISHABLE, Door, error_of, track
+from demo_product import EVENTS
 
 from firstmile.names import FAMILIES, PROFILES, USER_ACTIONS
 from pipelines.mapping import read_mapping
@@ -75,7 +76,7 @@ def test_kinds_of_calls_are_named(call: dict[str, Any], name: str, page: str | N
 def test_screens_count_as_pages_and_groups_and_aliases_are_not_unknown(tmp_path: Any) -> None:
     own = tmp_path / "events.yaml"
     own.write_text("version: 2\nfamilies: {}\n")
-    for mapping in (read_mapping(), read_mapping(own)):
+    for mapping in (read_mapping(EVENTS), read_mapping(own)):
         screen, group, alias = mapping.codes(["Screen Viewed", "group", "alias"]).tolist()
         assert FAMILIES[screen] == "page_view"
         assert group == alias < 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from collector_builder import IDENTITY_SECRET, PAGE, PUBLISHABLE, SECRET, Door, error_of, listed, track
+from demo_product import CLEANING
 
 from firstmile.http.keys import user_hash
 from firstmile.names import PROFILES, USER_ACTIONS
@@ -211,7 +212,7 @@ def test_rules_file_says_what_pages_may_write(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text("version: 1\npages: {traits: [locale, plan], user_hash: required}\n")
     assert read_rules(path).pages == PageRules(frozenset({"locale", "plan"}), needs_proof=True)
-    assert read_rules().pages == PageRules()
+    assert read_rules(CLEANING).pages == PageRules()
 
 
 def test_calls_of_a_request_are_received_one_after_the_other() -> None:

@@ -9,6 +9,7 @@ import fastavro
 import numpy as np
 import orjson
 import pytest
+from demo_product import RULES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, Rows, booster, catalogue, experiments, ladder, model, models, policy
@@ -143,11 +144,11 @@ def test_rules_that_have_changed_are_said_to_have() -> None:
 
 
 def test_versions_are_of_the_file_and_of_everything_on_the_shelves() -> None:
-    found = versions(catalogue())
-    assert found == versions(catalogue())
+    found = versions(catalogue(), RULES)
+    assert found == versions(catalogue(), RULES)
     assert {len(v) for v in found.values()} == {12}
     fewer = type(catalogue())({c: s for c, s in catalogue().shelves.items() if c != "AAA_2014J"})
-    assert versions(fewer)["content"] != found["content"]
+    assert versions(fewer, RULES)["content"] != found["content"]
 
 
 def test_a_record_is_small() -> None:

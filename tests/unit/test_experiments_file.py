@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from demo_product import EXPERIMENTS
 
 from firstmile.clock import to_us
 from firstmile.errors import DataError
@@ -11,7 +12,7 @@ from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
 from serving.arms import DEFAULT_FLOW, KINDS, RULES
 from serving.buckets import N_PLACES
 from serving.experiments import Assignment, Experiments, Holdout
-from serving.experiments_file import EXPERIMENTS, load_experiments
+from serving.experiments_file import load_experiments
 
 HEAD = "experiments:\n  - name: e\n"
 ARM = "    arms: [{name: a, kind: champion, share: 1}]\n"
@@ -24,7 +25,7 @@ def load(folder: Path, text: str) -> Experiments:
 
 
 def test_shipped_file_gives_everybody_the_champion() -> None:
-    assert load_experiments().assign("u1", {}, now_us=0) == Assignment("onboarding-v1", "champion")
+    assert load_experiments(EXPERIMENTS).assign("u1", {}, now_us=0) == Assignment("onboarding-v1", "champion")
 
 
 def test_example_of_the_shipped_file_is_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from demo_product import EVENTS
 
 from feature_repo.activity import NOT_COUNTED
 from firstmile.errors import DataError
@@ -55,7 +56,7 @@ def test_formats_of_our_own_stay_however_often_they_are_mapped(words: pd.Series,
 
 
 def test_the_shipped_file_maps_every_family_and_reads_every_field() -> None:
-    mapping = read_mapping()
+    mapping = read_mapping(EVENTS)
     assert {FAMILIES[c] for c in mapping.code_by_name.values() if c >= 0} == set(FAMILIES) - {"unknown"}
     assert set(mapping.fields) == set(FIELDS)
     assert all(name in mapping.fields[name] for name in FIELDS)

@@ -1,4 +1,4 @@
-"""The stage of an onboarding: one rule, said twice (feature_repo/stage.py, serving/rules.yaml), and it must agree."""
+"""The stage of an onboarding: one rule, said twice (feature_repo/stage.py, rules.yaml), and it must agree."""
 
 import itertools
 

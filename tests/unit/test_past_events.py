@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from demo_product import CLEANING, EVENTS
 
 from firstmile.clock import to_us
 from firstmile.errors import DataError, FileError
@@ -23,7 +24,7 @@ COLUMNS = "version: 1\nuser_id: case\nevent: activity\ntimestamp: at\n"
 
 
 def taken(path: Path, columns: str | None = None) -> PastEvents:
-    past, own = PastEvents(read_rules(), NOW_US), None
+    past, own = PastEvents(read_rules(CLEANING), NOW_US), None
     if columns is not None:
         path.with_name("columns.yaml").write_text(columns)
         own = read_columns_file(path.with_name("columns.yaml"))[1]
@@ -33,7 +34,7 @@ def taken(path: Path, columns: str | None = None) -> PastEvents:
 
 
 def in_lake(past: PastEvents) -> list[dict[str, Any]]:
-    return list(lake_table(past, read_mapping(), topic_id=f"{IMPORTED}x")[0].to_pylist())
+    return list(lake_table(past, read_mapping(EVENTS), topic_id=f"{IMPORTED}x")[0].to_pylist())
 
 
 def calls(path: Path, *rows: dict[str, Any]) -> Path:

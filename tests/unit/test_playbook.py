@@ -12,12 +12,10 @@ from serving_builder import NOW_US
 
 from firstmile.clock import FixedClock
 from firstmile.errors import DataError
-from firstmile.setting_sections import ServingSettings
 from serving.catalogue import GENERAL
 from serving.facts import Facts
 from serving.playbook import FILES, PlaybookFiles
 from serving.policy_fields import FIELDS
-from serving.rules import RULES
 
 WHEN_ON_A_PAGE = "  - {name: page, when: {request.page: /x}, flow: guided}\n"
 
@@ -59,11 +57,6 @@ def flow(on: PlaybookFiles) -> str:
 
 def titles(on: PlaybookFiles) -> list[str]:
     return [item.title for item in on.current.policy.catalogue.shelves[GENERAL].items]
-
-
-def test_settings_name_the_shipped_files() -> None:
-    assert ServingSettings().rules == RULES
-    assert {name: getattr(ServingSettings(), name).name for name in FILES} == {n: f"{n}.yaml" for n in FILES}
 
 
 def test_nothing_changed_keeps_the_very_same_playbook(on: PlaybookFiles) -> None:
@@ -205,7 +198,7 @@ def test_bad_file_at_the_start_is_refused(files: Files) -> None:
 
 
 def test_files_are_watched_in_the_background(files: Files) -> None:
-    on = files.open(policy_poll_s=0.01)
+    on = files.open(poll_s=0.01)
     on.start()
     try:
         files.write("rules", RULE_FILE.replace("otherwise_flow: balanced", "otherwise_flow: tailored"))

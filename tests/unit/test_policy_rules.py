@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from demo_product import CONTENT, RULES
 from serving_builder import catalogue
 
 from firstmile.documents import Document
 from firstmile.errors import DataError
 from firstmile.names import AUDIT_ATTRIBUTES
-from serving.catalogue import CONTENT, GENERAL, load_catalogue
+from serving.catalogue import GENERAL, load_catalogue
 from serving.conditions import Compiler
 from serving.policy_fields import FIELDS
 from serving.rules import RuleSet, load_rules
@@ -176,7 +177,7 @@ def test_condition_holds_when_all_of_it_does(
 
 
 def test_shipped_rules_and_catalogue_load() -> None:
-    rules = load_rules(FIELDS, catalogue())
+    rules = load_rules(FIELDS, catalogue(), RULES)
     assert {rule.name for rule in rules.rules} >= {"beginner-first", "re-engage", "confident-tailored"}
     assert set(catalogue().shelves) == {GENERAL, "AAA_2013J", "AAA_2014J", "BBB_2013B"}
 

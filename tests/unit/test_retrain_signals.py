@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from demo_product import with_file
 
 from firstmile.errors import ConflictError, SettingsError, UsageError
 from firstmile.settings import Settings
@@ -13,7 +14,7 @@ from training.alone import alone
 from training.child import environment
 from training.retrain_watch import Watch
 from training.signals import FOLDER, MAX_TRIES, Signal, Waits, taken, waiting
-from training.train import check_source, run, with_labels
+from training.train import check_source, run
 
 
 def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_training_by_hand_does_not_begin_beside_a_retraining(tmp_path: Path, mon
 
 
 def test_presentations_are_refused_where_a_product_s_labels_are_set(tmp_path: Path) -> None:
-    settings = with_labels(Settings(home=tmp_path), tmp_path / "labels.yaml")
+    settings = with_file(Settings(home=tmp_path), tmp_path, "labels", "")
     with pytest.raises(UsageError, match="for OULAD's learners"):
         check_source(settings, ["AAA_2013J"])
     check_source(settings, None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from demo_product import CLEANING
 
 from firstmile import oulad
 from firstmile.errors import DataError
@@ -109,24 +110,24 @@ def test_consent_is_asked_for_as_the_rules_say(text: str, left_out: list[bool | 
 
 def test_the_first_of_several_reasons_is_given() -> None:
     everything = {"user_agent": GOOGLEBOT, "consent": False, "properties": {"internal": "true"}}
-    assert reason(read_rules(), **everything) == "bot"
-    assert reason(read_rules(), **{**everything, "user_agent": CHROME}) == "internal"
+    assert reason(read_rules(CLEANING), **everything) == "bot"
+    assert reason(read_rules(CLEANING), **{**everything, "user_agent": CHROME}) == "internal"
 
 
 def test_a_frame_without_agents_consent_and_properties_is_judged_by_users_alone() -> None:
     frame = pd.DataFrame({"user_id": ["u1", "ann@example.com"]})
-    assert read_rules().left_out(frame).tolist() == [-1, REASONS.index("internal")]
-    assert read_rules().left_out(frame.iloc[:0]).tolist() == []
+    assert read_rules(CLEANING).left_out(frame).tolist() == [-1, REASONS.index("internal")]
+    assert read_rules(CLEANING).left_out(frame.iloc[:0]).tolist() == []
 
 
 def test_the_shipped_rules_leave_no_learner_of_oulad_out() -> None:
     events = oulad_events(oulad.read(ROOT / "data" / "oulad", ["AAA_2014J"]), to_day=7).to_pandas()
     assert len(events) > 1_000
-    assert set(read_rules().left_out(events)) == {-1}
+    assert set(read_rules(CLEANING).left_out(events)) == {-1}
 
 
 def test_rules_reach_another_process_as_they_are() -> None:
-    by = read_rules()
+    by = read_rules(CLEANING)
     assert reason(by, "ann@example.com") == "internal"
     again = pickle.loads(pickle.dumps(by))
     assert again == by

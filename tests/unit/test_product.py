@@ -1,0 +1,100 @@
+"""A product is a folder: what init writes holds, and every mistake in any file is named with file and line."""
+
+from pathlib import Path
+
+import pytest
+from demo_product import PRODUCT
+
+from firstmile.errors import FileError, UsageError
+from firstmile.product import OPTIONAL, REQUIRED
+from firstmile.product_verbs import check_product, make_product
+from firstmile.settings import Settings
+from serving.start_check import check_files
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(home=folder / "home", product=folder)
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    return make_product(tmp_path / "shop")
+
+
+def test_what_init_writes_holds_starts_and_says_what_it_learns(product: Path) -> None:
+    assert sorted(p.name for p in product.iterdir()) == sorted(f"{name}.yaml" for name in (*REQUIRED, *OPTIONAL))
+    found = check_product(settings(product))
+    assert set(found["learns"]) == {"activation", "disengagement", "skill_level", "preference"}
+    assert found["learns"]["activation"]["question"] == (
+        "Will the user reach 1 of Project Created within 28 days of Signed Up?"
+    )
+    assert found["content"] == {"document": 1, "guide": 2, "lesson": 2, "video": 1}
+    assert found["formats_without_content"] == ["community", "quiz"]
+    check_files(settings(product))
+
+
+def test_init_writes_over_nothing(product: Path) -> None:
+    (product / "rules.yaml").write_text("mine")
+    with pytest.raises(UsageError, match=r"has events.yaml, .* already; name a new folder"):
+        make_product(product)
+    assert (product / "rules.yaml").read_text() == "mine"
+
+
+def test_the_demo_s_product_holds_without_labels_of_its_own() -> None:
+    found = check_product(Settings(product=PRODUCT))
+    assert found["learns"] == {}
+    assert len(found["cohorts_with_content_of_their_own"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("events", "click: [Button", "klick: [Button", "unknown family 'klick'; known: click"),
+        ("events", "formats: {}", "formats: {clip: film}", "unknown format 'film'; known: community"),
+        ("cleaning", "consent: refuse_denied", "consent: maybe", "consent: Input should be"),
+        ("labels", "[Project Created]", "[Project Made]", "unknown event 'Project Made'; known: Automation Created"),
+        ("labels", "disengagement:", "churn:", "churn: Extra inputs are not permitted"),
+        ("content", "format: video", "format: film", "unknown format 'film'"),
+        ("content", "prerequisites: [first-project]", "prerequisites: [nowhere]", "nowhere"),
+        ("rules", "flow: guided", "flow: fancy", "unknown flow 'fancy'; known: balanced"),
+        ("rules", "segment.stage: stalled}\n    flow", "profile.shoe: x}\n    flow", "unknown field of profile 'shoe'"),
+        ("rules", "segment.stage: stalled}\n    flow", "profile.gender: f}\n    flow", "gender is an audit attribute"),
+        ("rules", "activation: {segment", "churn: {segment", "unknown model 'churn'; known: activation"),
+        (
+            "rules",
+            "{intents: [guided]}\n\n  - name: beg",
+            "{content_ids: [x]}\n\n  - name: beg",
+            "'x' is not in the cat",
+        ),
+        ("experiments", "kind: champion", "kind: best", "unknown kind of arm 'best'"),
+    ],
+)
+def test_a_mistake_in_any_file_is_named_with_its_line(product: Path, name: str, old: str, new: str, said: str) -> None:
+    file = product / f"{name}.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(FileError) as refused:
+        check_product(settings(product))
+    assert str(refused.value).startswith(f"{file}, line ")
+    assert said in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("how", ["missing", "empty", "a folder", "no YAML"])
+def test_a_file_that_is_none_is_named(product: Path, name: str, how: str) -> None:
+    file = product / f"{name}.yaml"
+    file.unlink()
+    if how == "a folder":
+        file.mkdir()
+    elif how != "missing":
+        file.write_text("" if how == "empty" else "a: [")
+    with pytest.raises(FileError) as refused:
+        check_product(settings(product))
+    assert (f"has no {name}.yaml" if how == "missing" else str(file)) in str(refused.value)
+
+
+def test_a_folder_that_is_no_product_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="`firstmile product init DIR` writes one to begin with"):
+        check_product(settings(tmp_path / "none"))

@@ -1,0 +1,21 @@
+"""What training reads of a product: what each model learns to say."""
+
+from typing import Any
+
+from firstmile.settings import Settings
+from training.labels_events import check_names
+from training.labels_file import has_labels, read_labels, task_of
+
+
+def check(settings: Settings, found: dict[str, Any]) -> dict[str, Any]:
+    """The question each model answers, and the days it is judged on; {} without labels.yaml.
+
+    Raises FileError for a mistake in labels.yaml, or an event that events.yaml does not map.
+    """
+    if not has_labels(settings):
+        return {"learns": {}}
+    document, file = read_labels(settings.product_file("labels"))
+    known = [*found["not_counted"], *(name for names in found["events"].values() for name in names)]
+    check_names(document, file, sorted(known))
+    tasks = {model: task_of(model, spec) for model, spec in file.specs().items()}
+    return {"learns": {m: {"question": t.question, "judged_on_days": list(t.evaluated_days)} for m, t in tasks.items()}}
