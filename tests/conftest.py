@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import prometheus_client  # noqa: F401 - before Feast, whose import lets all registries of a process share their counters
 import pytest
 
@@ -16,6 +17,9 @@ from firstmile.setting_sections import ROOT
 from firstmile.settings import PREFIX, Part, Settings
 
 KEPT = ("FIRSTMILE_CACHE", "FIRSTMILE_LOCAL__JAVA", "FIRSTMILE_LOCAL__MAVEN_URL")
+
+hypothesis.settings.register_profile("firstmile", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("firstmile")
 
 FreeSettings = Callable[..., Settings]
 
