@@ -13,7 +13,9 @@ FIRSTMILE_PRODUCT names it. A process serves one product.
 from pathlib import Path
 from typing import Final, Literal
 
+from firstmile.documents import read_document
 from firstmile.errors import FileError
+from firstmile.names import MODELS
 
 ProductFile = Literal["events", "cleaning", "labels", "content", "rules", "experiments"]
 REQUIRED: Final[tuple[ProductFile, ...]] = ("events", "cleaning", "content", "rules", "experiments")
@@ -27,6 +29,18 @@ def product_file(folder: Path, name: ProductFile) -> Path:
     'shop/rules.yaml'
     """
     return folder / f"{name}.yaml"
+
+
+def learned_models(folder: Path) -> tuple[str, ...]:
+    """The models a product has labels for, so that its answers can be whole with them alone; all without labels.yaml.
+
+    Raises FileError when the file cannot be read; what its labels say is training's to check.
+    """
+    path = product_file(folder, "labels")
+    if not path.exists():
+        return MODELS
+    said = read_document(path).data
+    return tuple(model for model in MODELS if isinstance(said, dict) and model in said)
 
 
 def require_product(folder: Path) -> None:

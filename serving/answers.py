@@ -99,8 +99,7 @@ class Decision:
         return {
             "request_id": self.request_id,
             "user_id": self.ask.user_id,
-            "segment": answer.segment.as_fields(),
-            "preferences": [{"format": f, "probability": p} for f, p in answer.preferences],
+            **answer.told(),
             "activation_probability": None if activation is None else round(activation, 4),
             "flow": answer.flow,
             "recommended_content": [

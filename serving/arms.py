@@ -7,7 +7,7 @@ Each begins where no other arm will come, and grows at its end into room that no
 dated step or by a hand that edits it, takes in users that were in no arm and moves none between arms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,13 +29,13 @@ KINDS: Final[Mapping[str, str]] = {
 """What an arm can be, and the rung its answers are meant to come from."""
 
 
-def tasks_of(kind: str) -> tuple[str, ...]:
-    """The models an arm of this kind asks, where it asks any.
+def tasks_of(kind: str, learned: Collection[str] = MODELS) -> tuple[str, ...]:
+    """The models an arm of this kind asks, where it asks any: of those the product has.
 
-    >>> set(tasks_of("online_learner")) - set(tasks_of("champion"))
-    {'content_open'}
+    >>> tasks_of("champion", ["activation"]), tasks_of("online_learner", ["activation"])
+    (('activation',), ('activation', 'content_open'))
     """
-    return (*MODELS, ONLINE_MODEL) if kind == ONLINE_LEARNER else MODELS
+    return (*(m for m in MODELS if m in learned), *((ONLINE_MODEL,) if kind == ONLINE_LEARNER else ()))
 
 
 @dataclass(frozen=True)

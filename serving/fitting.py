@@ -48,7 +48,7 @@ def fitting(
             reasons.append(f"{min(lacking)}_missing:{name}")
         else:
             asked.append(model)
-    if not {*MODELS, *tasks} & models.keys():
+    if not {*tasks} & models.keys():
         reasons = ["no_model"]
     elif not asked and all(reason.startswith(COLD_START) for reason in reasons):
         reasons = [COLD_START]

@@ -171,7 +171,11 @@ class Ladder:
         kind = case.assignment.kind
         models = self._models(kind)
         asked, reasons = fitting(
-            models, facts, reading.missing_views(), tasks=tasks_of(kind), not_asked=case.policy.not_asked(facts)
+            models,
+            facts,
+            reading.missing_views(),
+            tasks=tasks_of(kind, case.policy.learned),
+            not_asked=case.policy.not_asked(facts),
         )
         ranker, why_not = case.orders.ranker(models, facts) if asked else (None, [])
         scores, wanted = Scores(), list(asked)
@@ -224,7 +228,8 @@ class Ladder:
         """The challengers that do not answer this user anyway."""
         answering, others = self._models(case.assignment.kind), self._models(CHALLENGER)
         unseen = {name: model for name, model in others.items() if answering.get(name) is not model}
-        asked, _ = fitting(unseen, facts, reading.missing_views(), not_asked=case.policy.not_asked(facts))
+        tasks = tasks_of(CHALLENGER, case.policy.learned)
+        asked, _ = fitting(unseen, facts, reading.missing_views(), tasks=tasks, not_asked=case.policy.not_asked(facts))
         return Unscored(asked, facts.features) if asked else None
 
     def _without_models(self, case: Case, facts: Facts, basis: Basis) -> tuple[Facts, Basis]:

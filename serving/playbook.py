@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from firstmile.clock import Clock
 from firstmile.errors import DataError
-from firstmile.product import ProductFile, product_file
+from firstmile.product import ProductFile, learned_models, product_file
 from firstmile.stamps import Stamp, stamp
 from serving.catalogue import Catalogue, load_catalogue
 from serving.changes import objection
@@ -61,6 +61,7 @@ class PlaybookFiles:
         poll_s: float = 1.0,
         on_file: Callable[[str, bool], None] = lambda name, is_ok: None,
     ) -> None:
+        self._product = product
         self._paths: Mapping[str, Path] = {name: product_file(product, name) for name in FILES}
         self._fields = fields
         self._clock = clock
@@ -110,7 +111,9 @@ class PlaybookFiles:
 
     def _policy(self, catalogue: Catalogue) -> Policy:
         rules = load_rules(self._fields, catalogue, self._paths["rules"])
-        return Policy(rules, catalogue, versions(catalogue, self._paths["rules"]))
+        return Policy(
+            rules, catalogue, versions(catalogue, self._paths["rules"]), learned=learned_models(self._product)
+        )
 
     def _renew_experiments(self) -> None:
         found = self._taken("experiments", read=self._next_experiments)

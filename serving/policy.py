@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firstmile.names import FORMATS, SKILL_LEVELS
+from firstmile.names import FORMATS, MODELS, SKILL_LEVELS
 from serving.catalogue import GENERAL, Catalogue, Shelf
 from serving.facts import Facts
 from serving.ranking import Item, Taste, rank
@@ -31,12 +31,25 @@ class Segment:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to show, and why."""
+    """What to show, and why.
+
+    learned
+        The models the product has: what another would say is not told as if it were known.
+    """
 
     segment: Segment
     preferences: tuple[tuple[str, float], ...]
     flow: str
     items: tuple[Item, ...]
+    learned: frozenset[str] = frozenset(MODELS)
+
+    def told(self) -> dict[str, Any]:
+        """Segment and preferences as the answer says them: null where the product has no model of it."""
+        segment = self.segment.as_fields()
+        if "skill_level" not in self.learned:
+            segment |= {"skill_level": None, "confidence": None}
+        preferences = [{"format": f, "probability": p} for f, p in self.preferences]
+        return {"segment": segment, "preferences": preferences if "preference" in self.learned else None}
 
 
 class Policy:
@@ -44,15 +57,25 @@ class Policy:
 
     versions
         Hash of the rules and of the content, for the decision log.
+    learned
+        The models this product has: nothing is missing in an answer without the others.
     used
         Names that conditions look at, by group.
     used_features
         What an answer may depend on other than through models.
     """
 
-    def __init__(self, rules: RuleSet, catalogue: Catalogue, versions: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        catalogue: Catalogue,
+        versions: Mapping[str, str] | None = None,
+        *,
+        learned: Sequence[str] = MODELS,
+    ) -> None:
         self.rules = rules
         self.catalogue = catalogue
+        self.learned = frozenset(learned)
         self.versions = dict(versions or {})
         fields = rules.fields()
         self.used = {group: frozenset(n for g, n in fields if g == group) for group, _ in fields}
@@ -75,7 +98,7 @@ class Policy:
         taste = Taste(dict(preferences), segment.skill_level, flow)
         chosen = [(rule, {s: self._selected[shelf.cohort, s] for s in _selectors(rule)}) for rule in fired]
         items = rank(shelf, taste, chosen, seen=facts.seen, limit=limit, order=facts.order, drawn=facts.drawn)
-        return Answer(segment, preferences, flow, items)
+        return Answer(segment, preferences, flow, items, self.learned)
 
     def not_asked(self, facts: Facts) -> frozenset[str]:
         """The models that are not to be asked about this user: they were not taught about such people."""
@@ -93,7 +116,7 @@ class Policy:
         shelf = self.catalogue.shelves[GENERAL]
         items = tuple(Item(i, 0.0, "default") for i in shelf.items if not i.prerequisites)[:limit]
         segment = Segment(self.rules.skill_level.otherwise, self.rules.stage.otherwise, 0.0)
-        return Answer(segment, preferred_formats(Facts(), shelf), DEFAULT_FLOW, items)
+        return Answer(segment, preferred_formats(Facts(), shelf), DEFAULT_FLOW, items, self.learned)
 
     def _segment(self, facts: Facts) -> Segment:
         view = facts.view({})

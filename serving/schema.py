@@ -20,9 +20,11 @@ class _Part(BaseModel):
 class Segment(_Part):
     """Who the user is for the rules."""
 
-    skill_level: SkillLevel
+    skill_level: SkillLevel | None = Field(description="null: the product has no model of it")
     stage: str = Field(json_schema_extra={"enum": [*STAGES]})
-    confidence: Probability = Field(description="the model's probability of this skill level, 0 without one")
+    confidence: Probability | None = Field(
+        description="the model's probability of this skill level, 0 where it did not answer; null: there is none"
+    )
 
 
 class Preference(_Part):
@@ -84,7 +86,9 @@ class PersonalizationAnswer(_Part):
     request_id: str
     user_id: str = Field(description="as asked; of an anonymous visitor the anonymous_id")
     segment: Segment
-    preferences: list[Preference] = Field(description="greatest probability first")
+    preferences: list[Preference] | None = Field(
+        description="greatest probability first; null: the product has no model of it"
+    )
     activation_probability: Probability | None
     flow: str = Field(json_schema_extra={"enum": [*FLOWS, DEFAULT_FLOW]})
     recommended_content: list[RecommendedContent] = Field(description="best first, at most `limit`")

@@ -17,7 +17,7 @@ from feature_repo.row import unpack_rows
 from firstmile.clock import SystemClock
 from firstmile.http.guard import Guard
 from firstmile.http.key_watch import KeyWatch, decision_key
-from firstmile.names import MODELS, OUTCOMES
+from firstmile.names import OUTCOMES
 from firstmile.settings import Settings
 from serving.api import Desk
 from serving.champions import ModelWatch, mlflow_watch
@@ -147,7 +147,7 @@ def start_process(settings: Settings) -> Process:
     decisions.start()
     shown.start()
     guard = Guard(serving, lambda: keys.current, user_requests_per_s=serving.user_requests_per_s)
-    if not set(MODELS) <= watch.current.keys():
+    if not playbook.current.policy.learned <= watch.current.keys():
         watch.first_look.wait(serving.model_wait_s)
     warm_up(reader, playbook.current.policy)
     # What was built so far lives as long as the process: the collector need not walk it during a request.

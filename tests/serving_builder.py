@@ -159,6 +159,7 @@ def ladder(
     challengers: Mapping[str, ScoringModel] | None = None,
     standings: Callable[[], Mapping[str, Standing]] = dict,
     odds: Callable[[], Mapping[str, FormatOdds]] = dict,
+    playbook: Playbook | None = None,
     **settings: Any,
 ) -> Ladder:
     """A ladder over a reader and models, all of them by default; generous deadlines, for slow machines."""
@@ -167,7 +168,7 @@ def ladder(
     drawn = load_experiments(EXPERIMENTS) if drawn_from is None else drawn_from
     return Ladder(
         ServingSettings(**deadlines),
-        lambda: Playbook(policy(), drawn() if callable(drawn) else drawn),
+        lambda: playbook or Playbook(policy(), drawn() if callable(drawn) else drawn),
         reader=reader,
         models=lambda kind: {
             **(given() if callable(given) else given),

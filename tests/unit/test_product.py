@@ -1,14 +1,22 @@
 """A product is a folder: what init writes holds, and every mistake in any file is named with file and line."""
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from demo_product import PRODUCT
+from serving_builder import NOW_US, Row, Rows, ladder, model, models
 
+from firstmile.clock import FixedClock
 from firstmile.errors import FileError, UsageError
-from firstmile.product import OPTIONAL, REQUIRED
+from firstmile.product import OPTIONAL, REQUIRED, learned_models
 from firstmile.product_verbs import check_product, make_product
 from firstmile.settings import Settings
+from serving.playbook import PlaybookFiles
+from serving.policy_fields import FIELDS
+from serving.requests import Ask
+from serving.schema import PersonalizationAnswer
 from serving.start_check import check_files
 
 
@@ -98,3 +106,27 @@ def test_a_file_that_is_none_is_named(product: Path, name: str, how: str) -> Non
 def test_a_folder_that_is_no_product_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="`firstmile product init DIR` writes one to begin with"):
         check_product(settings(tmp_path / "none"))
+
+
+ACTIVATION = "activation:\n  reached: {events: [Project Created]}\n  within_days: 28\n"
+
+
+def test_a_product_with_one_model_misses_no_other(product: Path) -> None:
+    (product / "labels.yaml").write_text(ACTIVATION)
+    assert learned_models(product) == ("activation",)
+    playbook = PlaybookFiles(product, FIELDS, FixedClock(NOW_US)).current
+    on = ladder(Rows({"u1": Row()}), {"activation": model("activation")}, playbook=playbook)
+    answer = asyncio.run(on.decide(Ask("u1"), started_s=time.perf_counter())).response()
+    assert (answer["rung"], answer["fallback"], answer["reasons"]) == ("model", False, [])
+    assert answer["activation_probability"] is not None
+    assert (answer["segment"]["skill_level"], answer["segment"]["confidence"]) == (None, None)
+    assert answer["preferences"] is None
+    PersonalizationAnswer.model_validate(answer)
+
+
+def test_a_model_the_product_has_no_label_of_is_not_asked(product: Path) -> None:
+    (product / "labels.yaml").write_text(ACTIVATION)
+    playbook = PlaybookFiles(product, FIELDS, FixedClock(NOW_US)).current
+    on = ladder(Rows({"u1": Row()}), models(), playbook=playbook)
+    answer = asyncio.run(on.decide(Ask("u1"), started_s=time.perf_counter())).response()
+    assert list(answer["models"]) == ["activation"]
