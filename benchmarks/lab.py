@@ -29,6 +29,7 @@ from firstmile.settings import Part, Settings, as_environment
 from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 
+PRODUCT = ROOT / "examples" / "oulad"
 PORTS = ("kafka", "kafka_controller", "registry", "registry_management", "redis", "mlflow")
 PARTS: tuple[Part, ...] = ("kafka", "registry", "redis")
 NAMES = ("Content Opened", "Page Viewed", "Button Clicked", "Step Completed", "Form Error", "Content Completed")
@@ -44,7 +45,8 @@ def own_stack(*, partitions: int = 2, parts: Sequence[Part] = PARTS, **stream: A
     """Kafka, registry and Redis, or other parts, on free ports in a folder that is removed; topics made."""
     with tempfile.TemporaryDirectory(prefix="firstmile-benchmark-", ignore_cleanup_errors=True) as folder:
         local = {f"{name}_port": port for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
-        settings = Settings(home=Path(folder), local=local, kafka={"partitions": partitions}, stream=stream)  # type: ignore[arg-type]
+        given: Any = {"local": local, "kafka": {"partitions": partitions}, "stream": stream, "product": PRODUCT}
+        settings = Settings(home=Path(folder), **given)
         stack = Stack(settings, with_parent=True)
         stack.up(list(parts))
         try:

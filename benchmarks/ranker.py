@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xgboost as xgb
 
+from benchmarks import lab
 from benchmarks.machine import facts
 from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES, READ, RECENT_FEATURES, ranker_features
 from feature_repo.content_features import candidates as chosen_from
@@ -122,7 +123,7 @@ def main() -> None:
     logging.getLogger("feast").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="firstmile-benchmark-", ignore_cleanup_errors=True) as folder:
-        settings = Settings(home=given.home or Path(folder))
+        settings = Settings(home=given.home or Path(folder), product=lab.PRODUCT)
         if given.home is None:
             backfill_oulad(settings, oulad.read(given.data), days=(None, None), workers=2)
             backfill_content(settings, "oulad")

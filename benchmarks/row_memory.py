@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import lab
 from benchmarks.machine import facts
-from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, PROFILE, PROFILE_FIELDS
+from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, CONTEXT_TIMES, PROFILE, PROFILE_FIELDS, PROFILE_TIMES
 from feature_repo.online_store import connect, feature_field, time_field
 from feature_repo.store import apply
 from firstmile import oulad
@@ -23,8 +23,8 @@ from pipelines.backfill import backfill_oulad
 USER_VIEWS = ["user_activity", "user_profile", "user_context"]
 TAKEN_AWAY = {
     "message_ids": [feature_field(ACTIVITY, "applied")],
-    "context": [time_field(CONTEXT), *(feature_field(CONTEXT, name) for name in CONTEXT_FIELDS)],
-    "profile": [time_field(PROFILE), *(feature_field(PROFILE, name) for name in PROFILE_FIELDS)],
+    "context": [time_field(CONTEXT), *(feature_field(CONTEXT, n) for n in (*CONTEXT_FIELDS, CONTEXT_TIMES))],
+    "profile": [time_field(PROFILE), *(feature_field(PROFILE, n) for n in (*PROFILE_FIELDS, PROFILE_TIMES))],
     "row": [feature_field(ACTIVITY, "activity")],
 }
 """One after the other; what is left at last is the key, the version and the time of the row."""

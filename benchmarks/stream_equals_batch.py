@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import lab
 from benchmarks.machine import ROOT, facts
 from benchmarks.row_comparison import compare
 from feature_repo import progress
@@ -65,7 +66,8 @@ def main() -> int:
 @contextmanager
 def _stack(folder: Path) -> Iterator[Settings]:
     ports = dict(zip((f"{part}_port" for part in PARTS), free_ports(len(PARTS)), strict=True))
-    settings = Settings(home=folder, local=LocalSettings(**{**_local(), **ports}))
+    local = LocalSettings(**{**_local(), **ports})
+    settings = Settings(home=folder, local=local, product=lab.PRODUCT)
     stack = Stack(settings, with_parent=True)
     stack.up(["kafka", "registry", "redis"])
     try:

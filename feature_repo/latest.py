@@ -61,11 +61,12 @@ class LatestView:
     def read(self, stored: Mapping[str, Any]) -> "Latest":
         """What is stored, by name of `fields`. Raises orjson.JSONDecodeError or ValueError for damaged times."""
         texts = {n: str(stored[n]) for n in self.said_names if stored.get(n) is not None and stored[n] == stored[n]}
-        times = stored.get(self.times_name)
+        times, at_us = stored.get(self.times_name), stored.get(self.time_name)
+        if not at_us or at_us != at_us:
+            return NOTHING
         if not isinstance(times, str) or not times:  # written before fields had times: all was said at once
-            at_us = stored.get(self.time_name)
-            return said(self, texts, (int(at_us), int(at_us)), is_whole=True) if at_us else NOTHING
-        replaced, by_name = _unpack_times(times)
+            return said(self, texts, (int(at_us), int(at_us)), is_whole=True)
+        replaced, by_name = _unpack_times(times, int(at_us), texts)
         return Latest({n: (*at, texts.get(n, "")) for n, at in by_name.items()}, replaced)
 
     def stored(self, latest: "Latest") -> dict[str, str | int | None]:
@@ -75,7 +76,7 @@ class LatestView:
             **{name: values.get(name) for name in self.texts},
             **{name: whole_number(values.get(name)) for name in self.numbers},
             self.time_name: latest.source_us,
-            self.times_name: _pack_times(latest),
+            self.times_name: _pack_times(latest) if latest != NOTHING else None,
         }
 
 
@@ -171,13 +172,29 @@ def whole_number(text: str | None) -> int | None:
 
 
 def _pack_times(latest: Latest) -> str:
-    """JSON `[[source_us, received_us, [name, …]], …]`; most users' fields share one time."""
-    names: dict[Time, list[str]] = {} if latest.replaced == NEVER else {latest.replaced: [_EVERYTHING]}
-    for name, (source_us, received_us, _) in sorted(latest.said.items()):
-        names.setdefault((source_us, received_us), []).append(name)
-    return orjson.dumps([[*at, of] for at, of in sorted(names.items())]).decode()
+    """JSON `[[ago_us, delay_us, [name, …]], …]`: how long before the greatest source time it was said, and how long
+    after that it was received. The group with the most known fields does not name them: most users have one group.
+    """
+    known: dict[Time, list[str]] = {}
+    named: dict[Time, list[str]] = {} if latest.replaced == NEVER else {latest.replaced: [_EVERYTHING]}
+    for name, (source_us, received_us, text) in sorted(latest.said.items()):
+        (known if text else named).setdefault((source_us, received_us), []).append(name)
+    largest = max(known, key=lambda at: (len(known[at]), at), default=None)
+    for at, names in known.items():
+        if at != largest:
+            named.setdefault(at, []).extend(names)
+    groups = [[latest.source_us - at[0], at[1] - at[0], names] for at, names in sorted(named.items())]
+    if largest is not None:
+        groups.append([latest.source_us - largest[0], largest[1] - largest[0]])
+    return orjson.dumps(groups).decode()
 
 
-def _unpack_times(text: str) -> tuple[Time, dict[str, Time]]:
-    by_name = {name: (source_us, received_us) for source_us, received_us, names in orjson.loads(text) for name in names}
-    return by_name.pop(_EVERYTHING, NEVER), by_name
+def _unpack_times(text: str, latest_us: int, known: Iterable[str]) -> tuple[Time, dict[str, Time]]:
+    by_name: dict[str, Time] = {}
+    rest: Time | None = None
+    for ago_us, delay_us, *names in orjson.loads(text):
+        at = (latest_us - ago_us, latest_us - ago_us + delay_us)
+        by_name |= dict.fromkeys(names[0], at) if names else {}
+        rest = rest if names else at
+    replaced = by_name.pop(_EVERYTHING, NEVER)
+    return replaced, by_name | ({} if rest is None else {name: rest for name in known if name not in by_name})
