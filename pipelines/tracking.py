@@ -88,6 +88,9 @@ def map_call(
     kind = call.get("type")
     if kind not in TYPES:
         raise CallError("unknown_type", f"unknown event type {shown(kind)}", f"known types: {', '.join(TYPES)}")
+    if kind == "log" and writer is not None:
+        hint = "send it from a server with a secret key"
+        raise CallError("server_only", "log calls are what a server did, and a page sent one", hint, status=403)
     notes: list[Note] = []
     context = {**(arrival.context or {}), **object_of(call, "context")}
     user_id, anonymous_id = _who(call, context, writer, notes)
@@ -99,7 +102,8 @@ def map_call(
         "consent": arrival.rules.consent.said(context, notes),
     }
     event["properties"] |= _email_domain(call, context, arrival.rules)
-    is_server = kind == "log" or (kind == "track" and event["properties"].get("source") == "server")
+    says_server = kind == "track" and event["properties"].get("source") == "server"
+    is_server = kind == "log" or (says_server and writer is None)
     if not is_server:
         event["user_agent"] = _user_agent(context, arrival)
     records = [(SYSTEM_LOGS if is_server else USER_ACTIONS, event)]

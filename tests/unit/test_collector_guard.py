@@ -9,7 +9,7 @@ from collector_builder import IDENTITY_SECRET, PAGE, PUBLISHABLE, SECRET, Door, 
 from demo_product import CLEANING
 
 from firstmile.http.keys import user_hash
-from firstmile.names import PROFILES, USER_ACTIONS
+from firstmile.names import PROFILES, SYSTEM_LOGS, USER_ACTIONS
 from pipelines.internal_users import InternalUsers
 from pipelines.page_access import PageRules
 from pipelines.rules import Rules, read_rules
@@ -117,6 +117,17 @@ def test_key_is_charged_for_what_was_taken_and_a_secret_one_for_every_request() 
     visitor = {"event": "x", "anonymousId": VISITOR}
     assert [door.post(visitor, key=PUBLISHABLE).status_code for _ in range(3)] == [200, 200, 429]
     assert [door.post({"batch": 3}, "/v1/batch").status_code for _ in range(3)] == [400, 400, 429]
+
+
+def test_a_page_cannot_say_what_a_server_did() -> None:
+    door = Door()
+    log = {"type": "log", "userId": "u1", "event": "Server Error"}
+    refused = door.post({"batch": [log]}, "/v1/batch", key=PUBLISHABLE, headers=PAGE)
+    assert error_of(refused) == (403, "server_only")
+    said = track(properties={"source": "server"})
+    assert door.post(said, key=PUBLISHABLE, headers=PAGE).status_code == 200
+    assert door.post(said).status_code == 200
+    assert [topic for topic, _ in door.kept.records()] == [USER_ACTIONS, SYSTEM_LOGS]
 
 
 def test_a_page_sets_only_the_traits_of_the_rules_and_is_told() -> None:
