@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 WARM := $(VENV)/.compiled
+# A file stays in one process, which shares a Kafka stack among its files; the longest folder begins.
+POOL := -n auto --dist loadfile --no-loadscope-reorder --durations 40
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full check bento clean
@@ -35,8 +37,8 @@ demo: setup
 
 test: setup
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal tests/unit
-	$(BIN)/pytest -m "not slow" --durations 40 tests/contract tests/integration tests/e2e
+	$(BIN)/pytest -m "not slow and not alone" $(POOL) tests/integration tests/contract tests/unit
+	$(BIN)/pytest -m "not slow and alone" --durations 20 tests/integration tests/e2e
 else
 	$(BIN)/pytest -m "not slow" $(ARGS)
 endif

@@ -11,7 +11,8 @@ import hypothesis
 import prometheus_client  # noqa: F401 - before Feast, whose import lets all registries of a process share their counters
 import pytest
 
-from firstmile.local.ports import free_ports
+from firstmile.cores import usable_cores
+from firstmile.local import ports
 from firstmile.local.stack import Stack
 from firstmile.setting_sections import ROOT
 from firstmile.settings import PREFIX, Part, Settings
@@ -20,6 +21,9 @@ KEPT = ("FIRSTMILE_CACHE", "FIRSTMILE_LOCAL__JAVA", "FIRSTMILE_LOCAL__MAVEN_URL"
 
 hypothesis.settings.register_profile("firstmile", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("firstmile")
+
+MOST_WORKERS = 4
+"""Each holds a stack of its own: 2 GiB, and what a test trains beside it."""
 
 FreeSettings = Callable[..., Settings]
 
@@ -31,15 +35,26 @@ def pytest_configure() -> None:
     os.environ["FIRSTMILE_PRODUCT"] = str(ROOT / "examples" / "oulad")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two to a core: tests of processes wait half of their time."""
+    return min(MOST_WORKERS, 2 * usable_cores())
+
+
+def free_ports(n: int) -> list[int]:
+    """n ports nobody listens on, and no test of another worker is about to."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return ports.free_ports(n, within=ports.FREE[int(worker) :: MOST_WORKERS])
+
+
 def settings_on_free_ports(home: Path, **sections: Any) -> Settings:
     """Settings whose every port is free; `sections` adds to or replaces values: `serving={"budget_ms": 50}`."""
-    ports = iter(free_ports(9))
+    free = iter(free_ports(9))
     local = ("kafka", "kafka_controller", "registry", "registry_management", "redis", "mlflow")
     given: dict[str, Any] = {
-        "local": {f"{name}_port": next(ports) for name in local},
-        "collector": {"port": next(ports)},
-        "serving": {"port": next(ports)},
-        "monitoring": {"ui_port": next(ports)},
+        "local": {f"{name}_port": next(free) for name in local},
+        "collector": {"port": next(free)},
+        "serving": {"port": next(free)},
+        "monitoring": {"ui_port": next(free)},
     }
     for name, values in sections.items():
         given[name] = {**given.get(name, {}), **values} if isinstance(values, dict) else values

@@ -3,7 +3,7 @@
 import random
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import psutil
 
@@ -11,7 +11,7 @@ from firstmile.errors import ConflictError
 
 LOOPBACK = "127.0.0.1"
 # Below Linux' ephemeral range (32768 up), from which the kernel takes a port for every outgoing connection.
-_FREE_FROM, _FREE_TO = 20_000, 32_000
+FREE = range(20_000, 32_000)
 LET_GO_S = 10.0
 """A killed process keeps its ports until the last of its threads has gone, and is seen by nobody meanwhile."""
 
@@ -27,16 +27,16 @@ def is_free(port: int) -> bool:
         return True
 
 
-def free_ports(n: int) -> list[int]:
-    """n different ports nobody listens on. Raises ConflictError when there are not that many."""
-    candidates = random.sample(range(_FREE_FROM, _FREE_TO), _FREE_TO - _FREE_FROM)
+def free_ports(n: int, *, within: Sequence[int] = FREE) -> list[int]:
+    """n different ports of these nobody listens on. Raises ConflictError when there are not that many."""
+    candidates = random.sample(within, len(within))
     found: list[int] = []
     for port in candidates:
         if len(found) == n:
             return found
         if is_free(port):
             found.append(port)
-    raise ConflictError(f"only {len(found)} of the ports {_FREE_FROM}-{_FREE_TO} are free, {n} are needed")
+    raise ConflictError(f"only {len(found)} of the ports {within[0]}-{within[-1]} are free, {n} are needed")
 
 
 def holder_pid(port: int) -> int | None:

@@ -23,6 +23,8 @@ from firstmile.local.process import find
 from firstmile.names import EVENT_TOPICS, MODELS, PROFILES, RUNGS
 from firstmile.settings import as_environment
 
+pytestmark = pytest.mark.alone
+
 # OULAD's BBB_2013B and AAA_2013J: rows of the click table, and clicks.
 CLICK_EVENTS, CLICK_WEIGHT = 584_248, 1_996_405
 

@@ -27,6 +27,8 @@ from firstmile.wire import Registry
 from pipelines.lake import STEPS as COMMIT_STEPS
 from pipelines.topics import ensure_topics, record_writers
 
+pytestmark = pytest.mark.alone
+
 log = logging.getLogger(__name__)
 
 SEED = int(os.environ.get("KILLS_SEED", "20261125"))

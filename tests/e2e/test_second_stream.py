@@ -22,6 +22,8 @@ from firstmile.settings import Settings, as_environment
 from pipelines.rows import read_users
 from pipelines.topics import ensure_topics
 
+pytestmark = pytest.mark.alone
+
 START_S = 400.0
 N_ROUNDS, N_EVENTS = 12, 5
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+from conftest import free_ports
 from kafka_reading import end_offsets, records_since
 from prometheus_client.parser import text_string_to_metric_families
 
-from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import CONTEXT, PROFILES, STREAM_TOPICS, SYSTEM_LOGS, USER_ACTIONS
 from firstmile.setting_sections import CollectorSettings, KafkaSettings

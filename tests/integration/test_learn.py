@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import redis
-from conftest import FreeSettings
+from conftest import FreeSettings, free_ports
 from decision_records import decision_record
 from kafka_reading import end_offsets, records_since
 from mlflow.tracking import MlflowClient
@@ -30,7 +30,6 @@ from feature_repo.services import model_features
 from firstmile.broker import describe_topics, producer
 from firstmile.clock import SystemClock, to_datetime
 from firstmile.errors import DependencyError
-from firstmile.local.ports import free_ports
 from firstmile.names import CHALLENGER, DECISIONS, ENRICHED, EVENT_TOPICS, ONLINE_MODEL, USER_ACTIONS
 from firstmile.settings import Settings, as_environment
 from firstmile.wire import RecordWriter, Registry

@@ -2,19 +2,23 @@
 
 import re
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import settings_on_free_ports
 from demo_product import with_file
 from kafka_reading import end_offsets, records_since
 from running import poll, running
 from test_stream import NOW, Sender, user, value, wait_until_read
 
 from feature_repo.reader import OnlineReader
+from firstmile.local.stack import Stack
 from firstmile.names import CONTEXT, ENRICHED
 from firstmile.settings import Settings
 from firstmile.wire import Record
+from pipelines.topics import ensure_topics
 
 BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
@@ -29,9 +33,14 @@ formats: {clip: video}
 
 
 @pytest.fixture
-def own(stack: Settings, tmp_path: Path) -> Settings:
-    """The shared stack, with a home and a product's own words."""
-    return with_file(stack.model_copy(update={"home": tmp_path / "home"}), tmp_path, "events", EVENTS)
+def own(tmp_path: Path) -> Iterator[Settings]:
+    """A stack of its own, where nobody else's events are counted, with a product's own words."""
+    settings = with_file(settings_on_free_ports(tmp_path / "home"), tmp_path, "events", EVENTS)
+    stack = Stack(settings, with_parent=True)
+    stack.up(["kafka", "registry", "redis"])
+    ensure_topics(settings)
+    yield settings
+    stack.down()
 
 
 def enriched_of(own: Settings, before: dict[tuple[str, int], int]) -> dict[str, list[Record]]:

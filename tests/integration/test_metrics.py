@@ -5,12 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import free_ports
 from kafka_reading import end_offsets
 from prometheus_client.parser import text_string_to_metric_families
 from running import poll, run, running
 from test_stream import Sender, user, wait_until_read
 
-from firstmile.local.ports import free_ports
 from firstmile.names import PROFILES, STREAM_TOPICS, USER_ACTIONS
 from firstmile.settings import Settings
 

@@ -18,7 +18,7 @@ import httpx
 import orjson
 import psutil
 import pytest
-from conftest import settings_on_free_ports
+from conftest import free_ports, settings_on_free_ports
 from demo_product import product_with
 from kafka_reading import Offsets, end_offsets, records_since
 from model_lab import Lab
@@ -30,7 +30,6 @@ from firstmile.clock import SystemClock, to_us
 from firstmile.errors import DataError
 from firstmile.http.key_watch import keys_file
 from firstmile.http.keys import user_hash
-from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
 from firstmile.setting_sections import ROOT

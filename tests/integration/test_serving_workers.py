@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 from conftest import settings_on_free_ports
+from demo_product import product_with
 from running import poll
 from test_serving import Api, is_running
 from test_serving import running as running_api
@@ -53,11 +54,10 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("workers")
-    experiments = folder / "experiments.yaml"
-    experiments.write_text(AIMED)
     serving = {"workers": 2, "model_wait_s": 0.0, "budget_ms": 8_000.0, "feature_timeout_ms": 1_500.0}
-    serving["experiments"] = str(experiments)
-    settings = settings_on_free_ports(folder / "home", serving={**serving, "max_lag_ms": 10_000.0, "max_in_flight": 64})
+    serving |= {"max_lag_ms": 10_000.0, "max_in_flight": 64}
+    product = product_with(folder, experiments=AIMED)
+    settings = settings_on_free_ports(folder / "home", serving=serving, product=product)
     stack = Stack(settings, with_parent=True)
     stack.up(["redis"])
     stopped = World(Api(None, settings, Path()), stack)  # type: ignore[arg-type]  # not served yet

@@ -10,11 +10,10 @@ from typing import Any
 import psutil
 import pytest
 import redis
-from conftest import FreeSettings
+from conftest import FreeSettings, free_ports
 
 from firstmile.errors import ConflictError, DependencyError
 from firstmile.local.lag import PROGRESS_KEY, stream_lag
-from firstmile.local.ports import free_ports
 from firstmile.local.stack import Stack
 from firstmile.names import USER_ACTIONS
 from firstmile.settings import Settings, as_environment

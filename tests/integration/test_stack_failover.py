@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import free_ports
 
 from firstmile.errors import ConflictError
 from firstmile.local.failover import Failover
-from firstmile.local.ports import free_ports
 
 
 @contextmanager

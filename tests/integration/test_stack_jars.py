@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import free_ports
 
 from firstmile.errors import DependencyError
 from firstmile.local import ivy, jars
-from firstmile.local.ports import free_ports
 from firstmile.settings import Settings, as_environment
 
 
