@@ -51,7 +51,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring -p no:cacheprovider
+	$(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring examples -p no:cacheprovider
 
 bento: $(STAMP)
 	@mkdir -p build

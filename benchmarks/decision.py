@@ -33,8 +33,8 @@ from feature_repo.reader import FIELDS, OnlineReader
 from feature_repo.services import model_features, service_name
 from feature_repo.store import apply
 from firstmile.clock import SystemClock
-from firstmile.names import MODELS
 from firstmile.settings import Settings
+from firstmile.vocabulary import MODELS
 from serving.facts import Facts
 from serving.features import Reading, instant_us, read_users
 from serving.ladder import Ladder

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.lab import PRODUCT
 from firstmile.setting_sections import ROOT
 
 DATA = ROOT / "data" / "oulad"
@@ -36,4 +37,14 @@ def copied(folder: Path, n_copies: int) -> Path:
             pq.write_table(pa.concat_tables(copies), folder / file.name)
         elif file.suffix != ".md":
             (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def product_of(data: Path, folder: Path) -> Path:
+    """The demo's product over other tables, in a folder; over the shipped ones where it is shipped."""
+    if data == DATA:
+        return PRODUCT
+    folder.mkdir(parents=True)
+    for file in PRODUCT.glob("*.yaml"):
+        (folder / file.name).write_text(file.read_text().replace("../../data/oulad", str(data)))
     return folder

@@ -2,7 +2,7 @@
 
 .venv/bin/python -m benchmarks.ranker [--home DIR] [--no-examinations]
 
-Without --home the three presentations are backfilled into a folder of its own first (a minute).
+Without --home the three cohorts are backfilled into a folder of its own first (a minute).
 """
 
 import argparse
@@ -20,19 +20,21 @@ import xgboost as xgb
 
 from benchmarks import lab
 from benchmarks.machine import facts
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.learning.ranking import ranking_set
+from examples.oulad.tables import tables as oulad
 from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES, READ, RECENT_FEATURES, ranker_features
 from feature_repo.content_features import candidates as chosen_from
 from feature_repo.content_standing import Standing
 from feature_repo.store import apply
-from firstmile import oulad
-from firstmile.names import FORMATS, STAGES
+from firstmile.names import STAGES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings
-from pipelines.backfill import backfill_oulad
+from firstmile.vocabulary import FORMATS
 from pipelines.backfill_content import backfill_content
 from training.ranker import Ranker
 from training.ranker_examine import examine_ranker
-from training.ranking_set import RankingSet, ranking_set
+from training.ranking_set import RankingSet
 
 N_ITEMS = 300
 N_WARM_UP, N_RANKED = 200, 2_000
@@ -117,7 +119,7 @@ def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "oulad")
-    parser.add_argument("--home", type=Path, help="with the history of all presentations; default: made anew")
+    parser.add_argument("--home", type=Path, help="with the history of all cohorts; default: made anew")
     parser.add_argument("--no-examinations", action="store_true")
     given, machine = parser.parse_args(), facts()
     logging.getLogger("feast").setLevel(logging.WARNING)

@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks import lab
 from benchmarks.machine import facts
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.tables import tables as oulad
 from feature_repo.fields import ACTIVITY, CONTEXT, CONTEXT_FIELDS, CONTEXT_TIMES, PROFILE, PROFILE_FIELDS, PROFILE_TIMES
 from feature_repo.online_store import connect, feature_field, time_field
 from feature_repo.store import apply
-from firstmile import oulad
 from firstmile.setting_sections import ROOT
-from pipelines.backfill import backfill_oulad
 
 USER_VIEWS = ["user_activity", "user_profile", "user_context"]
 TAKEN_AWAY = {

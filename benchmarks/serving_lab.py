@@ -34,9 +34,10 @@ from feature_repo.row import empty_rows, pack_rows
 from feature_repo.services import model_features, service_name
 from firstmile.clock import MICROS_PER_DAY, MICROS_PER_S, SystemClock
 from firstmile.local.ports import free_ports
-from firstmile.names import CHAMPION, CLASSES, EVENT_TOPICS, FAMILIES, FORMATS, MODELS
+from firstmile.names import CHAMPION, EVENT_TOPICS, FAMILIES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings
+from firstmile.vocabulary import CLASSES, FORMATS, MODELS
 
 LEARNER = "benchmark"
 N_EVENTS = 60

@@ -21,9 +21,9 @@ from typing import Any
 from benchmarks import lab
 from benchmarks.machine import ROOT, facts
 from benchmarks.row_comparison import compare
+from examples.oulad.tables import tables as oulad
 from feature_repo import progress
 from feature_repo.online_store import connect
-from firstmile import oulad
 from firstmile.broker import describe_topics
 from firstmile.local.lag import end_offsets
 from firstmile.local.ports import free_ports

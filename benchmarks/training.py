@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import lab, verb_run
 from benchmarks.machine import facts
-from benchmarks.oulad_copies import copied
+from benchmarks.oulad_copies import copied, product_of
 
 
 def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
@@ -21,6 +21,7 @@ def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
     found = []
     with lab.own_stack(parts=("redis", "mlflow")) as settings, tempfile.TemporaryDirectory() as folder:
         data = copied(Path(folder), n_copies)
+        settings = settings.model_copy(update={"product": product_of(data, Path(folder) / "product")})
         backfilled = verb_run.told(settings, "backfill", "oulad", "--data", str(data))
         found.append(
             {
@@ -33,7 +34,7 @@ def run(n_copies: int, repeats: int) -> list[dict[str, object]]:
             }
         )
         for _ in range(repeats):
-            trained = verb_run.told(settings, "train", "--data", str(data))
+            trained = verb_run.told(settings, "train")
             models = trained.said["models"]
             n_rows = {name: each["set"]["n_rows"] for name, each in models.items()}
             found.append(

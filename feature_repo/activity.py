@@ -20,7 +20,8 @@ from feature_repo.row import COMPLETE, OPEN, Rows
 from feature_repo.tiles import DAYS, LEVELS, MAX_USERS, key_of
 from feature_repo.windows import FEATURE_NAMES, windows
 from firstmile.errors import DataError
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 __all__ = ["FEATURE_NAMES", "Events", "fold", "windows"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from feature_repo.content_standing import ITEM_FEATURES, RECENT_DAYS, Floats, Standing, ratio
 from feature_repo.packing import Ints
-from feature_repo.stage import stages
-from firstmile.names import FORMATS
+from feature_repo.stage import RULE, stages
+from firstmile.vocabulary import FORMATS
 
 Mask = NDArray[np.bool_]
 
@@ -32,7 +32,7 @@ USER_FEATURES: Final = (
 )
 """The user's own, passed through."""
 OPENS: Final = tuple(f"opens_{f}" for f in FORMATS)
-STAGE_INPUTS: Final = ("form_submit_total_count", "clicks_total_count", "days_since_last_event")
+STAGE_INPUTS: Final = (f"{RULE.activated_by}_total_count", "clicks_total_count", "days_since_last_event")
 READ: Final = tuple(dict.fromkeys((*USER_FEATURES, *OPENS, *STAGE_INPUTS)))
 """Features of `windows` that `ranker_features` reads."""
 

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from feature_repo.content_segments import Counts
 from feature_repo.packing import Ints
-from firstmile.names import FORMATS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import FORMATS
 
 Floats = NDArray[np.float64]
 
 FEEDBACK_WEIGHT: Final = 5.0
-"""Openings that one "helpful" adds to an item's popularity and one "unhelpful" takes away. Chosen by hand: OULAD has no
-feedback to learn it from. An opening may be curiosity, a verdict is rarer and says more."""
+"""Openings that one "helpful" adds to an item's popularity and one "unhelpful" takes away. Chosen by hand: the
+demo's data has no feedback to learn it from. An opening may be curiosity, a verdict is rarer and says more."""
 STAGE_PRIOR: Final = 50.0
 """Openings, spread as all users' are, that a stage's own are mixed with: a stage few have reached says what all say."""
 RECENT_DAYS: Final = (1, 7)

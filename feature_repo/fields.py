@@ -1,5 +1,7 @@
 """Names of the views and of their fields. Apart from views.py so that who only names them does not load Feast."""
 
+from firstmile.vocabulary import PROFILE as WORDS
+
 ACTIVITY, PROFILE, CONTEXT, AUDIT, WINDOWS = (
     "user_activity",
     "user_profile",
@@ -25,8 +27,9 @@ BY_SEGMENT = "by_segment"
 OPENINGS = "openings"
 """JSON: `[[known_us, n_opened], …]` of the last days; only in an item's last row. See content_earlier."""
 
-PROFILE_STRINGS = ("product", "cohort", "plan", "role")
-PROFILE_NUMBERS = ("prior_attempts", "studied_credits")
+PROFILE_STRINGS = WORDS.of_kind("text")
+PROFILE_INTEGERS, PROFILE_REALS = WORDS.of_kind("integer"), WORDS.of_kind("number")
+PROFILE_NUMBERS = (*PROFILE_INTEGERS, *PROFILE_REALS)
 CONTEXT_STRINGS = ("device", "os", "browser", "locale", "country", "campaign", "referrer", "connection")
 PROFILE_TIME, CONTEXT_TIME = "profile_updated_us", "context_observed_us"
 PROFILE_TIMES, CONTEXT_TIMES = "profile_times", "context_times"

@@ -7,6 +7,7 @@ Source: last-writer-wins map, Shapiro et al., "A comprehensive study of Converge
 Types", 2011, section 3.2.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +20,8 @@ from feature_repo.fields import (
     CONTEXT_TIME,
     CONTEXT_TIMES,
     PROFILE,
-    PROFILE_NUMBERS,
+    PROFILE_INTEGERS,
+    PROFILE_REALS,
     PROFILE_STRINGS,
     PROFILE_TIME,
     PROFILE_TIMES,
@@ -44,14 +46,15 @@ class LatestView:
 
     name: str
     texts: tuple[str, ...]
-    numbers: tuple[str, ...]
+    integers: tuple[str, ...]
+    reals: tuple[str, ...]
     time_name: str
     times_name: str
 
     @property
     def said_names(self) -> tuple[str, ...]:
         """The fields sources speak of."""
-        return (*self.texts, *self.numbers)
+        return (*self.texts, *self.integers, *self.reals)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -69,19 +72,20 @@ class LatestView:
         replaced, by_name = _unpack_times(times, int(at_us), texts)
         return Latest({n: (*at, texts.get(n, "")) for n, at in by_name.items()}, replaced)
 
-    def stored(self, latest: "Latest") -> dict[str, str | int | None]:
+    def stored(self, latest: "Latest") -> dict[str, str | int | float | None]:
         """The value of every field, None where nothing is known."""
         values = latest.values
         return {
             **{name: values.get(name) for name in self.texts},
-            **{name: whole_number(values.get(name)) for name in self.numbers},
+            **{name: whole_number(values.get(name)) for name in self.integers},
+            **{name: real_number(values.get(name)) for name in self.reals},
             self.time_name: latest.source_us,
             self.times_name: _pack_times(latest) if latest != NOTHING else None,
         }
 
 
-PROFILE_VIEW: Final = LatestView(PROFILE, PROFILE_STRINGS, PROFILE_NUMBERS, PROFILE_TIME, PROFILE_TIMES)
-CONTEXT_VIEW: Final = LatestView(CONTEXT, CONTEXT_STRINGS, (), CONTEXT_TIME, CONTEXT_TIMES)
+PROFILE_VIEW: Final = LatestView(PROFILE, PROFILE_STRINGS, PROFILE_INTEGERS, PROFILE_REALS, PROFILE_TIME, PROFILE_TIMES)
+CONTEXT_VIEW: Final = LatestView(CONTEXT, CONTEXT_STRINGS, (), (), CONTEXT_TIME, CONTEXT_TIMES)
 LATEST_VIEWS: Final = {view.name: view for view in (PROFILE_VIEW, CONTEXT_VIEW)}
 
 
@@ -128,10 +132,11 @@ def said(view: LatestView, values: Mapping[str, str], at: Time, *, is_whole: boo
     {'plan': (5, 6, 'pro'), 'prior_attempts': (5, 6, '2')}
     """
     found = {name: (*at, values[name]) for name in view.texts if name in values}
-    for name in view.numbers:
-        if name in values:
-            number = whole_number(values[name])
-            found[name] = (*at, "" if number is None else str(number))
+    for names, read in ((view.integers, whole_number), (view.reals, real_number)):
+        for name in names:
+            if name in values:
+                number = read(values[name])
+                found[name] = (*at, "" if number is None else str(number))
     return Latest(found, at if is_whole else NEVER)
 
 
@@ -169,6 +174,19 @@ def whole_number(text: str | None) -> int | None:
     except (ValueError, OverflowError):
         return None
     return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
+
+
+def real_number(text: str | None) -> float | None:
+    """A number as a double holds it; None when the text says none, or an infinite one.
+
+    >>> [real_number(text) for text in ("49.90", "-1e3", "nan", "inf", "²", "", None)]
+    [49.9, -1000.0, None, None, None, None, None]
+    """
+    try:
+        number = float(text) if text else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _pack_times(latest: Latest) -> str:

@@ -145,12 +145,14 @@ def latest_fields(view: LatestView, latest: Latest) -> dict[bytes, bytes]:
     return {feature_field(view.name, name): _proto(value) for name, value in view.stored(latest).items()}
 
 
-def _proto(value: str | int | None) -> bytes:
+def _proto(value: str | int | float | None) -> bytes:
     match value:
         case None:
             proto = ValueProto()
         case int():
             proto = ValueProto(int64_val=value)
+        case float():
+            proto = ValueProto(double_val=value)
         case _:
             proto = ValueProto(string_val=value)
     return bytes(proto.SerializeToString())

@@ -8,28 +8,22 @@ from feast import FeatureService
 from feature_repo.fields import ACTIVITY, AUDIT, PROFILE, PROFILE_NUMBERS
 from feature_repo.views import Views
 from firstmile.errors import DataError, unknown_name
-from firstmile.names import AUDIT_ATTRIBUTES, LEARNED_FORMATS, MODELS
+from firstmile.names import ONLINE_MODEL
+from firstmile.vocabulary import AUDIT_ATTRIBUTES, MODELS, READ_FORMATS
+from firstmile.vocabulary import PROFILE as WORDS
 
 VERSION: Final = 1
-FAMILIES_READ: Final = (
-    "page_view",
-    "content_open",
-    "content_complete",
-    "form_submit",
-    "step_complete",
-    "feature_use",
-)
-# OULAD knows days, not hours: its models read no window under 24 h, no session and no time of day.
-SPANS_READ: Final = ("24h", "7d", "30d", "total")
+READ: Final = WORDS.features
+SERVED: Final = (*MODELS, ONLINE_MODEL)
 
 ACTIVITY_FEATURES: Final = (
-    *(f"{family}_{span}_{kind}" for family in FAMILIES_READ for span in SPANS_READ for kind in ("count", "weight")),
-    *(f"events_{span}_count" for span in SPANS_READ),
+    *(f"{family}_{span}_{kind}" for family in READ.families for span in READ.windows for kind in ("count", "weight")),
+    *(f"events_{span}_count" for span in READ.windows),
     "active_days_7d",
     "active_days_30d",
     "clicks_total_count",
     "clicks_total_weight",
-    *(f"opens_{f}" for f in LEARNED_FORMATS),
+    *(f"opens_{f}" for f in READ_FORMATS),
     "n_contents",
     "n_pages",
     "days_since_last_event",
@@ -40,8 +34,8 @@ ACTIVITY_FEATURES: Final = (
 
 def service_name(model: str) -> str:
     """Name of a model's feature service. Raises DataError for an unknown model."""
-    if model not in MODELS:
-        raise DataError(unknown_name("model", model, MODELS))
+    if model not in SERVED:
+        raise DataError(unknown_name("model", model, SERVED))
     return f"{model}_v{VERSION}"
 
 
@@ -68,9 +62,12 @@ def build_services(views: Views) -> list[FeatureService]:
     services = [
         FeatureService(
             name=service_name(model),
-            features=[views.windows[list(ACTIVITY_FEATURES)], views.profile[list(PROFILE_NUMBERS)]],
+            features=[
+                views.windows[list(ACTIVITY_FEATURES)],
+                *([views.profile[list(PROFILE_NUMBERS)]] if PROFILE_NUMBERS else []),  # of no names Feast makes all
+            ],
         )
-        for model in MODELS
+        for model in SERVED
     ]
     refuse_audit(services)
     return services

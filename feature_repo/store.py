@@ -19,7 +19,7 @@ REPO = Path(__file__).parent
 def definitions(settings: Settings) -> list[Any]:
     """Every object `feast apply` registers."""
     views = build_views(settings)
-    of_users = [user, views.activity, views.profile, views.context, views.audit, views.windows]
+    of_users = [user, views.activity, views.profile, views.context, *views.audit, views.windows]
     return [*of_users, content, views.content, *build_services(views)]
 
 

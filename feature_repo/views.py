@@ -24,25 +24,26 @@ from feature_repo.fields import (
     CONTEXT_TIMES,
     OPENINGS,
     PROFILE,
-    PROFILE_NUMBERS,
+    PROFILE_INTEGERS,
+    PROFILE_REALS,
     PROFILE_STRINGS,
     PROFILE_TIME,
     PROFILE_TIMES,
     WINDOWS,
 )
 from feature_repo.sources import history_source, instant
-from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.settings import Settings
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 
 
 @dataclass(frozen=True)
 class Views:
-    """All views over one set of sources."""
+    """All views over one set of sources; `audit` is empty for a product that audits nothing."""
 
     activity: FeatureView
     profile: FeatureView
     context: FeatureView
-    audit: FeatureView
+    audit: tuple[FeatureView, ...]
     windows: Any
     content: FeatureView
 
@@ -66,7 +67,8 @@ def build_views(settings: Settings) -> Views:
         PROFILE,
         [
             *(Field(name=n, dtype=String) for n in PROFILE_STRINGS),
-            *(Field(name=n, dtype=Int64) for n in PROFILE_NUMBERS),
+            *(Field(name=n, dtype=Int64) for n in PROFILE_INTEGERS),
+            *(Field(name=n, dtype=Float64) for n in PROFILE_REALS),
             Field(name=PROFILE_TIME, dtype=Int64),
             Field(name=PROFILE_TIMES, dtype=String),
         ],
@@ -79,7 +81,8 @@ def build_views(settings: Settings) -> Views:
             Field(name=CONTEXT_TIMES, dtype=String),
         ],
     )
-    audit = view(AUDIT, [Field(name=n, dtype=String) for n in AUDIT_ATTRIBUTES], online=False)
+    attributes = [Field(name=n, dtype=String) for n in AUDIT_ATTRIBUTES]
+    audit = (view(AUDIT, attributes, online=False),) if attributes else ()  # of none Feast would ask the files
     # Not Feast's decorator: it renames the function's module, so that a second store in one process finds no source.
     windows = OnDemandFeatureView(
         name=WINDOWS,

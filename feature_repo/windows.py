@@ -41,7 +41,8 @@ from feature_repo.window_loops import (
     add_windows,
     inside,
 )
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 
 @dataclass(frozen=True)

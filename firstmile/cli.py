@@ -8,7 +8,8 @@ import logging
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, Final
 
 import orjson
 import typer
@@ -34,21 +35,18 @@ VERBS = {
     "up": Verb("firstmile.local.up", "Start the embedded stack: Kafka, registry, Redis, MLflow."),
     "down": Verb("firstmile.local.down", "Stop the embedded stack."),
     "status": Verb("firstmile.local.status", "Every part with pid, address, health and lag."),
-    "demo": Verb("firstmile.local.demo", "The whole product on real data; --check proves each hop and stops."),
     "product": Verb("firstmile.product_verbs", "Make a product's folder; hold its files against each other."),
     "topics": Verb("pipelines.topics", "Create the topics and register their schemas."),
     "collect": Verb("pipelines.collector", "Run the HTTP tracking API."),
     "stream": Verb("pipelines.stream", "Run the stream: events to features."),
     "archive": Verb("pipelines.archive", "Run the archive: enriched events to the lake."),
     "deadletters": Verb("pipelines.deadletters", "Records nobody could use: list them, send them again."),
-    "replay": Verb("pipelines.replay", "Play recorded history through Kafka."),
     "profiles": Verb("pipelines.profiles", "Import a CRM export."),
     "import": Verb("pipelines.import_past", "Bring in a product's past events from files."),
     "backfill": Verb("pipelines.backfill", "Events to offline history, through the same fold."),
     "recover": Verb("pipelines.recover", "Offline history to the online store after a loss."),
     "features": Verb("feature_repo.lookup", "A user's row, windows and lag, now or at a time."),
     "train": Verb("training.train", "Train and register challengers."),
-    "evaluate": Verb("training.evaluate_oulad", "Put the champions to data they have not seen."),
     "retrain": Verb("training.retrain", "Train again, now or by schedule and on signals; gates before `challenger`."),
     "promote": Verb("training.promote", "Move `champion` through the gates."),
     "rollback": Verb("training.rollback", "Put `champion` back to the version before."),
@@ -60,19 +58,30 @@ VERBS = {
 }
 
 
+EXAMPLES: Final = "firstmile.verbs"
+"""The group of entry points under which an example adds verbs, and `firstmile.<verb>` words to a verb of the core; the
+core imports none of it."""
+
+
 class _LazyVerbs(TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return list(VERBS)
+        return [*VERBS, *entry_points(group=EXAMPLES).names]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
         verb = VERBS.get(cmd_name)
-        if verb is None:
+        if verb is not None:
+            module = import_module(verb.module)
+        elif found := entry_points(group=EXAMPLES, name=cmd_name):
+            module = next(iter(found)).load()
+        else:
             return None
-        module = import_module(verb.module)
         app = getattr(module, "app", None)
         if app is None:
             app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             app.command(cmd_name)(module.run)
+        else:
+            for word in entry_points(group=f"firstmile.{cmd_name}"):
+                app.command(word.name)(word.load())
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
@@ -84,6 +93,8 @@ class _LazyVerbs(TyperGroup):
         formatter.write_text(self.help or "")
         with formatter.section("Verbs"):
             formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+        with formatter.section("Verbs of the examples"):
+            formatter.write_text(", ".join(sorted(entry_points(group=EXAMPLES).names)))
         formatter.write_paragraph()
         formatter.write_text("`firstmile VERB --help` says more. Results are JSON on stdout, progress is on stderr.")
 

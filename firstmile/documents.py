@@ -34,14 +34,17 @@ class Document:
         """Raises FileError naming file, line and what is wrong there."""
         raise FileError(f"{self.path}, line {self.line(place)}: {problem}")
 
-    def parse(self, model: type[Model]) -> Model:
-        """The data as a pydantic model. Raises FileError naming the first wrong line."""
+    def parse(self, model: type[Model], place: Place = ()) -> Model:
+        """The data at a place as a pydantic model. Raises FileError naming the first wrong line."""
+        data = self.data
+        for key in place:
+            data = data[key]
         try:
-            return model.model_validate(self.data)
+            return model.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(p) for p in first["loc"])
-            self.refuse(first["loc"], f"{where}: {first['msg']}")
+            where = (*place, *first["loc"])
+            self.refuse(where, f"{'.'.join(map(str, where))}: {first['msg']}")
 
 
 def read_document(path: Path) -> Document:

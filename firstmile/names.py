@@ -1,4 +1,4 @@
-"""The closed lists of the vocabulary: topics, action families, formats, models, aliases, segments."""
+"""Closed lists that all products share: topics, action families, stages, aliases, rungs. See vocabulary.py too."""
 
 from typing import Final
 
@@ -52,32 +52,17 @@ FAMILIES: Final = (
     "unknown",  # a name no mapping knows: counted, so that it is seen
 )
 
-# Content formats. The order is part of the packed row: append only.
-FORMATS: Final = ("community", "document", "guide", "lesson", "quiz", "video", "other")
-
-SKILL_LEVELS: Final = ("beginner", "intermediate", "advanced")
 STAGES: Final = ("new", "active", "stalled", "activated")
 
-# The formats a preference is learned for: those OULAD's pages have, in the order of the booster's classes.
-LEARNED_FORMATS: Final = ("community", "document", "guide", "lesson", "quiz")
-
-MODELS: Final = ("activation", "disengagement", "skill_level", "preference")
 OPTIONAL: Final = ("preference",)
 """Models an answer is whole without: preferences are then the user's own opens."""
-CLASSES: Final = {"skill_level": SKILL_LEVELS, "preference": LEARNED_FORMATS}
-"""Models with a probability per class, in the booster's order; the others give one, of yes."""
-RANKER: Final = "content_ranker"
-TRAINED: Final = (*MODELS, RANKER)
-"""What `firstmile train` makes; the ranker answers to many vectors at once, and an answer is whole without it."""
+RANKER: Final = "content_ranker"  # answers to many vectors at once; an answer is whole without it
 ONLINE_MODEL: Final = "content_open"  # learned from the log by `firstmile learn`; no task, no gate yet
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 
 RUNGS: Final = ("model", "partial", "cached", "rules", "default")
-
-# Who a person is: kept in the view `user_audit` alone, joined offline by monitoring, never a model input.
-AUDIT_ATTRIBUTES: Final = ("gender", "age_band", "imd_band", "disability", "region", "highest_education")
 
 
 def subject(topic: str) -> str:

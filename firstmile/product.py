@@ -4,22 +4,23 @@ FIRSTMILE_PRODUCT names it. A process serves one product.
 
     events.yaml         event names → action families, property names, format words        pipelines
     cleaning.yaml       whose events are left out, consent, what pages may write           pipelines
-    labels.yaml         what the models learn to say; without it they are not trained      training
+    profile.yaml        traits, audit attributes, formats, levels, flows, model features   all: vocabulary.py
+    labels.yaml         what the models learn to say; without it there are none            training
     content.yaml        the catalogue                                                      serving
     rules.yaml          segments, whom a model is not asked about, who sees what           serving
     experiments.yaml    arms, shares, holdout                                              serving
 """
 
+import os
 from pathlib import Path
 from typing import Final, Literal
 
-from firstmile.documents import read_document
 from firstmile.errors import FileError
-from firstmile.names import MODELS
 
-ProductFile = Literal["events", "cleaning", "labels", "content", "rules", "experiments"]
-REQUIRED: Final[tuple[ProductFile, ...]] = ("events", "cleaning", "content", "rules", "experiments")
+ProductFile = Literal["events", "cleaning", "profile", "labels", "content", "rules", "experiments"]
+REQUIRED: Final[tuple[ProductFile, ...]] = ("events", "cleaning", "profile", "content", "rules", "experiments")
 OPTIONAL: Final[tuple[ProductFile, ...]] = ("labels",)
+VARIABLE: Final = "FIRSTMILE_PRODUCT"
 
 
 def product_file(folder: Path, name: ProductFile) -> Path:
@@ -31,16 +32,9 @@ def product_file(folder: Path, name: ProductFile) -> Path:
     return folder / f"{name}.yaml"
 
 
-def learned_models(folder: Path) -> tuple[str, ...]:
-    """The models a product has labels for, so that its answers can be whole with them alone; all without labels.yaml.
-
-    Raises FileError when the file cannot be read; what its labels say is training's to check.
-    """
-    path = product_file(folder, "labels")
-    if not path.exists():
-        return MODELS
-    said = read_document(path).data
-    return tuple(model for model in MODELS if isinstance(said, dict) and model in said)
+def current_product() -> Path:
+    """The folder of the product this process serves: FIRSTMILE_PRODUCT, else ./product."""
+    return Path(os.environ.get(VARIABLE) or "product").expanduser().absolute()
 
 
 def require_product(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Every stage checks what it reads, in the order data passes; what one found is known to the next.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from importlib import import_module
@@ -13,11 +14,11 @@ import typer
 
 from firstmile.cli import console, emit
 from firstmile.errors import UsageError
-from firstmile.product import OPTIONAL, REQUIRED, product_file, require_product
+from firstmile.product import OPTIONAL, REQUIRED, VARIABLE, product_file, require_product
 from firstmile.settings import Settings, load_settings
 
 SKELETON: Final = Path(__file__).with_name("skeleton")
-CHECKS: Final = ("pipelines.product_check", "training.product_check", "serving.product_check")
+CHECKS: Final = ("firstmile.vocabulary", "pipelines.product_check", "training.product_check", "serving.product_check")
 """Modules with a function `check(settings, found)`: it returns what a product is there, by name, and raises FileError
 for the first mistake."""
 
@@ -42,10 +43,9 @@ def check(
     folder: Annotated[Path | None, typer.Argument(help="the product; default: FIRSTMILE_PRODUCT")] = None,
 ) -> None:
     """Hold all files against each other; print what the product would learn and show. Exit code 2 for a mistake."""
-    settings = load_settings()
     if folder is not None:
-        settings = settings.model_copy(update={"product": folder.expanduser().absolute()})
-    emit(check_product(settings))
+        os.environ[VARIABLE] = str(folder)  # before anything reads the product's words: vocabulary.py
+    emit(check_product(load_settings()))
 
 
 def make_product(folder: Path) -> Path:

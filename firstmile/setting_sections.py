@@ -148,7 +148,6 @@ class TrainingSettings(Section):
 
     seed: int = 7
     threads: int = Field(2, ge=1)
-    marking_delay_days: int = Field(14, ge=0, description="invented: OULAD does not say when a mark was known")
     retrain_cron: str = Field("0 3 * * sun", description="of `retrain --watch`, UTC, as cron(5) reads it")
     quality: Path = Field(ROOT / "training" / "quality.yaml", description="what data must hold to be learned from")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from firstmile.errors import SettingsError, unknown_name
-from firstmile.product import ProductFile, product_file
+from firstmile.product import ProductFile, current_product, product_file
 from firstmile.setting_sections import (
     ROOT,
     CollectorSettings,
@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = ROOT / ".firstmile"
-    product: Path = Field(Path("product"), description="folder of the product's files: see firstmile/product.py")
+    product: Path = Field(
+        default_factory=current_product, description="folder of the product's files: see firstmile/product.py"
+    )
     cache: Path = Field(
         default_factory=lambda: _user_cache() / "firstmile", description="downloads, shared by all homes"
     )

@@ -20,8 +20,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from firstmile.broker import consumer, describe_topics, kafka_must_answer
 from firstmile.clock import to_us
 from firstmile.errors import DataError, DependencyError, WireError
-from firstmile.names import AUDIT_ATTRIBUTES, DECISIONS
+from firstmile.names import DECISIONS
 from firstmile.settings import Settings
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from firstmile.wire import Record, RecordReader, Registry
 
 BATCH: Final = 1_000
@@ -29,9 +30,11 @@ POLL_S: Final = 0.5
 SCORED_RUNGS: Final = ("model", "partial")
 """Rungs whose vector and predictions belong together: a cached answer repeats older predictions, without a vector."""
 
+NOTHING: Final = "(?!)"
+"""A pattern that fits nowhere: of a product that audits nothing."""
 FIELDS: Final = ("request_id", "user_id", "rung", "fallback", "arm", "flow", "latency_ms", "feature_lag_ms")
 MAPS: Final = ("features", "predictions", "models")
-_AUDIT: Final = re.compile(rf"(?:^|[^a-z])(?:{'|'.join(AUDIT_ATTRIBUTES)})(?:$|[^a-z])")
+_AUDIT: Final = re.compile(rf"(?:^|[^a-z])(?:{'|'.join(AUDIT_ATTRIBUTES) or NOTHING})(?:$|[^a-z])")
 
 
 @dataclass(frozen=True)

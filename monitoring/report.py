@@ -17,8 +17,8 @@ import orjson
 
 from firstmile.clock import Clock, to_datetime
 from firstmile.errors import ConflictError, DataError
-from firstmile.product import learned_models
 from firstmile.settings import Settings
+from firstmile.vocabulary import models_of
 from monitoring.decisions import DecisionFrames, read_decisions, refuse_audit_names, require
 from monitoring.drift import compare, model_columns
 from monitoring.page import report_page
@@ -82,7 +82,7 @@ def make_report(settings: Settings, clock: Clock) -> Report:
     log.info("%d decisions read, %d answered by models", len(found.decisions.answers), len(scored.answers))
     references = References(settings)
     compared, skipped = {}, {}
-    for model in learned_models(settings.product):
+    for model in models_of(settings.product):
         champion = references.champion(model)
         if champion is None:
             skipped[model] = f"it has no champion; firstmile promote {model} makes one"

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -13,21 +13,21 @@ from pipelines.content_tiles import TILES, ContentTiles
 from pipelines.lake import Lake
 from pipelines.spark import spark_session
 
-Source = Literal["lake", "oulad"]
+LAKE: Final = "lake"
 
 
-def event_files(settings: Settings, source: Source) -> list[Path]:
-    """Files of events with a segment: those the archive committed, or those `backfill oulad` left.
+def event_files(settings: Settings, source: str) -> list[Path]:
+    """Files of events with a segment: those the archive committed, or those the backfill of a recorded source left.
 
     Raises DataError when a committed file is gone.
     """
-    if source == "oulad":
-        return sorted((settings.content / "events").glob("oulad-*.parquet"))
+    if source != LAKE:
+        return sorted((settings.content / "events").glob(f"{source}-*.parquet"))
     lake = Lake(settings.lake)
     return [lake.events / entry.file for entry in lake.entries() if entry.file]
 
 
-def backfill_content(settings: Settings, source: Source) -> dict[str, Any]:
+def backfill_content(settings: Settings, source: str) -> dict[str, Any]:
     """Count a source anew, put its tiles in the place of what it gave before, and make the history of them.
 
     Raises DataError when a committed file of the lake is gone.

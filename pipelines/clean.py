@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from feature_repo.activity import Events
 from feature_repo.applied import FROM_FILE, Source, message_hash
 from feature_repo.distinct import content_hash
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 from pipelines.bounds import UNUSABLE
 from pipelines.mapping import UNKNOWN, EventMapping, read_mapping
 from pipelines.rules import REASONS, Rules

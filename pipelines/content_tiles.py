@@ -1,6 +1,6 @@
 """Day tiles of the content statistics, kept as files, and the history made of them.
 
-    content/<source>-<month>.parquet          absolute counts per (content_id, segment, day); source: lake or oulad
+    content/<source>-<month>.parquet          absolute counts per (content_id, segment, day)
     history/content_stats/<month>.parquet     per (content_id, day): totals of all sources up to and with that day
 
 Writing the same tiles again changes nothing. One writer at a time: `locked`.

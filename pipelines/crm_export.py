@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from firstmile.clock import to_us
 from firstmile.errors import DataError
 from firstmile.ids import HINT, IdError, id_text
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 
 USER_ID, UPDATED_AT = "user_id", "updated_at"
 FORMATS = (".csv", ".parquet")

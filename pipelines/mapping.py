@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from feature_repo.activity import NOT_COUNTED
 from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 from pipelines.call_names import CONTEXT_OBSERVED, DEFAULT_NAMES
 
 VERSION: Final = 2

@@ -1,4 +1,4 @@
-"""`firstmile profiles import`: who the users are, from the OULAD folder or a CRM export.
+"""`firstmile profiles import`: who the users are, by a CRM export.
 
 traits ───────────► crm.profiles (Kafka), read by the stream
 audit attributes ─► history/user_audit (Parquet), joined offline by monitoring and by nobody else
@@ -12,21 +12,19 @@ from typing import Annotated, Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import typer
 from rich.progress import track
 
-from firstmile import oulad
 from firstmile.broker import producer
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES, PROFILES
+from firstmile.names import PROFILES
 from firstmile.settings import Settings, load_settings
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from firstmile.wire import Record, RecordWriter, Registry
 from pipelines.crm_export import FORMATS, BadRow, Person, read_export
-from pipelines.oulad_profiles import oulad_profiles, profile_records
 from pipelines.topics import ensure_topics
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "firstmile:crm-export")
@@ -59,8 +57,7 @@ def _profiles() -> None:
 
 @app.command("import")
 def run(
-    path: Annotated[Path, typer.Argument(help="An OULAD folder, or a .csv or .parquet export with a user_id column.")],
-    presentations: Annotated[str, typer.Option(help="OULAD only: comma-separated, like AAA_2014J; empty: all.")] = "",
+    path: Annotated[Path, typer.Argument(help="A .csv or .parquet export with a user_id column.")],
     is_whole: Annotated[
         bool, typer.Option("--whole", help="the export has all traits: those it has no column for are removed")
     ] = False,
@@ -70,9 +67,7 @@ def run(
     Of each trait the latest by updated_at counts, of equal times the later import. An empty cell removes a trait.
     """
     settings, now_us = load_settings(), SystemClock().now_us()
-    names = [p.strip() for p in presentations.split(",") if p.strip()] or None
-    found = read_oulad(path, names) if path.is_dir() else read_crm(path, now_us=now_us, is_whole=is_whole)
-    emit(import_profiles(settings, found, source=path))
+    emit(import_profiles(settings, read_crm(path, now_us=now_us, is_whole=is_whole), source=path))
 
 
 def import_profiles(settings: Settings, found: Import, *, source: Path) -> dict[str, Any]:
@@ -101,19 +96,6 @@ def import_profiles(settings: Settings, found: Import, *, source: Path) -> dict[
     }
 
 
-def read_oulad(folder: Path, presentations: list[str] | None = None) -> Import:
-    """The learners of an OULAD folder. Raises DataError when a file is missing or malformed."""
-    tables = oulad.read(folder, presentations)
-    profiles = oulad_profiles(tables)
-    info = tables.info.join(profiles.select(["user_id", "received_us"]), "user_id")
-    audit = {}
-    for presentation in tables.presentations:
-        rows = info.filter(pc.equal(info["presentation"], presentation)).sort_by("user_id")
-        times = rows["received_us"].cast(AUDIT_HISTORY.field("event_timestamp").type)
-        audit[f"oulad-{presentation}"] = rows.append_column("event_timestamp", times).select(AUDIT_HISTORY.names)
-    return Import(list(profile_records(profiles)), audit)
-
-
 def read_crm(path: Path, *, now_us: int, is_whole: bool = False) -> Import:
     """The people of a CRM export; a row that does not say when it was changed was changed when the file was.
 
@@ -125,7 +107,7 @@ def read_crm(path: Path, *, now_us: int, is_whole: bool = False) -> Import:
     Raises DataError when there is no such file or it is no export.
     """
     if path.suffix not in FORMATS or not path.is_file():
-        raise DataError(f"{path} is not an OULAD folder, nor a file ending in {' or '.join(FORMATS)}")
+        raise DataError(f"{path} is no file ending in {' or '.join(FORMATS)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     changed_us = min(path.stat().st_mtime_ns // 1_000, now_us)
     people: list[Person] = []

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from feature_repo.packing import Ints
 from feature_repo.row import Rows
 from feature_repo.stage import stages_at
-from firstmile.names import SKILL_LEVELS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import SKILL_LEVELS
 
 UNKNOWN_LEVEL: Final = "unknown"
 _LEVELS = (*SKILL_LEVELS, UNKNOWN_LEVEL)

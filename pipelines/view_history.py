@@ -70,7 +70,7 @@ def read_base(folder: Path, user_ids: Sequence[str], view: LatestView, *, but: s
 
 def _table(view: LatestView, rows: Sequence[tuple[str, int, Latest]]) -> pa.Table:
     stored = [view.stored(latest) for _, _, latest in rows]
-    kinds = {name: pa.string() for name in (*view.texts, view.times_name)}
+    kinds = {name: pa.string() for name in (*view.texts, view.times_name)} | {n: pa.float64() for n in view.reals}
     columns: dict[str, pa.Array] = {
         "user_id": pa.array([user_id for user_id, _, _ in rows], pa.string()),
         "event_timestamp": pa.array([at_us for _, at_us, _ in rows], pa.timestamp("us", tz="UTC")),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from firstmile.clock import to_datetime
 from firstmile.names import RUNGS
+from firstmile.vocabulary import MODELS
 from firstmile.wire import Record
 from serving.experiments import Assignment
 from serving.explain import Explanation
@@ -16,6 +17,8 @@ from serving.models import ScoringModel, vector
 from serving.policy import Answer
 from serving.requests import Ask
 
+OTHERS: Final = frozenset(MODELS) - {"activation", "skill_level", "preference"}
+"""The models without a field of their own in the answer."""
 SHED: Final = "shed"
 """The reason of an answer that was not decided at all."""
 
@@ -101,6 +104,7 @@ class Decision:
             "user_id": self.ask.user_id,
             **answer.told(),
             "activation_probability": None if activation is None else round(activation, 4),
+            "predictions": {n: round(p, 4) for n, p in basis.predictions.items() if n.partition(":")[0] in OTHERS},
             "flow": answer.flow,
             "recommended_content": [
                 {

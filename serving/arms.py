@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
+from firstmile.vocabulary import MODELS
 from serving.buckets import N_PLACES
 
 DEFAULT_FLOW: Final = "default_flow"

@@ -1,4 +1,4 @@
-"""What can be recommended: content.yaml, and on OULAD the pages of a learner's own course, read from `vle`."""
+"""Reads what can be recommended: content.yaml, and the shelves that a hook named in it adds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,22 +9,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from feature_repo.distinct import content_hash
 from firstmile.documents import Document, read_document
 from firstmile.errors import unknown_name
+from firstmile.hooks import Hook, call_hook
 from firstmile.ids import Id
-from firstmile.names import FORMATS, SKILL_LEVELS
-from firstmile.oulad import content_format
-from firstmile.oulad_columns import read_columns
-from firstmile.setting_sections import ROOT
+from firstmile.vocabulary import FORMATS, SKILL_LEVELS
 
 GENERAL: Final = ""
-"""The cohort of those whose own catalogue is not known."""
+"""The shelf of those whose own is not known."""
 UNKNOWN_LEVEL_FIT: Final = 0.5
-NO_WEEK: Final = 10_000
-"""Pages without a week come after those with one."""
+SHELVES: Final = "shelves"
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -44,23 +41,14 @@ class Content(BaseModel):
     prerequisites: tuple[Id, ...] = ()
 
 
-class OuladPages(BaseModel):
-    """How pages of OULAD become content: the data knows neither titles nor levels, these tables give them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: Path
-    url: str
-    titles: dict[str, str]
-    other_title: str
-    levels: dict[str, str]
+_SHELVES: Final = TypeAdapter(dict[str, list[Content]])
 
 
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: tuple[Content, ...]
-    oulad: OuladPages | None = None
+    shelves: Hook | None = None
 
 
 @dataclass(frozen=True)
@@ -138,55 +126,32 @@ class Catalogue:
 def load_catalogue(path: Path) -> Catalogue:
     """The catalogue of a content file.
 
-    Raises DataError naming file and line when the file or an item is wrong, and the data file when pages cannot be
-    read.
+    Raises FileError naming file and line when the file or an item is wrong, and what a hook raises.
     """
     document = read_document(path)
     content = document.parse(_File)
     _check_items(document, content.items)
     shelves = {GENERAL: Shelf.of(GENERAL, content.items)}
-    if content.oulad is not None:
-        _check_tables(document, content.oulad)
-        shelves |= {c: Shelf.of(c, items) for c, items in oulad_content(content.oulad).items()}
+    if content.shelves is not None:
+        shelves |= {name: Shelf.of(name, items) for name, items in _hooked(document, content.shelves).items()}
     return Catalogue(shelves)
 
 
-def oulad_content(pages: OuladPages) -> dict[str, list[Content]]:
-    """The pages of every presentation as content, by week, then by site; home pages are left out.
-
-    Raises DataError when the pages cannot be read.
-    """
-    table = read_columns(
-        ROOT / pages.data,
-        "vle",
-        {
-            "code_module": "text",
-            "code_presentation": "text",
-            "id_site": "int",
-            "activity_type": "text",
-            "week_from": "optional_int",
-        },
-    )
-    by_cohort: dict[str, list[tuple[int, int, Content]]] = {}
-    for row in table.to_pylist():
-        kind = content_format(row["activity_type"])
-        if kind is None:
-            continue
-        cohort, site, week = f"{row['code_module']}_{row['code_presentation']}", row["id_site"], row["week_from"]
-        item = Content(
-            content_id=str(site),
-            title=f"{pages.titles.get(row['activity_type'], pages.other_title)} {site}",
-            format=kind,
-            level=pages.levels.get(kind),
-            step=None if week is None else f"week-{week}",
-            url=_url(pages, cohort, site),
-        )
-        by_cohort.setdefault(cohort, []).append((NO_WEEK if week is None else week, site, item))
-    return {c: [item for *_, item in sorted(rows, key=lambda r: r[:2])] for c, rows in sorted(by_cohort.items())}
-
-
-def _url(pages: OuladPages, presentation: str, site: int) -> str:
-    return pages.url.format(presentation=presentation, site=site)
+def _hooked(document: Document, hook: Hook) -> dict[str, list[Content]]:
+    """Items by shelf, as the hook gives them: what one item of content.yaml says, each as a mapping."""
+    found = call_hook(document, (SHELVES,), hook)
+    try:
+        shelves = _SHELVES.validate_python(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        document.refuse((SHELVES,), f"{hook.hook} gave {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    for name, items in shelves.items():
+        for item in items:
+            for kind, said, known in (("format", item.format, FORMATS), ("level", item.level, (*SKILL_LEVELS, None))):
+                if said not in known:
+                    problem = unknown_name(kind, str(said), [each for each in known if each])
+                    document.refuse((SHELVES,), f"{hook.hook}, shelf {name}, {item.content_id}: {problem}")
+    return shelves
 
 
 def _check_items(document: Document, items: tuple[Content, ...]) -> None:
@@ -216,16 +181,3 @@ def _check_prerequisites(document: Document, items: tuple[Content, ...]) -> None
         at = next(at for at, item in enumerate(items) if item.content_id == circle[0])
         message = f"{' needs '.join(circle)}: nobody could ever be shown these"
         document.refuse(("items", at, "prerequisites"), message)
-
-
-def _check_tables(document: Document, pages: OuladPages) -> None:
-    try:
-        _url(pages, "AAA_2014J", 1)
-    except (ValueError, LookupError, AttributeError, TypeError):
-        message = f"url {pages.url!r} has something else in braces than {{presentation}} and {{site}}"
-        document.refuse(("oulad", "url"), message)
-    for kind, level in pages.levels.items():
-        if kind not in FORMATS:
-            document.refuse(("oulad", "levels", kind), unknown_name("format", kind, FORMATS))
-        if level not in SKILL_LEVELS:
-            document.refuse(("oulad", "levels", kind), unknown_name("level", level, SKILL_LEVELS))

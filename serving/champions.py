@@ -12,8 +12,9 @@ from typing import Final, Protocol
 
 from feature_repo.services import model_features, service_name
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL, RANKER
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL, RANKER
 from firstmile.settings import Settings
+from firstmile.vocabulary import MODELS
 from serving.arms import ONLINE_LEARNER
 from serving.golden import check_golden
 from serving.mlflow_champions import MlflowChampions
@@ -25,8 +26,6 @@ from serving.row_time import check_row_time
 log = logging.getLogger(__name__)
 SERVED: Final = (*MODELS, RANKER)
 MAX_ROW_MS: Final = 20.0
-READS_AS: Final = {ONLINE_MODEL: "activation"}
-"""Models that read the vector of another one: `firstmile learn` learns from activation's."""
 NONE: Final[Mapping[str, ScoringModel]] = MappingProxyType({})
 
 
@@ -165,7 +164,7 @@ class ModelWatch:
 
         Raises DataError when it cannot be served, OSError when its files were taken away meanwhile.
         """
-        given = SERVICE if champion.name == RANKER else service_name(READS_AS.get(champion.name, champion.name))
+        given = SERVICE if champion.name == RANKER else service_name(champion.name)
         if champion.features_of not in ("", given):
             raise DataError(f"it reads {champion.features_of}, this code gives {given}")
         place = self._copies.keep(champion, lambda folder: champions.fetch(champion, folder))
@@ -264,7 +263,7 @@ def _checked(champion: Champion, place: Path) -> ScoringModel:
     if model.name == RANKER:
         check_ranker(model, place)
     else:
-        check(model, model_features(READS_AS.get(model.name, model.name)))
+        check(model, model_features(model.name))
         check_golden(model, place)
         log.debug("%s is asked %s", model.name, "on the loop" if model.is_quick else "in a thread")  # measured here
     return model

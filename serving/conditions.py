@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from firstmile.documents import Document, Place
 from firstmile.errors import unknown_name
-from firstmile.names import AUDIT_ATTRIBUTES, SKILL_LEVELS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES, SKILL_LEVELS
 
 View = Mapping[str, Mapping[str, Any]]
 """What conditions look at: values by name, by group."""

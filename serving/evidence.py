@@ -6,19 +6,17 @@ items of the user's shelf were done, the order the shelf came in.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firstmile.vocabulary import PROFILE as WORDS
 from firstmile.wire import Record
 from serving.answers import Basis
 from serving.facts import Facts, Seen
 from serving.order import Draw, Order
 from serving.policy import Policy
-
-COHORT: Final = "cohort"
-"""The field of the profile that chooses the shelf."""
 
 
 def evidence(policy: Policy, facts: Facts, basis: Basis) -> Record:
@@ -26,7 +24,7 @@ def evidence(policy: Policy, facts: Facts, basis: Basis) -> Record:
     order, vector = facts.order, basis.vector
     return {
         "request": dict(facts.request),
-        "profile": _used(policy, "profile", facts.profile, COHORT),
+        "profile": _used(policy, "profile", facts.profile, WORDS.shelf),
         "context": _used(policy, "context", facts.context),
         "facts": {
             name: float(value)

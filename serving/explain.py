@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import xgboost as xgb
 
-from firstmile.names import CLASSES
+from firstmile.vocabulary import CLASSES
 from serving.models import ScoringModel
 from serving.stage import Stage, StageError
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.fields import PROFILE_NUMBERS
 from serving.order import Draw, Order
 
 Values = Mapping[str, float | None]
@@ -15,7 +16,7 @@ Seen = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 LASTING_PREFIXES = ("opens_", "completes_", "n_")
 LASTING_SUFFIXES = ("_total_count", "_total_weight")
-LASTING = frozenset({"onboarding_age_days", "prior_attempts", "studied_credits"})
+LASTING = frozenset({"onboarding_age_days", *PROFILE_NUMBERS})
 
 
 def nothing_seen(hashes: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
-from firstmile.names import MODELS, OPTIONAL
+from firstmile.names import OPTIONAL
+from firstmile.vocabulary import MODELS
 from serving.facts import Facts
 from serving.features import views_of
 from serving.models import ScoringModel

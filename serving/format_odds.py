@@ -18,7 +18,8 @@ import numpy as np
 from feature_repo.content_features import STAGE_INPUTS
 from feature_repo.stage import stages
 from firstmile.clock import MICROS_PER_DAY
-from firstmile.names import FORMATS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import FORMATS
 from serving.buckets import N_PLACES, place
 from serving.catalogue import Catalogue, Floats, Shelf
 from serving.facts import Facts

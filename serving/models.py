@@ -14,8 +14,8 @@ from xgboost import Booster
 from feature_repo.values import FeatureValues
 from firstmile.calibration import NONE, Calibration
 from firstmile.errors import DataError
-from firstmile.names import CLASSES
 from firstmile.trees import Trees
+from firstmile.vocabulary import CLASSES
 from serving.facts import Values
 from serving.order import Order
 from serving.scorer import Rows, Scorer, by_xgboost, compiled_trees

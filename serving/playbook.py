@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 
 from firstmile.clock import Clock
 from firstmile.errors import DataError
-from firstmile.product import ProductFile, learned_models, product_file
+from firstmile.product import ProductFile, product_file
 from firstmile.stamps import Stamp, stamp
+from firstmile.vocabulary import models_of
 from serving.catalogue import Catalogue, load_catalogue
 from serving.changes import objection
 from serving.conditions import Fields
@@ -112,7 +113,7 @@ class PlaybookFiles:
     def _policy(self, catalogue: Catalogue) -> Policy:
         rules = load_rules(self._fields, catalogue, self._paths["rules"])
         return Policy(
-            rules, catalogue, versions(catalogue, self._paths["rules"]), learned=learned_models(self._product)
+            rules, catalogue, versions(catalogue, self._paths["rules"]), learned=tuple(models_of(self._product))
         )
 
     def _renew_experiments(self) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from firstmile.names import FORMATS, MODELS, SKILL_LEVELS
+from firstmile.vocabulary import FORMATS, MODELS, SKILL_LEVELS
+from firstmile.vocabulary import PROFILE as WORDS
 from serving.catalogue import GENERAL, Catalogue, Shelf
 from serving.facts import Facts
 from serving.ranking import Item, Taste, rank
@@ -109,7 +110,7 @@ class Policy:
 
     def shelf(self, facts: Facts) -> Shelf:
         """What can be shown to this user."""
-        return self.catalogue.shelf(facts.profile.get("cohort"))
+        return self.catalogue.shelf(facts.profile.get(WORDS.shelf))
 
     def default(self, *, limit: int) -> Answer:
         """The answer that needs nothing: the general catalogue in its own order."""
@@ -132,7 +133,7 @@ class Policy:
 def preferred_formats(facts: Facts, shelf: Shelf) -> tuple[tuple[str, float], ...]:
     """Probability by content format, greatest first, over the formats the shelf has.
 
-    By the model of preference where it answered; formats it was not taught (LEARNED_FORMATS) keep their share of the
+    By the model of preference where it answered; formats it was not taught keep their share of the
     user's own opens. Without it by the opens alone.
     """
     shares = _shares_of_opens(facts.features, shelf.formats)

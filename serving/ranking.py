@@ -3,11 +3,11 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from firstmile.names import FORMATS, SKILL_LEVELS
+from firstmile.vocabulary import FORMATS, SKILL_LEVELS
+from firstmile.vocabulary import PROFILE as WORDS
 from serving.catalogue import Content, Floats, Ints, Shelf
 from serving.facts import Seen
 from serving.order import DRAWN, Draw, Order
@@ -16,14 +16,6 @@ from serving.selector import Mask, Selector
 
 Chosen = Sequence[tuple[Rule, Mapping[Selector, Mask]]]
 """The rules that hold, each with the items its selectors select, shape (n_items,) each."""
-
-WEIGHTS: Final = {
-    # flow: (liked format, fitting level, early in the catalogue); chosen by hand, they add up to 1
-    "guided": (0.2, 0.3, 0.5),
-    "balanced": (0.4, 0.2, 0.4),
-    "tailored": (0.6, 0.2, 0.2),
-    "re-engage": (0.5, 0.2, 0.3),
-}
 
 
 @dataclass(frozen=True)
@@ -50,11 +42,11 @@ class Item:
 
 def fit(shelf: Shelf, taste: Taste) -> Floats:
     """How well each item fits, in [0, 1], shape (n_items,)."""
-    liked, level, early = WEIGHTS[taste.flow]
+    flow = WORDS.flows[taste.flow]
     by_format = np.array([taste.preferences.get(f, 0.0) for f in FORMATS])
     level_fit = shelf.level_fit(SKILL_LEVELS.index(taste.skill_level))
     liking = by_format[shelf.format] / by_format.max()
-    return np.asarray(liked * liking + level * level_fit + early * (1.0 - shelf.order), np.float64)
+    return np.asarray(flow.format * liking + flow.level * level_fit + flow.order * (1.0 - shelf.order), np.float64)
 
 
 def rank(
@@ -78,7 +70,7 @@ def rank(
     available = ~seen(shelf.hashes) & ~lacking(shelf, seen) & ((excluded < 0) | (required >= 0))
     fits = fit(shelf, taste)
     tier, score = _tiers(required, prioritised, fits if order is None else order.over(fits))
-    turn = _turns(shelf, score, available) if taste.flow == "balanced" else np.zeros(len(score), np.int64)
+    turn = _turns(shelf, score, available) if WORDS.flows[taste.flow].alternates else np.zeros(len(score), np.int64)
     others = np.ones(len(score), bool) if drawn is None else shelf.format != FORMATS.index(drawn.format)
     line = np.lexsort((np.arange(len(score)), -score, turn, others, tier))
     line = line[available[line]]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from firstmile.names import MODELS, ONLINE_MODEL
+from firstmile.names import ONLINE_MODEL
 from firstmile.settings import Settings
+from firstmile.vocabulary import MODELS
 from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies, load
 from serving.models import ScoringModel

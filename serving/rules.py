@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
-from firstmile.names import CLASSES, FORMATS, MODELS, ONLINE_MODEL, SKILL_LEVELS, STAGES
+from firstmile.names import ONLINE_MODEL, STAGES
+from firstmile.vocabulary import CLASSES, FLOWS, FORMATS, MODELS, SKILL_LEVELS
 from serving.catalogue import Catalogue
 from serving.conditions import Compiler, Condition, Fields, View
 from serving.selector import WAYS, Pin, Selector, selection
 
-FLOWS: Final = ("guided", "balanced", "tailored", "re-engage")
 DEFAULT_FLOW: Final = "default"
 """The flow of the default rung: nothing was evaluated."""
 

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
+from firstmile.names import RUNGS, STAGES
+from firstmile.vocabulary import FLOWS, FORMATS, SKILL_LEVELS
 from serving.exposures import SHOWN
-from serving.rules import DEFAULT_FLOW, FLOWS
+from serving.rules import DEFAULT_FLOW
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 SkillLevel = Annotated[str, Field(json_schema_extra={"enum": [*SKILL_LEVELS]})]
@@ -90,6 +91,9 @@ class PersonalizationAnswer(_Part):
         description="greatest probability first; null: the product has no model of it"
     )
     activation_probability: Probability | None
+    predictions: dict[str, Probability] = Field(
+        description="of the product's other models: the probability of yes by model, or of a class by `model:class`"
+    )
     flow: str = Field(json_schema_extra={"enum": [*FLOWS, DEFAULT_FLOW]})
     recommended_content: list[RecommendedContent] = Field(description="best first, at most `limit`")
     experiment: ExperimentArm

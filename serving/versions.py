@@ -10,7 +10,7 @@ LENGTH: Final = 12
 
 
 def versions(catalogue: Catalogue, rules: Path) -> dict[str, str]:
-    """The hash of the rules' file, and of everything on the shelves, in order: pages of OULAD come from its data.
+    """The hash of the rules' file, and of everything on the shelves, in order: a hook's shelves too.
 
     Raises OSError when the file cannot be read.
     """

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from examples.oulad.tables.tables import date_start_us
 from firstmile.clock import MICROS_PER_DAY
-from firstmile.oulad import date_start_us
 from training.dataset import TrainingSet
 from training.models import Rows
 from training.split import begins_on
@@ -19,19 +19,19 @@ AHEAD_DAYS = 14
 def rows(*starts: str, n: int = 40, seed: int = 1) -> Rows:
     """Two rows of each of n learners a start; who clicks more stays, and what was opened says more than that."""
     rng = np.random.default_rng(seed)
-    student = np.repeat(np.arange(n * len(starts)), 2)
-    x = rng.lognormal(3, 1, (len(student), len(FEATURES)))
-    x[:, 1] = np.tile(DAYS, len(student) // 2)
+    person = np.repeat(np.arange(n * len(starts)), 2)
+    x = rng.lognormal(3, 1, (len(person), len(FEATURES)))
+    x[:, 1] = np.tile(DAYS, len(person) // 2)
     y = (np.log(x[:, 0]) + 2 * (x[:, 2] > 20) + rng.normal(0, 1, len(x)) > 4).astype(np.int64)
-    return Rows(x, y, np.full(len(y), 0.5), student, np.repeat(np.array(starts), 2 * n))
+    return Rows(x, y, np.full(len(y), 0.5), person, np.repeat(np.array(starts), 2 * n))
 
 
 def data(of: Rows) -> TrainingSet:
     """A set of them."""
     day = of.x[:, 1].astype(np.int64)
-    users = pd.DataFrame({"user_id": of.student.astype(str), "presentation": of.presentation, "day": day})
+    users = pd.DataFrame({"user_id": of.person.astype(str), "cohort": of.cohort, "day": day})
     users["until_day"] = day + AHEAD_DAYS
     users["now_us"] = [
-        date_start_us(begins_on(p)) + (d + 1) * MICROS_PER_DAY - 1 for p, d in zip(of.presentation, day, strict=True)
+        date_start_us(begins_on(p)) + (d + 1) * MICROS_PER_DAY - 1 for p, d in zip(of.cohort, day, strict=True)
     ]
     return TrainingSet("activation", FEATURES, users, of, {}, TASKS["activation"])

@@ -12,7 +12,8 @@ import xgboost as xgb
 from serving_builder import booster
 
 from feature_repo.services import model_features, service_name
-from firstmile.names import CHAMPION, CLASSES, RANKER
+from firstmile.names import CHAMPION, RANKER
+from firstmile.vocabulary import CLASSES
 from serving.ranker_check import SERVICE
 
 

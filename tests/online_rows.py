@@ -16,7 +16,8 @@ from feature_repo.online_store import UserWrite, compare_and_set, feature_field,
 from feature_repo.progress import Progress
 from feature_repo.row import Rows, empty_rows, pack_rows
 from firstmile.clock import MICROS_PER_DAY
-from firstmile.names import EVENT_TOPICS, FAMILIES, FORMATS
+from firstmile.names import EVENT_TOPICS, FAMILIES
+from firstmile.vocabulary import FORMATS
 
 
 def write_user(

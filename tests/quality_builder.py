@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from examples.oulad.tables.tables import day_end_us, day_start_us
 from feature_repo.services import model_features
-from firstmile.oulad import day_end_us, day_start_us
 from training.dataset import TrainingSet
 from training.models import Rows
 from training.tasks import TASKS
@@ -48,15 +48,13 @@ def training_set(model: str = "activation", *, n_users: int = 100, share: float 
     days = [task.snapshot_days[0], task.snapshot_days[-1]]
     users = pd.DataFrame(
         [(f"{P}-{i}", P, i, day, labels[i], day + 14, day_end_us(P, day)) for i in range(n_users) for day in days],
-        columns=["user_id", "presentation", "id_student", "day", "label", "until_day", "now_us"],
+        columns=["user_id", "cohort", "person", "day", "label", "until_day", "now_us"],
     )
     users.insert(5, "judged_label", users["label"])
     features = tuple(model_features(model))
     x = np.ones((len(users), len(features)))
-    student = users["id_student"].to_numpy(np.int64)
-    rows = Rows(
-        x, users["label"].to_numpy(np.int64), np.full(len(users), 0.5), student, users["presentation"].to_numpy(str)
-    )
+    person = users["person"].to_numpy(np.int64)
+    rows = Rows(x, users["label"].to_numpy(np.int64), np.full(len(users), 0.5), person, users["cohort"].to_numpy(str))
     counts = {day: {"rows": n_users, "left_out:no row in the history": 0} for day in days}
     return TrainingSet(model, features, users, rows, counts, task)
 

@@ -16,8 +16,9 @@ from feature_repo.content_standing import Standing
 from feature_repo.distinct import Distinct, content_hash
 from firstmile.clock import FixedClock
 from firstmile.errors import DataError
-from firstmile.names import CHALLENGER, CLASSES, MODELS
+from firstmile.names import CHALLENGER
 from firstmile.setting_sections import ServingSettings
+from firstmile.vocabulary import CLASSES, MODELS
 from serving.arms import Arm, Step, laid_out
 from serving.buckets import N_PLACES
 from serving.catalogue import Catalogue, load_catalogue

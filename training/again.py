@@ -8,8 +8,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from firstmile.errors import UsageError
-from firstmile.names import TRAINED
 from firstmile.settings import Settings
+from firstmile.vocabulary import TRAINED
 from training.figures import metric_name
 from training.plan import Plan
 
@@ -20,7 +20,7 @@ class Made:
 
     run_id: str
     model: str
-    presentations: list[str]
+    cohorts: list[str]
     seed: int
     plan: Plan
     sha256: str
@@ -60,8 +60,8 @@ def made_of(client: MlflowClient, run_id: str) -> Made:
             f"MLflow has no run {run_id!r}; `firstmile train` prints run_id, and MLflow lists them"
         ) from error
     params, model = run.data.params, run.info.run_name
-    if model not in TRAINED or "set.presentations" not in params:
+    if model not in TRAINED or "set.cohorts" not in params:
         raise UsageError(f"run {run_id} ({model}) trained none of {', '.join(TRAINED)}; name one that did")
-    presentations = params["set.presentations"].split(",")
+    cohorts = params["set.cohorts"].split(",")
     plan = Plan(f"run {run_id} once more", params.get("reweighed") or None, parameters=params)
-    return Made(run_id, model, presentations, int(params["seed"]), plan, params["set.sha256"], run.data.metrics)
+    return Made(run_id, model, cohorts, int(params["seed"]), plan, params["set.sha256"], run.data.metrics)

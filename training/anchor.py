@@ -14,7 +14,7 @@ import numpy as np
 import xgboost as xgb
 from sklearn.linear_model import LogisticRegression
 
-from training.split import FloatArray, IntArray
+from training.arrays import FloatArray, IntArray
 
 CLICKS: Final = "clicks_total_weight"
 AGE: Final = "onboarding_age_days"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from firstmile.errors import DataError
+from training.arrays import BoolArray, FloatArray, IntArray
 from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, class_shares, column_signs
-from training.split import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How sure a figure is: users drawn again and again, with replacement, a fixed seed.
 
-A user's rows stand or fall together, so that a learner seen on three days is one piece of evidence. Source: Efron,
+A user's rows stand or fall together, so that a user seen on three days is one piece of evidence. Source: Efron,
 Bootstrap methods, 1979; percentile intervals.
 """
 
@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from training.arrays import BoolArray, FloatArray, IntArray, TextArray
 from training.calibrate import row_losses
 from training.figures import DayFigures, Figures
-from training.split import BoolArray, FloatArray, IntArray, TextArray
 
 N_DRAWS: Final = 200
 LEVEL: Final = 0.95
@@ -25,11 +25,11 @@ def draws(users: TextArray | IntArray, *, seed: int, n_draws: int = N_DRAWS) -> 
 
 
 def intervals(
-    y: IntArray, p: FloatArray, *, day: IntArray, presentation: TextArray, users: TextArray, seed: int
+    y: IntArray, p: FloatArray, *, day: IntArray, cohort: TextArray, users: TextArray, seed: int
 ) -> DayFigures:
     """Per day, `<figure>_low` and `<figure>_high` of auc, log_loss, brier and ece, at LEVEL.
 
-    y, day, presentation, users
+    y, day, cohort, users
         Shape (n,).
     p
         Shape (n, n_classes).
@@ -38,7 +38,7 @@ def intervals(
     result: DayFigures = {}
     for at in sorted(set(day.tolist())):
         rows = day == at
-        drawn = drawn_figures(y[rows], p[rows], presentation[rows], weights[:, rows])
+        drawn = drawn_figures(y[rows], p[rows], cohort[rows], weights[:, rows])
         result[at] = {
             f"{name}_{end}": quantile(values, q)
             for name, values in drawn.items()
@@ -47,9 +47,9 @@ def intervals(
     return result
 
 
-def drawn_figures(y: IntArray, p: FloatArray, presentation: TextArray, weights: FloatArray) -> dict[str, FloatArray]:
-    """Each figure in every draw, shape (n_draws,): taken inside a presentation, averaged by its users drawn."""
-    cells = [presentation == name for name in sorted(set(presentation.tolist()))]
+def drawn_figures(y: IntArray, p: FloatArray, cohort: TextArray, weights: FloatArray) -> dict[str, FloatArray]:
+    """Each figure in every draw, shape (n_draws,): taken inside a cohort, averaged by its users drawn."""
+    cells = [cohort == name for name in sorted(set(cohort.tolist()))]
     n = np.stack([weights[:, cell].sum(axis=1) for cell in cells])
     result = {}
     for name, figure in FIGURES.items():
@@ -131,7 +131,7 @@ def difference_low(
     """Paired bootstrap of challenger − champion AUC: both answer the same drawn users.
 
     cells
-        Shape (n,): AUC is taken inside a cell (presentation and day) and averaged by rows drawn.
+        Shape (n,): AUC is taken inside a cell (cohort and day) and averaged by rows drawn.
 
     Returns `difference` and its `low` and `high` at LEVEL.
     """

@@ -8,13 +8,14 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from firstmile.calibration import CLIP, Calibration, Curve, Method
-from training.split import BoolArray, FloatArray, IntArray, folds
+from training.arrays import BoolArray, FloatArray, IntArray
+from training.split import folds
 
 FLOOR: Final = 1e-3
 """No curve says 0 or 1: one surprise would cost an infinite log loss."""
 CHOICE_FOLDS: Final = 4
 SURE: Final = 2.0
-"""At one standard error, isotonic was chosen for activation and cost 0.01 of log loss on the examined students."""
+"""At one standard error, isotonic was chosen for activation and cost 0.01 of log loss on the examined people."""
 SIMPLEST_FIRST: Final[tuple[Method, ...]] = ("none", "scaling", "isotonic")
 
 
@@ -24,25 +25,25 @@ class Scored:
 
     p
         Shape (n_rows, n_classes).
-    y, weight, student
+    y, weight, person
         Shape (n_rows,).
     """
 
     p: FloatArray
     y: IntArray
     weight: FloatArray
-    student: IntArray
+    person: IntArray
 
     def where(self, mask: BoolArray) -> "Scored":
         """The chosen rows."""
-        return Scored(self.p[mask], self.y[mask], self.weight[mask], self.student[mask])
+        return Scored(self.p[mask], self.y[mask], self.weight[mask], self.person[mask])
 
 
 def choose_calibration(fit_on: Scored, judge: Scored | None, *, seed: int) -> tuple[Calibration, dict[str, float]]:
     """The simplest method none beats by more than SURE standard errors of a user's gain, fitted on all of `fit_on`.
 
     judge
-        Rows the methods are compared on; None: those of fit_on, in folds of students.
+        Rows the methods are compared on; None: those of fit_on, in folds of people.
 
     Returns it and each method's log loss.
     """
@@ -78,17 +79,17 @@ def row_losses(p: FloatArray, y: IntArray) -> FloatArray:
 
 
 def _loss_per_user(method: Method, fit_on: Scored, judge: Scored | None, seed: int) -> FloatArray:
-    """Weighted log loss of each student judged."""
+    """Weighted log loss of each person judged."""
     judged = fit_on if judge is None else judge
     answers = np.array(judged.p)
     if judge is not None:
         answers = fit_calibration(method, fit_on).apply(judge.p)
     else:
-        fold = folds(fit_on.student, n_folds=CHOICE_FOLDS, seed=seed)
+        fold = folds(fit_on.person, n_folds=CHOICE_FOLDS, seed=seed)
         for k in np.unique(fold):
             if (fold != k).any():
                 answers[fold == k] = fit_calibration(method, fit_on.where(fold != k)).apply(fit_on.p[fold == k])
-    _, of = np.unique(judged.student, return_inverse=True)
+    _, of = np.unique(judged.person, return_inverse=True)
     sums = np.bincount(of, weights=row_losses(answers, judged.y) * judged.weight)
     return np.asarray(sums / np.bincount(of, weights=judged.weight), np.float64)
 

@@ -4,50 +4,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from firstmile.clock import iso
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from training.dataset import TrainingSet
 from training.figures import ENDS, DayFigures, Figures, interval_text
 from training.findings import Findings
+from training.labels_file import About
 from training.models import Fitted
 from training.plan import Plan
 
-QUESTIONS: Final = {
-    "activation": "Will the learner hand in the first tutor-marked assessment and reach a score of 40?",
-    "disengagement": "Will the learner not click at all in the next 14 days?",
-    "skill_level": "Is the mean of the learner's marks below 60 (beginner), to 80 (intermediate) or above (advanced)?",
-    "preference": "Which format of content will the learner click most in the days N+1 … 2N?",
-}
-OULAD_LIMITS: Final = """\
-- Learned from one distance-learning university, 2013 and 2014; the time of day is invented and is not a feature.
-- When a mark was known is invented too: {delay} days after the hand-in.
-"""
 LIMITS: Final = """\
 - Younger onboardings than day {first} were not learned from: rules answer there.
 - For choosing what to show first. Not for marking, admitting, pricing or excluding anybody.
 - The probability is of what happens without a change of what is shown; it is no effect of showing something."""
-CITATION: Final = """\
-Open University Learning Analytics dataset, licence CC BY 4.0. Kuzilek J., Hlosta M., Zdrahal Z., *Open University
-Learning Analytics dataset*, Sci. Data 4:170171 (2017), doi:10.1038/sdata.2017.171."""
 SHOWN: Final = ("n", "base_rate", "auc", "log_loss", "log_loss_majority", "brier", "ece", "accuracy")
 
 
 def model_card(
-    data: TrainingSet, fitted: Fitted, findings: Findings, *, judged_by: str, marking_delay_days: int, plan: Plan
+    data: TrainingSet, fitted: Fitted, findings: Findings, *, judged_by: str, about: About, plan: Plan
 ) -> str:
     """Markdown for people."""
     weighing = f"; every group of {plan.reweigh} and label weighs evenly" if plan.reweigh else ""
     said, task = data.description(), data.task
-    known = "" if task.question else OULAD_LIMITS.format(delay=marking_delay_days)
-    limits = known + LIMITS.format(first=min(task.snapshot_days))
+    limits = about.limits + LIMITS.format(first=min(task.snapshot_days))
     sections = {
-        f"Model card: {data.model}": f"{task.question or QUESTIONS[data.model]} Classes: {', '.join(task.classes)}.",
-        "Data": f"{said['n_users']} learners of {', '.join(said['presentations'])}, {said['n_rows']} rows at the ends "
+        f"Model card: {data.model}": f"{task.question} Classes: {', '.join(task.classes)}.",
+        "Data": f"{said['n_users']} users of {', '.join(said['cohorts'])}, {said['n_rows']} rows at the ends "
         f"of days {', '.join(map(str, task.snapshot_days))}, {said['from']} to {said['to']}. Labels known until "
         f"{iso(data.trained_until_us())}. {len(data.features)} features of activity and study history."
-        + ("" if task.question else f" {CITATION}"),
+        + (f" {about.citation}" if about.citation else ""),
         "Model": f"XGBoost, {fitted.booster.num_boosted_rounds()} rounds; calibration: {fitted.calibration.method}"
         f"{weighing}. Why it was made: {plan.because}.",
-        f"Figures ({judged_by}, learners not seen)": figures_table(findings.figures[judged_by], SHOWN),
+        f"Figures ({judged_by}, users not seen)": figures_table(findings.figures[judged_by], SHOWN),
         "Groups": groups_table(findings),
         "Limits": limits,
     }
@@ -63,14 +50,14 @@ def written(sections: Mapping[str, str]) -> str:
 def figures_table(by_day: DayFigures, shown: Sequence[str]) -> str:
     """The chosen figures of each day, with their intervals."""
     rows = [[str(day), *(_cell(f, name) for name in shown)] for day, f in by_day.items()]
-    return f"In brackets 95 % by bootstrap over learners.\n\n{_table(['day', *shown], rows)}"
+    return f"In brackets 95 % by bootstrap over users.\n\n{_table(['day', *shown], rows)}"
 
 
 def groups_table(findings: Findings) -> str:
     """Gaps between groups by day and attribute; which groups were too small to measure."""
     text = (
-        f"Audited: {', '.join(AUDIT_ATTRIBUTES)}; none of them is a feature. Greatest minus least over the groups "
-        "that are large enough, in brackets 95 %; every group's figures are in slices.json."
+        f"Audited: {', '.join(AUDIT_ATTRIBUTES) or 'nothing'}; none of them is a feature. Greatest minus least over "
+        "the groups that are large enough, in brackets 95 %; every group's figures are in slices.json."
     )
     rows: list[list[str]] = []
     for day, cut in findings.groups.items():

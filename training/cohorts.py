@@ -1,19 +1,83 @@
-"""Starts of a product, whose users begin on any day: fifths by the time their onboarding began.
+"""Groups users by when their onboarding began: split.py learns from the earlier cohorts and examines on the latest.
 
-What a presentation is to OULAD: split.py learns from the earlier ones and examines on the latest.
+Users who begin on any day are cut into fifths, each named after its first day. A product whose history was recorded
+under a calendar of its own names its cohorts itself, by `calendar` under `source` of labels.yaml.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol, cast
 
 import numpy as np
 
-from firstmile.clock import MICROS_PER_DAY, to_datetime
-from training.split import BoolArray, IntArray, TextArray
+from firstmile.clock import MICROS_PER_DAY, to_datetime, to_us
+from firstmile.documents import read_document
+from firstmile.hooks import Hook, call_hook
+from firstmile.product import current_product, product_file
+from firstmile.vocabulary import SOURCE
+from training.arrays import BoolArray, IntArray, TextArray
 
 N_COHORTS: Final = 5
 LEAST_EXAMINED: Final = 30
 """Users of the latest cohort on a day it is judged on: fewer say nothing."""
+
+
+class Recorded(Protocol):
+    """Cohorts of a history that was recorded under a calendar of its own.
+
+    pattern
+        Regular expression (RE2) of a user id; its first group is the cohort.
+    days
+        No cohort was recorded for longer. What is later was played live, under a shifted calendar.
+    """
+
+    pattern: str
+    days: int
+
+    def begins_on(self, cohort: str) -> date:
+        """Day 0. Raises DataError for a name that is no cohort."""
+
+    def track(self, cohort: str) -> str:
+        """What a cohort is one of: one track's earlier cohorts are the best teachers of its latest."""
+
+
+@cache
+def recorded(product: Path) -> Recorded | None:
+    """The calendar of a product's recorded history; None where users begin on any day."""
+    path = product_file(product, "labels")
+    document = read_document(path) if path.exists() else None
+    place = (SOURCE, "calendar")
+    if document is None or not isinstance(document.data, dict) or "calendar" not in document.data.get(SOURCE, {}):
+        return None
+    return cast(Recorded, call_hook(document, place, document.parse(Hook, place)))
+
+
+def begins_on(cohort: str) -> date:
+    """Day 0 of a cohort: by its name, or by the product's own calendar.
+
+    >>> begins_on("2026-09-14") > begins_on("2025-09-14")
+    True
+    """
+    calendar = None if cohort[:1].isdigit() else recorded(current_product())
+    return date.fromisoformat(cohort) if calendar is None else calendar.begins_on(cohort)
+
+
+def track_of(cohort: str) -> str:
+    """What the cohort is one of; all that are cut by time are of one."""
+    calendar = None if cohort[:1].isdigit() else recorded(current_product())
+    return "" if calendar is None else calendar.track(cohort)
+
+
+def day_start_us(cohort: str, day: int) -> int:
+    """First microsecond (UTC) of a day of a cohort."""
+    return to_us(datetime.combine(begins_on(cohort), datetime.min.time(), tzinfo=UTC)) + day * MICROS_PER_DAY
+
+
+def day_end_us(cohort: str, day: int) -> int:
+    """Last microsecond (UTC) of a day: the instant "at day N"."""
+    return day_start_us(cohort, day + 1) - 1
 
 
 def judged_days(day: IntArray, asked: Sequence[int]) -> tuple[int, ...]:

@@ -16,11 +16,12 @@ from feature_repo.services import model_features, service_name
 from feature_repo.sources import EVENT_TIMESTAMP
 from firstmile.clock import MICROS_PER_DAY, iso
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES
-from training.labels import Labelled
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
+from training.arrays import BoolArray, IntArray
+from training.labelled import Labelled
 from training.models import Rows
-from training.split import BoolArray, IntArray
-from training.tasks import TASKS, Task
+from training.task import Task
+from training.tasks import TASKS
 
 KEYS = ["user_id", "now_us"]
 PASSED_THROUGH = (EVENT_TIMESTAMP, "activity")
@@ -32,7 +33,7 @@ class TrainingSet:
     """Stacked snapshots of one model.
 
     users
-        Shape (n_rows,): columns user_id, presentation, id_student, day, label, judged_label, until_day, now_us; in the
+        Shape (n_rows,): columns user_id, cohort, person, day, label, judged_label, until_day, now_us; in the
         order of rows.
     rows
         What the booster sees, columns in the order of `features`.
@@ -63,7 +64,7 @@ class TrainingSet:
         return {
             "n_rows": len(self.users),
             "n_users": int(self.users["user_id"].nunique()),
-            "presentations": sorted(set(self.users["presentation"])),
+            "cohorts": sorted(set(self.users["cohort"])),
             "from": iso(int(self.users["now_us"].min())),
             "to": iso(int(self.users["now_us"].max())),
             "sha256": digest.hexdigest(),
@@ -149,7 +150,7 @@ def check_columns(columns: Sequence[str], features: Sequence[str]) -> None:
 
 
 def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame, task: Task | None = None) -> TrainingSet:
-    """Labels beside vectors; a user's rows share a weight of 1, so a learner seen six times counts once.
+    """Labels beside vectors; a user's rows share a weight of 1, so a user seen six times counts once.
 
     Labelled users without a vector are left out, and counted.
 
@@ -168,14 +169,14 @@ def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame, task: Ta
     }
     users = users[is_known].reset_index(drop=True)
     if users.empty:
-        raise DataError(f"nobody is left to learn {model} from: {counts}; choose more presentations")
+        raise DataError(f"nobody is left to learn {model} from: {counts}; choose more cohorts")
     x = vectors.loc[pd.MultiIndex.from_frame(users[KEYS])].to_numpy(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
     rows = Rows(
         x,
         users["label"].to_numpy(np.int64),
         weight,
-        users["id_student"].to_numpy(np.int64),
-        users["presentation"].to_numpy(str),
+        users["person"].to_numpy(np.int64),
+        users["cohort"].to_numpy(str),
     )
     return TrainingSet(model, tuple(vectors.columns), users, rows, counts, task or TASKS[model])

@@ -1,6 +1,6 @@
 """How good the answers are at each day, beside two baselines that know almost nothing.
 
-Figures are taken inside each (presentation, day) and then averaged over presentations by their number of users:
+Figures are taken inside each (cohort, day) and then averaged over cohorts by their number of users:
 pooled, a model would earn AUC by telling one course from another.
 """
 
@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from training.arrays import FloatArray, IntArray, TextArray
 from training.bootstrap import drawn_auc, ece
 from training.calibrate import row_losses
 from training.figures import DayFigures, Figures
-from training.split import FloatArray, IntArray, TextArray
 
 ONE_COLUMN: Final = "clicks_total_weight"
 """The honest baseline: total clicks so far."""
@@ -25,7 +25,7 @@ def evaluate(
     p_one_column: FloatArray,
     p_majority: FloatArray,
     day: IntArray,
-    presentation: TextArray,
+    cohort: TextArray,
 ) -> DayFigures:
     """Figures by day: n, base_rate, auc, auc_one_column, log_loss, log_loss_majority, brier, ece,
     accuracy, ….
@@ -34,23 +34,23 @@ def evaluate(
         Shape (n,): true class.
     p, p_one_column, p_majority
         Shape (n, n_classes): what the model says; a score of one column; shares of the classes in training.
-    day, presentation
+    day, cohort
         Shape (n,): the cell of each row.
     """
     result: DayFigures = {}
     for at in sorted(set(day.tolist())):
         cells = []
-        for name in sorted(set(presentation[day == at].tolist())):
-            cell = (day == at) & (presentation == name)
+        for name in sorted(set(cohort[day == at].tolist())):
+            cell = (day == at) & (cohort == name)
             cells.append(_cell(y[cell], p[cell], p_one_column[cell], p_majority[cell]))
         result[at] = _mean(cells)
     return result
 
 
-def quality(y: IntArray, p: FloatArray, presentation: TextArray) -> Figures:
+def quality(y: IntArray, p: FloatArray, cohort: TextArray) -> Figures:
     """Figures of one day that need no baseline: n, base_rate, auc, log_loss, brier, ece, accuracy."""
-    names = sorted(set(presentation.tolist()))
-    return _mean([_quality(y[presentation == name], p[presentation == name]) for name in names])
+    names = sorted(set(cohort.tolist()))
+    return _mean([_quality(y[cohort == name], p[cohort == name]) for name in names])
 
 
 def macro_auc(y: IntArray, scores: FloatArray) -> float:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.arrays import FloatArray, IntArray, TextArray
 from training.baselines import Baselines, baselines_of
 from training.dataset import TrainingSet
 from training.evaluate import ONE_COLUMN, column_scores
 from training.masking import columns_of, without
 from training.models import Fitted, Fitter
 from training.reweigh import reweighed
-from training.split import Examination, FloatArray, IntArray, Split, TextArray, examinations, has_taught
+from training.split import Examination, Split, examinations, has_taught
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said to the examined rows by models that had not seen their students.
+    """What was said to the examined rows by models that had not seen their people.
 
     rows
         Shape (n,): index into the set, rising.
@@ -37,7 +38,7 @@ class Answers:
 def examine(
     data: TrainingSet, fitter: Fitter, *, threads: int, groups: TextArray | None = None
 ) -> dict[Examination, Answers]:
-    """Answers per examination. `later_start` is missing when all chosen presentations start on one day.
+    """Answers per examination. `later_start` is missing when all chosen cohorts start on one day.
 
     threads
         Fits running side by side.
@@ -48,9 +49,9 @@ def examine(
     def teaches(split: Split) -> bool:
         return len(np.unique(data.rows.y[split.train])) == fitter.n_classes
 
-    splits = examinations(data.rows.presentation, data.rows.student, seed=fitter.seed, teaches=teaches)
+    splits = examinations(data.rows.cohort, data.rows.person, seed=fitter.seed, teaches=teaches)
     splits = {
-        name: of_name if name == "held_out_students" else [known_by_then(data, split, teaches) for split in of_name]
+        name: of_name if name == "held_out_people" else [known_by_then(data, split, teaches) for split in of_name]
         for name, of_name in splits.items()
     }
     each = {id(split): split for of_name in splits.values() for split in of_name}
@@ -63,14 +64,14 @@ def examine(
 
 def known_by_then(data: TrainingSet, split: Split, teaches: Callable[[Split], bool]) -> Split:
     """The split without rows whose label was not known when the first of who is examined began; itself where that would
-    leave too little: too few students, or nobody at a day that is judged.
+    leave too little: too few people, or nobody at a day that is judged.
 
-    Starts of a product follow each other within the horizon of a label; two of OULAD's lie a year apart.
+    Starts of a product follow each other within the horizon of a label; two of the demo's lie a year apart.
     """
     day = data.users["day"].to_numpy(np.int64)
     judged = {*day[split.test].tolist()} & {*data.task.evaluated_days}
     known = Split(split.train & (data.known_us() < data.began_us()[split.test].min()), split.test)
-    is_enough = judged <= {*day[known.train].tolist()} and has_taught(known, data.rows.student) and teaches(known)
+    is_enough = judged <= {*day[known.train].tolist()} and has_taught(known, data.rows.person) and teaches(known)
     return known if is_enough else split
 
 

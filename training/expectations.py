@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES
-from training.labels import NOT_JUDGED
+from training.labelled import NOT_JUDGED
 from training.quality_bounds import Bounds, Range, Types
 from training.quality_ranking import GROUP_COLUMNS, LEAST, MISSING, MOST
-from training.tasks import RANKING, TASKS, Task
+from training.task import RANKING, Task
+from training.tasks import TASKS
 
 USER_TYPES: Final = {
     "user_id": "object",
-    "presentation": "object",
-    "id_student": "int64",
+    "cohort": "object",
+    "person": "int64",
     "day": "int64",
     "label": "int64",
     "judged_label": "int64",
@@ -122,7 +123,7 @@ def label_suite(task: Task) -> Suite:
         Expectation("expect_table_columns_to_match_ordered_list", {"column_list": list(USER_TYPES)}),
         *types,
         _never_missing("user_id"),
-        _never_missing("presentation"),
+        _never_missing("cohort"),
         _one_of("label", list(range(len(task.classes)))),
         _one_of("judged_label", [NOT_JUDGED, *range(len(task.classes))]),
         _one_of("day", list(task.snapshot_days)),
@@ -136,7 +137,7 @@ def label_suite(task: Task) -> Suite:
 
 
 def set_suite(models: Sequence[str], bounds: Bounds, *, grows: bool = False) -> Suite:
-    """Of a frame of `set_figures` beside the last run's: enough of each presentation, labelled as it should be.
+    """Of a frame of `set_figures` beside the last run's: enough of each cohort, labelled as it should be.
 
     grows
         As of `history_suite`.
@@ -151,7 +152,7 @@ def set_suite(models: Sequence[str], bounds: Bounds, *, grows: bool = False) -> 
 
 
 def group_suite() -> Suite:
-    """Of the ranker's groups: each learner and day once, candidates to choose from, a label that looks ahead."""
+    """Of the ranker's groups: each user and day once, candidates to choose from, a label that looks ahead."""
     counts = [_between(name, (0, MAX_CANDIDATES)) for name in ("n_candidates", "n_openings")]
     return [
         Expectation("expect_table_columns_to_match_ordered_list", {"column_list": list(GROUP_COLUMNS)}),

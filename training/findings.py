@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from training.arrays import FloatArray
 from training.bootstrap import intervals
 from training.dataset import TrainingSet
 from training.evaluate import evaluate
 from training.examine import Answers
 from training.figures import DayFigures
 from training.slices import Slices, gap_figures, slices
-from training.split import Examination, FloatArray, judged_by
-from training.tasks import Task
+from training.split import Examination, judged_by
+from training.task import Task
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find(data: TrainingSet, answers: Mapping[Examination, Answers], *, audit: pd
             figures[judged] = _figures(data, said, said.p, "judged_label", seed)
         for view, p in said.without.items():
             figures[f"{judged}_without_{view}"] = _figures(data, said, p, "judged_label", None)
-    examination = judged_by(sorted(set(data.users["presentation"])))
+    examination = judged_by(sorted(set(data.users["cohort"])))
     groups = _groups(data, answers[examination], audit, seed)
     judge = judge_of(data.task, examination)
     for day, found in gap_figures(groups).items():
@@ -65,18 +66,18 @@ def _figures(data: TrainingSet, said: Answers, p: FloatArray, label: str, seed: 
     if not kept.any():
         return {}
     users, y = users[kept], users[label].to_numpy(np.int64)[kept]
-    day, presentation = users["day"].to_numpy(np.int64), users["presentation"].to_numpy(str)
+    day, cohort = users["day"].to_numpy(np.int64), users["cohort"].to_numpy(str)
     found = evaluate(
         y,
         p[kept],
         p_one_column=said.p_one_column[kept],
         p_majority=said.p_majority[kept],
         day=day,
-        presentation=presentation,
+        cohort=cohort,
     )
     if seed is not None:
         ids = users["user_id"].to_numpy(str)
-        sure = intervals(y, p[kept], day=day, presentation=presentation, users=ids, seed=seed)
+        sure = intervals(y, p[kept], day=day, cohort=cohort, users=ids, seed=seed)
         found = {at: {**figures, **sure[at]} for at, figures in found.items()}
     return found
 

@@ -20,9 +20,9 @@ AUC_TOLERANCE: Final = 0.02
 WORSE_BY: Final = 0.02
 """How much AUC (or NDCG) below the champion's is let pass, at the interval's lower end: retraining moves it so far."""
 ECE_BOUND: Final = 0.1
-"""A perfect model of 350 learners has 0.03 to 0.05 by chance alone, in ten bins."""
+"""A perfect model of 350 users has 0.03 to 0.05 by chance alone, in ten bins."""
 GAP_GROWTH: Final = 0.1
-"""A gap between groups of some 50 people moves by as much when other learners are examined."""
+"""A gap between groups of some 50 people moves by as much when other users are examined."""
 LATENCY_BOUND_MS: Final = 5.0
 """Of one answer: the models are asked within the 60 ms that serving gives them, on cores that are shared."""
 SIZE_BOUND_BYTES: Final = 5_000_000

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from firstmile.errors import DataError
 from firstmile.names import CHAMPION, RANKER
+from training.arrays import FloatArray
 from training.bootstrap import difference_low
 from training.dataset import TrainingSet
 from training.examine import examine
@@ -27,9 +28,9 @@ from training.gates import (
 from training.models import Fitter
 from training.ranker_compare import compare_rankers
 from training.ranker_gate import ranker_gate
-from training.split import FloatArray, judged_by
+from training.split import judged_by
 from training.tracking import aliases
-from training.versions import Version, read_examined, read_fitted, read_set, read_students, read_version
+from training.versions import Version, read_examined, read_fitted, read_people, read_set, read_version
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def judge_version(client: MlflowClient, model: str, version: str, *, n_decisions
 def compare(client: MlflowClient, challenger: Version, champion: Version) -> Comparison:
     """Challenger − champion AUC on the challenger's examined rows, paired.
 
-    On starts after the champion's last label the champion answers itself, students it had learned from left out. Where
+    On starts after the champion's last label the champion answers itself, people it had learned from left out. Where
     there are none its recipe is put to the challenger's own examination, on the challenger's set.
     """
     data = read_set(client, challenger)
@@ -99,16 +100,16 @@ def compare(client: MlflowClient, challenger: Version, champion: Version) -> Com
     kept = users["judged_label"].to_numpy(np.int64) >= 0
     kept &= users["day"].isin(data.task.evaluated_days).to_numpy(bool)
     if (data.began_us()[rows] > champion.trained_until_us).all():
-        kept &= ~users["id_student"].isin(list(read_students(client, champion))).to_numpy(bool)
-        starts = ", ".join(sorted(set(users["presentation"])))
-        how = f"data after both: {users['user_id'][kept].nunique()} learners of {starts} whom neither had seen"
+        kept &= ~users["person"].isin(list(read_people(client, champion))).to_numpy(bool)
+        starts = ", ".join(sorted(set(users["cohort"])))
+        how = f"data after both: {users['user_id'][kept].nunique()} users of {starts} whom neither had seen"
         other = read_fitted(champion).by_name(data.rows.x[rows], data.features)
     else:
         other, how = _refitted(data, p, challenger, champion)
     if not kept.any():
         raise DataError("of those examined nobody is left whom neither had learned from, with a label on a judged day")
     users, p, other = users[kept], p[kept], other[kept]
-    cells = (users["presentation"] + "/" + users["day"].astype(str)).to_numpy(str)
+    cells = (users["cohort"] + "/" + users["day"].astype(str)).to_numpy(str)
     found = difference_low(
         users["judged_label"].to_numpy(np.int64),
         p,
@@ -133,7 +134,7 @@ def _refitted(data: TrainingSet, p: FloatArray, challenger: Version, champion: V
     if not changed and own == other:
         return p, f"{why}: its XGBoost parameters are the challenger's own, so its answers are too"
     why += f", without its reweighing by {other}" if other else ""
-    examination = judged_by(sorted(set(data.users["presentation"])))
+    examination = judged_by(sorted(set(data.users["cohort"])))
     named = ", ".join(f"{name} {value}" for name, value in changed.items()) or "weights as they are"
     return examine(data, others, threads=2)[examination].p, f"{why}: {named}"
 

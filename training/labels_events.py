@@ -1,4 +1,4 @@
-"""Labels of a product's users by labels.yaml, out of its events: what labels.py is for OULAD's tables.
+"""Makes labels of a product's users by labels.yaml, out of its events.
 
 Day N of an onboarding is its (N+1)-th 24 hours, counted from the event it began with. A label may look past day N, a
 population may not; a label whose last day is not over is no label yet, and is counted.
@@ -15,15 +15,13 @@ from feature_repo.applied import message_hash
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.documents import Document
 from firstmile.errors import unknown_name
-from firstmile.names import LEARNED_FORMATS
+from training.arrays import BoolArray, IntArray
 from training.cohorts import cohorts, judged_days
-from training.labels import Labelled
-from training.labels_file import Activation, AnyLabel, Disengagement, LabelFile, SkillLevel, Which, task_of
-from training.population import Counts, Users, leave_out
-from training.split import BoolArray, IntArray
+from training.labelled import Counts, Labelled, Users, leave_out
+from training.labels_file import AnyLabel, LabelFile, Levels, Preference, Quiet, Reached, Which, task_of
 
 LabelsOf = tuple[IntArray, BoolArray]
-_COLUMNS: Final = ["user_id", "presentation", "id_student", "day", "label", "judged_label", "until_day", "now_us"]
+_COLUMNS: Final = ["user_id", "cohort", "person", "day", "label", "judged_label", "until_day", "now_us"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class Events:
         user = self.frame["user"].to_numpy(np.int64)[self._inside(which, after_us, until_us)]
         return np.bincount(user, minlength=self.n_users)
 
-    def by_format(self, which: Which, after_us: IntArray, until_us: IntArray) -> IntArray:
-        """The same by format, shape (n_users, n_formats) in the order of LEARNED_FORMATS."""
-        chosen = self.frame[self._inside(which, after_us, until_us) & self.frame["format"].isin(LEARNED_FORMATS)]
-        at = chosen["format"].map({name: i for i, name in enumerate(LEARNED_FORMATS)}).to_numpy(np.int64)
-        index = chosen["user"].to_numpy(np.int64) * len(LEARNED_FORMATS) + at
-        return np.bincount(index, minlength=self.n_users * len(LEARNED_FORMATS)).reshape(self.n_users, -1)
+    def by_format(self, which: Which, formats: Sequence[str], after_us: IntArray, until_us: IntArray) -> IntArray:
+        """The same by format, shape (n_users, n_formats) in the order of `formats`."""
+        chosen = self.frame[self._inside(which, after_us, until_us) & self.frame["format"].isin(list(formats))]
+        at = chosen["format"].map({name: i for i, name in enumerate(formats)}).to_numpy(np.int64)
+        index = chosen["user"].to_numpy(np.int64) * len(formats) + at
+        return np.bincount(index, minlength=self.n_users * len(formats)).reshape(self.n_users, -1)
 
     def _inside(self, which: Which, after_us: IntArray, until_us: IntArray) -> BoolArray:
         user, at_us = self.frame["user"].to_numpy(np.int64), self.frame["event_us"].to_numpy(np.int64)
@@ -72,7 +70,7 @@ def event_labels(file: LabelFile, events: pd.DataFrame, *, ends_us: int) -> dict
     ends_us
         Until when it is known what happened.
     """
-    return {model: _labelled(model, spec, events, ends_us) for model, spec in file.specs().items()}
+    return {model: _labelled(model, spec, events, ends_us) for model, spec in file.specs.items()}
 
 
 def check_names(document: Document, file: LabelFile, known: Sequence[str]) -> None:
@@ -80,14 +78,14 @@ def check_names(document: Document, file: LabelFile, known: Sequence[str]) -> No
 
     Raises DataError naming the line.
     """
-    for model, spec in file.specs().items():
+    for model, spec in file.specs.items():
         for i, name in enumerate(spec.since):
             if name not in known:
                 document.refuse((model, "since", i), unknown_name("event", name, known))
         for key, which in spec.whiches().items():
             for i, name in enumerate(() if which.events == "any" else which.events):
                 if name not in known:
-                    document.refuse((model, key, "events", i), unknown_name("event", name, known))
+                    document.refuse((model, *key, "events", i), unknown_name("event", name, known))
 
 
 def _labelled(model: str, spec: AnyLabel, events: pd.DataFrame, ends_us: int) -> Labelled:
@@ -100,17 +98,17 @@ def _labelled(model: str, spec: AnyLabel, events: pd.DataFrame, ends_us: int) ->
     users = pd.DataFrame({"user_id": begins.index.to_numpy(object), "began_us": began_us})
     parts: list[pd.DataFrame] = []
     counts: dict[int, Counts] = {}
-    for day in task_of(model, spec).snapshot_days:
+    for day in task_of(spec).snapshot_days:
         rows, counts[day] = _at(spec, users, numbered, day=day, ends_us=ends_us)
         counts[day]["left_out:onboarding never began"] = never
         parts.append(rows.assign(day=day, until_day=spec.until_day(day), judged_label=rows["label"]))
     stacked = pd.concat(parts, ignore_index=True).sort_values(["user_id", "day"], ignore_index=True)
-    stacked["id_student"] = message_hash(stacked["user_id"].to_numpy(object))
+    stacked["person"] = message_hash(stacked["user_id"].to_numpy(object))
     began = stacked.drop_duplicates("user_id").set_index("user_id")["began_us"]
-    last = max(judged_days(stacked["day"].to_numpy(np.int64), task_of(model, spec).evaluated_days))
+    last = max(judged_days(stacked["day"].to_numpy(np.int64), task_of(spec).evaluated_days))
     is_old = _end_us(began.to_numpy(np.int64), spec.until_day(last)) + spec.delay_days * MICROS_PER_DAY <= ends_us
     names = pd.Series(cohorts(began.to_numpy(np.int64), is_old), index=began.index, dtype=object)
-    stacked["presentation"] = stacked["user_id"].map(names)
+    stacked["cohort"] = stacked["user_id"].map(names)
     return Labelled(stacked[_COLUMNS].astype({"day": np.int64, "until_day": np.int64}), counts)
 
 
@@ -126,7 +124,7 @@ def _at(spec: AnyLabel, users: Users, events: Events, *, day: int, ends_us: int)
         "not this far yet": now_us > ends_us,
         "future not over": until_us + spec.delay_days * MICROS_PER_DAY > ends_us,
     }
-    if isinstance(spec, Activation):
+    if isinstance(spec, Reached):
         why["reached by then"] = reached(spec.reached)
     if spec.has is not None:
         why["has not what is asked for"] = ~reached(spec.has)
@@ -158,13 +156,15 @@ def _labels(spec: AnyLabel, events: Events, now_us: IntArray, until_us: IntArray
     def has(which: Which) -> BoolArray:
         return events.count(which, now_us, until_us) >= which.count
 
-    if isinstance(spec, Activation):
+    if isinstance(spec, Reached):
         # Of so many, some may have happened by day N.
         n_reached = events.count(spec.reached, _ever(until_us), until_us)
         return (n_reached >= spec.reached.count).astype(np.int64), everybody
-    if isinstance(spec, Disengagement):
+    if isinstance(spec, Quiet):
         return (~has(spec.none_of)).astype(np.int64), everybody
-    if isinstance(spec, SkillLevel):
-        return np.where(has(spec.advanced), 2, has(spec.intermediate)).astype(np.int64), everybody
-    found = events.by_format(spec.most, now_us, until_us)
+    if isinstance(spec, Levels):
+        reached = [np.full(events.n_users, i) * has(which) for i, which in enumerate(spec.levels.values()) if which]
+        return np.max(reached, axis=0).astype(np.int64), everybody
+    assert isinstance(spec, Preference)  # read_labels lets no other be without a source
+    found = events.by_format(spec.most, task_of(spec).classes, now_us, until_us)
     return found.argmax(axis=1), found.sum(axis=1) >= spec.most.count

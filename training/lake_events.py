@@ -9,14 +9,13 @@ import pandas as pd
 
 from firstmile.errors import DataError
 from firstmile.names import PROFILES
-from training.quality_files import PRESENTATION
 from training.quality_lake import LakeFiles
 
 _EVENTS: Final = f"""
 SELECT user_id, any_value(name) AS name, any_value(family) AS family, any_value(format) AS format,
        min(event_us) AS event_us
 FROM read_parquet($1, union_by_name = true)
-WHERE source_topic <> '{PROFILES}' AND NOT regexp_matches(user_id, '{PRESENTATION}')
+WHERE source_topic <> '{PROFILES}'
 GROUP BY user_id, message_id ORDER BY user_id, event_us
 """
 _REACHED: Final = "SELECT max(received_us) FROM read_parquet($1, union_by_name = true)"
@@ -25,7 +24,7 @@ REMEDY: Final = "let `firstmile stream` and `firstmile archive` run, then `first
 
 
 def product_events(lake: LakeFiles) -> pd.DataFrame:
-    """Columns user_id, name, family, format, event_us; a user's events together, in time. No learner of OULAD.
+    """Columns user_id, name, family, format, event_us; a user's events together, in time.
 
     Raises DataError when the lake is empty or a file cannot be read.
     """
@@ -33,7 +32,7 @@ def product_events(lake: LakeFiles) -> pd.DataFrame:
         raise DataError(f"labels come from the event lake, and it holds no file; {REMEDY}")
     events: pd.DataFrame = _ask(_EVENTS, lake)
     if events.empty:
-        raise DataError(f"the lake's {len(lake.there)} files hold no user but OULAD's learners; {REMEDY}")
+        raise DataError(f"the lake's {len(lake.there)} files hold no event of a user; {REMEDY}")
     return events.astype({"event_us": np.int64})
 
 

@@ -19,6 +19,7 @@ from feature_repo.services import model_features
 from firstmile.cli import console, emit
 from firstmile.clock import SystemClock
 from firstmile.metrics import serve
+from firstmile.names import ONLINE_MODEL
 from firstmile.progress_line import progress_line
 from firstmile.settings import Settings, load_settings
 from firstmile.stopping import on_stop_signals
@@ -30,7 +31,7 @@ from training.online_learning import Learning
 from training.online_log import KafkaLog
 from training.online_metrics import LearnMetrics
 from training.online_publisher import Publisher, mlflow_publisher
-from training.online_register import FEATURES_OF, offer
+from training.online_register import offer
 from training.online_snapshot import FILE, read_snapshot
 from training.online_state import Recipe, State
 
@@ -113,7 +114,7 @@ def _loop(
 def recipe_of(settings: Settings) -> Recipe:
     """What these settings make of a learner."""
     own = settings.learning
-    features = tuple(model_features(FEATURES_OF))
+    features = tuple(model_features(ONLINE_MODEL))
     return Recipe(features, own.window_s, own.lateness_s, own.figures_window, settings.training.seed)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from feature_repo.services import feature_groups
-from training.split import FloatArray, IntArray
+from training.arrays import FloatArray, IntArray
 
 MASKED_SHARE: Final = 0.1
 """Share of training rows that lose a group, for each group; a row loses one at most."""

@@ -11,14 +11,15 @@ import xgboost as xgb
 from firstmile.calibration import Calibration
 from firstmile.errors import DataError
 from training.anchor import AGE, CLICKS, anchor, plane
+from training.arrays import FloatArray, IntArray, TextArray
 from training.calibrate import Scored, choose_calibration
 from training.masking import masked, missing_in_turn
-from training.split import FloatArray, IntArray, TextArray, validation
+from training.split import validation
 from training.tasks import TASKS
 
 MAX_ROUNDS: Final = 400
 PATIENCE_ROUNDS: Final = 30
-# Shallow and heavily regularised: some 2,000 learners, and a next start that differs from the last.
+# Shallow and heavily regularised: some 2,000 users, and a next start that differs from the last.
 RECIPE: Final[dict[str, Any]] = {
     "tree_method": "hist",
     "learning_rate": 0.05,
@@ -56,22 +57,22 @@ class Rows:
         Shape (n_rows,): class index.
     weight
         Shape (n_rows,): every user's rows sum to 1.
-    student
-        Shape (n_rows,): rows of one student stay together in validation.
-    presentation
+    person
+        Shape (n_rows,): rows of one person stay together in validation.
+    cohort
         Shape (n_rows,): the start each row is from.
     """
 
     x: FloatArray
     y: IntArray
     weight: FloatArray
-    student: IntArray
-    presentation: TextArray
+    person: IntArray
+    cohort: TextArray
 
     def where(self, chosen: npt.NDArray[np.bool_] | IntArray) -> "Rows":
         """The chosen rows, by a mask or by their places."""
         x, y, weight = self.x[chosen], self.y[chosen], self.weight[chosen]
-        return Rows(x, y, weight, self.student[chosen], self.presentation[chosen])
+        return Rows(x, y, weight, self.person[chosen], self.cohort[chosen])
 
     def only(self, columns: list[int]) -> "Rows":
         """The same rows, seeing the chosen columns alone."""
@@ -88,7 +89,7 @@ class Fitted:
     """A booster and what its scores are worth.
 
     losses
-        Log loss of each way to calibrate, on students held out of validation.
+        Log loss of each way to calibrate, on people held out of validation.
     """
 
     booster: xgb.Booster
@@ -162,7 +163,7 @@ class Fitter:
 
     def fit(self, rows: Rows) -> Fitted:
         """A booster of the rows that are not held out for validation, calibrated on those."""
-        split = validation(rows.presentation, rows.student, seed=self.seed)
+        split = validation(rows.cohort, rows.person, seed=self.seed)
         train, calibrate, judge = (rows.where(part) for part in (split.train, split.calibrate, split.judge))
         best = self._anchored(train) if self.n_classes == 2 else self._stopped(train, judge)
         is_same = split.judge is split.calibrate
@@ -246,4 +247,4 @@ def class_scores(booster: xgb.Booster, x: FloatArray) -> FloatArray:
 
 
 def _scored(booster: xgb.Booster, rows: Rows) -> Scored:
-    return Scored(class_scores(booster, rows.x), rows.y, rows.weight, rows.student)
+    return Scored(class_scores(booster, rows.x), rows.y, rows.weight, rows.person)

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from training.arrays import FloatArray, IntArray
 from training.bootstrap import LEVEL, draws, quantile
-from training.split import FloatArray, IntArray
 
 TOP: Final = 5
 """What a page shows at once."""
@@ -45,7 +45,7 @@ def ndcg(
 
 
 def interval(values: FloatArray, cluster: IntArray, *, seed: int) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean, drawing whole clusters: a learner's groups are not independent.
+    """95 % percentile bootstrap interval of the mean, drawing whole clusters: a user's groups are not independent.
 
     values, cluster
         Shape (n,): no NaN; which rows are drawn together.

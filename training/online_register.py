@@ -30,8 +30,6 @@ from training.figures import Figures
 from training.online_state import State
 from training.papers import Registered, commit
 
-FEATURES_OF = "activation"
-"""The model whose vector is learned from: all of them read the same."""
 LEARNER_TAG = "firstmile.learner_id"
 REQUIREMENTS = [f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}", "pandas"]
 
@@ -108,7 +106,7 @@ def register_offer(client: MlflowClient, experiment: str, offered: Offer) -> Reg
     tags = {
         "learner": offered.leader,
         "n_learned": str(offered.n_learned),
-        "feature_service": service_name(FEATURES_OF),
+        "feature_service": service_name(ONLINE_MODEL),
         "is_better_than_majority": str(loss.get("log_loss", 1.0) < loss.get("log_loss_majority", 0.0)).lower(),
     }
     version = mlflow.register_model(info.model_uri, ONLINE_MODEL, tags=tags)
@@ -121,7 +119,7 @@ def _run_of(client: MlflowClient, experiment: str, offered: Offer) -> str:
     found = client.search_runs([experiment], f"tags.`{LEARNER_TAG}` = '{offered.learner_id}'", max_results=1)
     if found:
         return str(found[0].info.run_id)
-    tags = {LEARNER_TAG: offered.learner_id, "feature_service": service_name(FEATURES_OF), "git_commit": commit()}
+    tags = {LEARNER_TAG: offered.learner_id, "feature_service": service_name(ONLINE_MODEL), "git_commit": commit()}
     run_id = str(client.create_run(experiment, tags=tags, run_name=ONLINE_MODEL).info.run_id)
     params = [Param(name, str(value)) for name, value in offered.params.items()]
     client.log_batch(run_id, params=params, tags=[RunTag("min_onboarding_days", "0")])

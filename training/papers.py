@@ -119,8 +119,8 @@ def commit() -> str:
 def set_params(description: Mapping[str, Any]) -> dict[str, Any]:
     """A set's description as parameters of a run.
 
-    >>> set_params({"n_rows": 3, "presentations": ["AAA_2013J", "AAA_2014J"]})
-    {'set.n_rows': 3, 'set.presentations': 'AAA_2013J,AAA_2014J'}
+    >>> set_params({"n_rows": 3, "cohorts": ["AAA_2013J", "AAA_2014J"]})
+    {'set.n_rows': 3, 'set.cohorts': 'AAA_2013J,AAA_2014J'}
     """
     return {f"set.{k}": ",".join(v) if isinstance(v, list) else v for k, v in description.items()}
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from training.arrays import FloatArray, IntArray
 from training.bootstrap import N_BINS
 from training.dataset import TrainingSet
 from training.examine import Answers
@@ -19,7 +20,6 @@ from training.figures import ENDS, DayFigures
 from training.findings import Findings
 from training.models import Fitted
 from training.ranker_examine import BASELINES, NDCG
-from training.split import FloatArray, IntArray
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -62,7 +62,7 @@ def draw_search(folder: Path, losses: Sequence[float]) -> None:
             np.arange(1, len(losses) + 1), np.minimum.accumulate(losses), drawstyle="steps-post", label="best so far"
         )
         ax.axhline(losses[0], color="0.7", linewidth=1, label="recipe")
-        ax.set(xlabel="trial", ylabel="log loss, learners not learned from", title="Search for parameters")
+        ax.set(xlabel="trial", ylabel="log loss, users not learned from", title="Search for parameters")
         ax.legend()
 
     _save(folder / "search.png", draw)
@@ -91,7 +91,7 @@ def _calibration(ax: Axes, y: IntArray, p: FloatArray, classes: tuple[str, ...])
         filled = np.unique(bins)
         said, came = ([float(v[bins == b].mean()) for b in filled] for v in (p[:, k], y == k))
         ax.plot(said, came, marker="o", label=classes[k])
-    ax.set(xlabel="mean probability", ylabel="share that came true", title="Calibration, learners not seen")
+    ax.set(xlabel="mean probability", ylabel="share that came true", title="Calibration, users not seen")
     ax.legend()
 
 
@@ -101,12 +101,12 @@ def _roc(ax: Axes, y: IntArray, p: FloatArray, classes: tuple[str, ...]) -> None
         if 0 < (y == k).sum() < len(y):
             wrong, right, _ = roc_curve(y == k, p[:, k])
             ax.plot(wrong, right, label=classes[k])
-    ax.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, learners not seen")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, users not seen")
     ax.legend()
 
 
 def _ndcg(ax: Axes, by_day: DayFigures) -> None:
-    """The ranker beside the orders that know nothing of the learner, by day, with intervals."""
+    """The ranker beside the orders that know nothing of the user, by day, with intervals."""
     shown = {NDCG: "ranker", **{f"{NDCG}_{name}": name.replace("_", " ") for name in BASELINES}}
     at = np.arange(len(by_day))
     for i, (name, label) in enumerate(shown.items()):
@@ -115,7 +115,7 @@ def _ndcg(ax: Axes, by_day: DayFigures) -> None:
             at + 0.1 * i, value, yerr=np.maximum([value - low, high - value], 0.0), fmt="o", capsize=3, label=label
         )
     ax.set_xticks(at, [f"day {day}" for day in by_day])
-    ax.set(ylabel="NDCG@5, 95 % by bootstrap over learners", title="Order of content, learners not seen")
+    ax.set(ylabel="NDCG@5, 95 % by bootstrap over users", title="Order of content, users not seen")
     ax.legend()
 
 
@@ -144,7 +144,7 @@ def _groups(ax: Axes, findings: Findings, name: str) -> None:
         ax.plot(figures[name], i, marker="o", color="C0")
     ax.set_yticks(range(len(rows)), [group for group, _ in rows])
     said = {"auc": "AUC", NDCG: "NDCG@5"}[name]
-    ax.set(xlabel=f"{said}, 95 % by bootstrap over learners", title=f"Groups, day {day}")
+    ax.set(xlabel=f"{said}, 95 % by bootstrap over users", title=f"Groups, day {day}")
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> None:

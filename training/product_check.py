@@ -5,17 +5,19 @@ from typing import Any
 from firstmile.settings import Settings
 from training.labels_events import check_names
 from training.labels_file import has_labels, read_labels, task_of
+from training.material import source_of
 
 
 def check(settings: Settings, found: dict[str, Any]) -> dict[str, Any]:
     """The question each model answers, and the days it is judged on; {} without labels.yaml.
 
-    Raises FileError for a mistake in labels.yaml, or an event that events.yaml does not map.
+    Raises FileError for a mistake in labels.yaml, an event that nobody maps, or a source that is not there.
     """
     if not has_labels(settings):
         return {"learns": {}}
     document, file = read_labels(settings.product_file("labels"))
     known = [*found["not_counted"], *(name for names in found["events"].values() for name in names)]
-    check_names(document, file, sorted(known))
-    tasks = {model: task_of(model, spec) for model, spec in file.specs().items()}
+    if source_of(document, file) is None:
+        check_names(document, file, sorted(known))
+    tasks = {model: task_of(spec) for model, spec in file.specs.items()}
     return {"learns": {m: {"question": t.question, "judged_on_days": list(t.evaluated_days)} for m, t in tasks.items()}}

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from firstmile.cli import console, emit
 from firstmile.errors import DataError, DependencyError, FirstmileError, GateError, UsageError, unknown_name
-from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS, TRAINED
+from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
 from firstmile.settings import Settings, load_settings
+from firstmile.vocabulary import TRAINED
 from training.experiment_gate import decisions_of
 from training.gates import all_passed
 from training.judge import Judged, gate_table, judge_version
@@ -156,7 +157,7 @@ def _file_outcome(client: MlflowClient, judged: Judged) -> dict[str, Any]:
         reasons = "; ".join(f"{v.gate}: {v.reason}" for v in judged.verdicts if not v.passed)
         raise GateError(
             f"{judged.model} {judged.version} was refused, champion stays {judged.against or 'unset'}. {reasons}. "
-            "Train on more presentations, or promote another version"
+            "Train on more cohorts, or promote another version"
         )
     return document
 

@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import pandas as pd
 
+from feature_repo.fields import PROFILE
 from feature_repo.services import model_features
 from firstmile.cli import console
 from firstmile.clock import Clock, SystemClock, to_datetime
 from firstmile.errors import GateError
 from firstmile.names import RANKER
 from firstmile.settings import Settings
+from firstmile.vocabulary import read_profile
+from training.cohorts import recorded
 from training.expectations import (
     Suite,
     column_suite,
@@ -31,10 +34,10 @@ from training.expectations import (
     set_suite,
     vector_suite,
 )
-from training.labels_file import has_labels, read_labels
-from training.quality_bounds import product_bounds, read_bounds
+from training.labels_file import read_labels
+from training.quality_bounds import product_bounds, profile_types, read_bounds
 from training.quality_files import column_types
-from training.quality_history import history_figures, history_files, product_history_figures
+from training.quality_history import history_figures, history_files, whole_history_figures
 from training.quality_lake import LakeFiles, file_figures, lake_figures, lake_files
 from training.quality_last import Kept, beside_last, figures_of, read_last, write_last
 from training.quality_odd import Plausible, plausible
@@ -68,10 +71,11 @@ class QualityGate:
 
         self.folder = settings.home / "quality"
         self._settings, self._bounds = settings, read_bounds(settings.training.quality)
-        self._is_product = has_labels(settings)
-        if self._is_product:
-            _, file = read_labels(settings.product_file("labels"))
-            self._bounds = product_bounds(self._bounds, {m: spec.shares for m, spec in file.specs().items()})
+        _, file = read_labels(settings.product_file("labels"))
+        profile = read_profile(settings.product_file("profile"))
+        self._bounds = product_bounds(self._bounds, {m: spec.shares for m, spec in file.specs.items()}, profile)
+        self._calendar = recorded(settings.product)
+        self._is_live = self._calendar is None
         self._last = read_last(self.folder / LAST)
         self._figures: Kept = {}
         self._starts: list[str] = []
@@ -81,8 +85,8 @@ class QualityGate:
         self._lake = LakeFiles({}, [], 0)
         self._left_out: dict[str, int] = {}
 
-    def check_sources(self, presentations: Sequence[str], *, last_day: int) -> None:
-        """The history of these presentations, or with labels of a product of its users; and the lake if there is one.
+    def check_sources(self, cohorts: Sequence[str], *, last_day: int) -> None:
+        """The history of these recorded cohorts, or of everybody where none are recorded; and the lake if there is one.
 
         last_day
             The last day a snapshot is taken.
@@ -90,24 +94,24 @@ class QualityGate:
         Raises GateError, or DataError for files that cannot be read.
         """
         bounds, settings = self._bounds, self._settings
-        self._starts = list(presentations)
+        self._starts = list(cohorts)
         self._lake = lake_files(settings.lake)
         suites: Suites = {}
-        for view, types in bounds.history.columns.items():
+        for view, types in {**bounds.history.columns, PROFILE: profile_types()}.items():
             if files := history_files(settings, view):
                 suites[f"columns_{view}"] = (column_suite(types, exactly=True), column_types(files))
         if self._lake.noted:
             columns = column_types(self._lake.there)
             suites["columns_lake"] = (column_suite(bounds.lake.columns, exactly=False), columns)
         self._run(suites)  # first: without its columns there is nothing to sum up
-        if self._is_product:
-            history = product_history_figures(settings)
+        if self._calendar is None:
+            history = whole_history_figures(settings)
         else:
-            history = history_figures(settings, presentations, last_day=last_day)
+            history = history_figures(settings, cohorts, self._calendar, last_day=last_day)
         history = beside_last(history, self._last)
-        suites = {"history": (history_suite(bounds, grows=self._is_product), self._noted(history))}
+        suites = {"history": (history_suite(bounds, grows=self._is_live), self._noted(history))}
         if self._lake.noted:
-            lake = beside_last(lake_figures(self._lake, now_us=self._now_us), self._last)
+            lake = beside_last(lake_figures(self._lake, self._calendar, now_us=self._now_us), self._last)
             suites["lake_files"] = (file_suite(bounds), file_figures(self._lake))
             suites["lake"] = (lake_suite(bounds), self._noted(lake))
         self._run(suites)
@@ -140,9 +144,9 @@ class QualityGate:
             suites[f"vectors_{RANKER}"] = (extreme_suite(self._bounds), extreme_frame(groups_of_ranker))
             suites[f"sets_{RANKER}"] = (ranking_suite(self._bounds), self._noted(figures))
         if sets:  # the ranker alone has none of this shape
-            of_sets = set_figures(sets, starts=self._starts, is_product=self._is_product)
+            of_sets = set_figures(sets, starts=self._starts, is_product=self._is_live)
             figures = beside_last(of_sets, self._last)
-            suites["sets"] = (set_suite(list(sets), self._bounds, grows=self._is_product), self._noted(figures))
+            suites["sets"] = (set_suite(list(sets), self._bounds, grows=self._is_live), self._noted(figures))
         self._run(suites)
         self._write_docs()
         write_last(self.folder / LAST, self._figures)

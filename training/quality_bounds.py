@@ -7,10 +7,21 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from feature_repo.fields import ACTIVITY, AUDIT, CONTENT, CONTEXT, PROFILE, PROFILE_NUMBERS
+from feature_repo.fields import (
+    ACTIVITY,
+    AUDIT,
+    CONTENT,
+    CONTEXT,
+    PROFILE,
+    PROFILE_NUMBERS,
+    PROFILE_STRINGS,
+    PROFILE_TIME,
+    PROFILE_TIMES,
+)
 from firstmile.documents import Document, read_document
 from firstmile.errors import DataError, unknown_name
-from training.tasks import TASKS
+from firstmile.vocabulary import PROFILE as WORDS
+from firstmile.vocabulary import Profile
 
 VIEWS = (ACTIVITY, PROFILE, CONTEXT, AUDIT, CONTENT)
 
@@ -40,10 +51,10 @@ class FeatureBounds(_Section):
 
 
 class LabelBounds(_Section):
-    """Of the classes' shares in a presentation."""
+    """Of the classes' shares in a cohort; `shares` by model and class are the product's, from labels.yaml."""
 
     otherwise: Range
-    shares: Mapping[str, Mapping[str, Range]]
+    shares: Mapping[str, Mapping[str, Range]] = {}
     max_change: Share
     max_without_history: Share
 
@@ -77,7 +88,7 @@ class LakeBounds(_Section):
 
 
 class RankingBounds(_Section):
-    """Of the ranker's set: shares in a presentation, and its features."""
+    """Of the ranker's set: shares in a cohort, and its features."""
 
     opened_share: Range
     max_lost: Share
@@ -122,25 +133,34 @@ def _fitting(name: str, lines: tuple[FeatureBounds, ...], where: str) -> Feature
     )
 
 
-def product_bounds(bounds: Bounds, shares: Mapping[str, Mapping[str, Range]]) -> Bounds:
-    """The bounds for a product's users: shares of its own labels, and profiles that need not have OULAD's numbers.
+def product_bounds(bounds: Bounds, shares: Mapping[str, Mapping[str, Range]], profile: Profile = WORDS) -> Bounds:
+    """The bounds for a product's users: shares of its own labels, and its traits by profile.yaml.
 
     shares
-        By model and class, in place of those of the file.
+        By model and class.
     """
-    own = [bounds.of_feature(name).model_copy(update={"names": name, "max_missing": 1.0}) for name in PROFILE_NUMBERS]
+    traits = [
+        FeatureBounds(names=name, between=trait.between, max_missing=trait.max_missing)
+        for name, trait in profile.traits.items()
+        if trait.kind != "text"
+    ]
     labels = bounds.labels.model_copy(update={"shares": shares})
-    return bounds.model_copy(update={"features": (*own, *bounds.features), "labels": labels})
+    formats = FeatureBounds(names="format", between=(0, len(profile.formats) - 1), max_missing=0)
+    ranking = bounds.ranking.model_copy(update={"features": (formats, *bounds.ranking.features)})
+    return bounds.model_copy(update={"features": (*traits, *bounds.features), "labels": labels, "ranking": ranking})
+
+
+def profile_types() -> Types:
+    """What the history of user_profile has, by the traits of profile.yaml."""
+    kinds = {"text": "string", "integer": "int64", "number": "double"}
+    traits = {name: kinds[WORDS.traits[name].kind] for name in (*PROFILE_STRINGS, *PROFILE_NUMBERS)}
+    times = {"event_timestamp": "timestamp[us, tz=UTC]", PROFILE_TIME: "int64", PROFILE_TIMES: "string"}
+    return {"user_id": "string", **traits, **times}
 
 
 def _check_names(document: Document, bounds: Bounds) -> None:
     for view in bounds.history.columns:
         if view not in VIEWS:
             document.refuse(("history", "columns", view), unknown_name("view", view, VIEWS))
-    for model, shares in bounds.labels.shares.items():
-        if model not in TASKS:
-            document.refuse(("labels", "shares", model), unknown_name("model", model, TASKS))
-        for name in shares:
-            if name not in TASKS[model].classes:
-                problem = unknown_name(f"class of {model}", name, TASKS[model].classes)
-                document.refuse(("labels", "shares", model, name), problem)
+    if bounds.labels.shares:
+        document.refuse(("labels", "shares"), "shares of a product's classes belong into its labels.yaml")

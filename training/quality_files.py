@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firstmile.errors import DataError
-from firstmile.oulad import day_end_us, day_start_us
+from training.cohorts import Recorded, day_end_us, day_start_us
 
-PRESENTATION: Final = r"^([A-Z]+_\d{4}[BJ])-\d+$"
-"""Of a user of the OULAD data."""
-RECORDED_DAYS: Final = 300
-"""No OULAD course is longer than 269 days: what is later was played live, under a shifted calendar."""
+NOBODY: Final = "(a^)"
+"""A pattern that no text fits."""
+
+
+def cohort_pattern(calendar: Recorded | None) -> str:
+    """The pattern of recorded users' ids, as a literal of SQL."""
+    return (calendar.pattern if calendar else NOBODY).replace("'", "''")
 
 
 def column_types(files: Sequence[Path]) -> pd.DataFrame:
@@ -36,16 +39,19 @@ def column_types(files: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ask(query: str, files: Sequence[Path], presentations: Sequence[str] = ()) -> pd.DataFrame:
-    """The answer to a query over read_parquet($1), where `recorded` is a table of presentation, start_us, end_us.
+def ask(query: str, files: Sequence[Path], cohorts: Sequence[str] = (), *, recorded_days: int = 0) -> pd.DataFrame:
+    """The answer to a query over read_parquet($1), where `recorded` is a table of cohort, start_us, end_us.
+
+    recorded_days
+        From a cohort's start to end_us.
 
     Raises DataError when a file cannot be read.
     """
     recorded = pa.table(
         {
-            "presentation": pa.array(presentations, pa.string()),
-            "start_us": pa.array([day_start_us(p, 0) for p in presentations], pa.int64()),
-            "end_us": pa.array([day_end_us(p, RECORDED_DAYS) for p in presentations], pa.int64()),
+            "cohort": pa.array(cohorts, pa.string()),
+            "start_us": pa.array([day_start_us(p, 0) for p in cohorts], pa.int64()),
+            "end_us": pa.array([day_end_us(p, recorded_days) for p in cohorts], pa.int64()),
         }
     )
     with duckdb.connect() as connection:

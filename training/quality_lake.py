@@ -12,8 +12,8 @@ import pandas as pd
 
 from firstmile.errors import DataError
 from firstmile.names import IMPORTED
-from firstmile.oulad import day_end_us
-from training.quality_files import PRESENTATION, RECORDED_DAYS, ask
+from training.cohorts import Recorded, day_end_us
+from training.quality_files import ask, cohort_pattern
 
 MICROS_PER_HOUR: Final = 3_600_000_000
 
@@ -29,7 +29,7 @@ SELECT parse_filename(filename) AS file,
 FROM read_parquet($1, union_by_name = true, filename = true) GROUP BY filename
 """
 _NEWEST: Final = f"""
-SELECT regexp_extract(coalesce(user_id, ''), '{PRESENTATION}', 1) AS presentation, max(received_us) AS newest_us
+SELECT regexp_extract(coalesce(user_id, ''), '{{pattern}}', 1) AS cohort, max(received_us) AS newest_us
 FROM read_parquet($1, union_by_name = true)
 WHERE received_us IS NOT NULL AND NOT starts_with(source_topic_id, '{IMPORTED}') GROUP BY 1
 """
@@ -85,17 +85,17 @@ def file_figures(lake: LakeFiles) -> pd.DataFrame:
     return frame.merge(ask(_FILES, lake.there), on="file", how="left").fillna({"n_rows": 0})
 
 
-def lake_figures(lake: LakeFiles, *, now_us: int) -> pd.DataFrame:
+def lake_figures(lake: LakeFiles, calendar: Recorded | None, *, now_us: int) -> pd.DataFrame:
     """One row: of, n_files, n_rows, age_hours.
 
     `age_hours` is of the newest event that was live when it was received, missing without one. Recorded history is
-    played under its own calendar, years back (shift 0): there a received_at within the presentation's course says when
+    played under its own calendar, years back (shift 0): there a received_at within the cohort's course says when
     the course was, not how long the archive has been silent.
 
     Raises DataError when a file cannot be read.
     """
-    newest = ask(_NEWEST, lake.there).itertuples(index=False)
-    live = [us for name, us in newest if not name or us > day_end_us(str(name), RECORDED_DAYS)]
+    newest = ask(_NEWEST.replace("{pattern}", cohort_pattern(calendar)), lake.there).itertuples(index=False)
+    live = [us for name, us in newest if not name or calendar is None or us > day_end_us(str(name), calendar.days)]
     age_hours = (now_us - max(live)) / MICROS_PER_HOUR if live else float("nan")
     figures = {"of": "lake", "n_files": len(lake.noted), "n_rows": sum(lake.noted.values()), "age_hours": age_hours}
     return pd.DataFrame([figures])

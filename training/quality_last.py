@@ -1,7 +1,7 @@
 """The figures of the last run whose data held, kept to compare the next one's with: rows, and shares of the classes.
 
 One JSON file beside the Data Docs: figures by what they are of ("activation AAA_2013J", "history AAA_2013J", "lake"),
-so that a run over fewer presentations is compared over those, and leaves the others' figures.
+so that a run over fewer cohorts is compared over those, and leaves the others' figures.
 """
 
 import os

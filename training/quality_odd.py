@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.content_features import RANKER_FEATURES
+from training.arrays import BoolArray
 from training.dataset import TrainingSet
 from training.quality_bounds import Bounds, Range
 from training.ranking_set import RankingSet
-from training.split import BoolArray
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from training.ranking_set import MODEL, RankingSet
 
 GROUP_COLUMNS: Final = (
     "user_id",
-    "presentation",
-    "id_student",
+    "cohort",
+    "person",
     "day",
     "now_us",
     "until_day",
@@ -25,25 +25,25 @@ LEAST, MOST, MISSING = "least_", "most_", "missing_"
 
 
 def extreme_frame(data: RankingSet) -> pd.DataFrame:
-    """One row per presentation: of, and of each feature least_, most_ (missing where it is never known), missing_.
+    """One row per cohort: of, and of each feature least_, most_ (missing where it is never known), missing_.
 
     Of a hundred vectors per group the extremes say the same as all rows, and a million rows take seconds to hold.
     """
-    of_row = data.groups["presentation"].to_numpy(str)[data.group]
+    of_row = data.groups["cohort"].to_numpy(str)[data.group]
     return pd.DataFrame([_extremes(name, data.x[of_row == name]) for name in sorted({*of_row.tolist()})])
 
 
 def ranking_figures(data: RankingSet, *, starts: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per presentation: of, n_rows (groups), n_users, without_history, opened_share, lost_share.
+    """One row per cohort: of, n_rows (groups), n_users, without_history, opened_share, lost_share.
 
-    Of a presentation of `starts` that has no group there is a row too: it may not vanish unseen.
+    Of a cohort of `starts` that has no group there is a row too: it may not vanish unseen.
     `opened_share`: of the candidates that were opened; `lost_share`: of the openings that were no candidates.
     """
     n_labelled = sum(counts.get("population", 0) for counts in data.counts.values())
     n_unknown = sum(counts.get("left_out:no row in the history", 0) for counts in data.counts.values())
     rows: list[dict[str, object]] = []
-    for name in sorted({*starts, *data.groups["presentation"]}):
-        groups = data.groups[data.groups["presentation"] == name]
+    for name in sorted({*starts, *data.groups["cohort"]}):
+        groups = data.groups[data.groups["cohort"] == name]
         opened, lost = int(groups["n_openings"].sum()), int(groups["n_lost"].sum())
         rows.append(
             {

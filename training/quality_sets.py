@@ -45,12 +45,12 @@ def label_frame(data: TrainingSet) -> pd.DataFrame:
 
 
 def set_figures(sets: Sets, *, starts: Sequence[str] = (), is_product: bool = False) -> pd.DataFrame:
-    """One row per model and presentation: of, n_rows, n_users, without_history, share_<model>_<class>.
+    """One row per model and cohort: of, n_rows, n_users, without_history, share_<model>_<class>.
 
-    Of a presentation of `starts` of which nobody is in a set there is a row too: it may not vanish unseen. Of a product
+    Of a cohort of `starts` of which nobody is in a set there is a row too: it may not vanish unseen. Of a product
     one row per model: its cohorts are cut anew in every run, so there is nothing to compare them with.
 
-    `without_history` is of the model's labelled users over all its presentations: the share that had no vector. Shares
+    `without_history` is of the model's labelled users over all its cohorts: the share that had no vector. Shares
     of another model's classes are missing.
     """
     return pd.DataFrame([row for model, data in sets.items() for row in _rows(model, data, starts, is_product)])
@@ -61,9 +61,9 @@ def _rows(model: str, data: TrainingSet, starts: Sequence[str], is_product: bool
     n_unknown = sum(counts.get("left_out:no row in the history", 0) for counts in data.counts.values())
     classes = TASKS[model].classes
     rows: list[dict[str, object]] = []
-    of_start = data.users.assign(presentation=PRODUCT) if is_product else data.users
-    for name in sorted({*starts, *of_start["presentation"]}):
-        users = of_start[of_start["presentation"] == name]
+    of_start = data.users.assign(cohort=PRODUCT) if is_product else data.users
+    for name in sorted({*starts, *of_start["cohort"]}):
+        users = of_start[of_start["cohort"] == name]
         labels = users["label"].to_numpy()
         of_whom = enumerate(classes if len(users) else ())
         shares = {f"{SHARE}{model}_{each}": float(np.mean(labels == i)) for i, each in of_whom}

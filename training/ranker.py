@@ -1,4 +1,4 @@
-"""The content ranker: the recipe, fitting it on groups, asking it. LambdaMART over what each learner could open next.
+"""The content ranker: the recipe, fitting it on groups, asking it. LambdaMART over what each user could open next.
 
 Source: C. Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82.
 """
@@ -11,14 +11,14 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from feature_repo.content_features import RANKER_FEATURES
+from training.arrays import FloatArray
 from training.ndcg import TOP
 from training.ranking_set import RankingSet
-from training.split import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 
 N_ROUNDS: Final = 40
-"""Fixed. Stopping where held-out learners' NDCG no longer gains was tried: that is flat and noisy here, so it stopped
+"""Fixed. Stopping where held-out users' NDCG no longer gains was tried: that is flat and noisy here, so it stopped
 anywhere between 14 and 250 rounds. A hundred at half the rate gain 0.004 to 0.009 of NDCG, and are slower to ask."""
 SHARE_OF_UNOPENED: Final = 0.15
 """Of 100 candidates some 3 are opened: a seventh of the rest teaches as much, in two thirds of the time."""
@@ -39,7 +39,7 @@ RECIPE: Final[dict[str, Any]] = {
 
 NEVER_LESS: Final = ("popularity", "popularity_in_stage")
 """More of these never lowers a score: so a helpful verdict, which is in both, never puts an item further down. It costs
-nothing on OULAD beyond the noise of the figures."""
+nothing on the demo's data beyond the noise of the figures."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Ranker:
         never_less = {name: 1 for name in NEVER_LESS if name in self.features}
         return {**RECIPE, "monotone_constraints": never_less, "seed": self.seed, "nthread": 1}
 
-    def fit(self, data: RankingSet, learners: BoolArray | None = None) -> xgb.Booster:
+    def fit(self, data: RankingSet, users: BoolArray | None = None) -> xgb.Booster:
         """A booster on the groups that opened something; every user's groups together weigh 1.
 
-        learners
+        users
             Shape (n_groups,): the groups to learn from; None: all.
         """
         has_any = data.groups["n_openings"].to_numpy() > 0
-        taught = data.where(has_any if learners is None else has_any & learners)
+        taught = data.where(has_any if users is None else has_any & users)
         drawn = np.random.default_rng(self.seed).random(len(taught.y)) < SHARE_OF_UNOPENED
         kept = drawn | (taught.y > 0)
         weight = 1.0 / taught.groups.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)

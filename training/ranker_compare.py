@@ -1,4 +1,4 @@
-"""A ranker beside the champion it would replace, on learners neither had learned from."""
+"""A ranker beside the champion it would replace, on users neither had learned from."""
 
 import tempfile
 
@@ -16,16 +16,16 @@ from training.papers import EXAMINED
 from training.ranker import Ranker
 from training.ranker_examine import NDCG
 from training.ranker_register import EXAMINED_ROWS
-from training.versions import Version, read_artifact, read_fitted, read_students
+from training.versions import Version, read_artifact, read_fitted, read_people
 
 _OTHER = "ndcg_of_champion"
 
 
 def compare_rankers(client: MlflowClient, challenger: Version, champion: Version) -> Comparison:
-    """Challenger − champion NDCG@5, paired by learner and day.
+    """Challenger − champion NDCG@5, paired by user and day.
 
-    On starts after the champion's last label the champion ranks itself, students it had learned from left out. Where
-    there are none, the learners count that both were examined on: each had been fitted without them then.
+    On starts after the champion's last label the champion ranks itself, people it had learned from left out. Where
+    there are none, the users count that both were examined on: each had been fitted without them then.
 
     Raises DataError when papers are missing, or there is nobody to compare on.
     """
@@ -33,20 +33,20 @@ def compare_rankers(client: MlflowClient, challenger: Version, champion: Version
     began_us = graded["now_us"] + 1 - (graded["day"] + 1) * MICROS_PER_DAY
     if (began_us > champion.trained_until_us).all():
         both = graded.assign(**{_OTHER: _ranked_by(client, challenger, champion, graded)})
-        both = both[~both["id_student"].isin(list(read_students(client, champion)))]
-        how = "data after both: {n} learners whom neither had seen"
+        both = both[~both["person"].isin(list(read_people(client, champion)))]
+        how = "data after both: {n} users whom neither had seen"
     else:
         other = _graded(client, champion)[["user_id", "day", NDCG]].rename(columns={NDCG: _OTHER})
         both = graded.merge(other, on=["user_id", "day"])
-        how = "no data after both, so by the examinations of both: {n} learners who were in each"
+        how = "no data after both, so by the examinations of both: {n} users who were in each"
     both = both[both[NDCG].notna() & both[_OTHER].notna()]
     if both.empty:
         raise DataError(
             f"{challenger.model} {challenger.version} and {champion.version} were examined on nobody in common, and "
-            "there is no start after both; train on presentations that the champion was trained on too"
+            "there is no start after both; train on cohorts that the champion was trained on too"
         )
     gain = (both[NDCG] - both[_OTHER]).to_numpy(np.float64)
-    low, high = interval(gain, both["id_student"].to_numpy(np.int64), seed=int(challenger.params["seed"]))
+    low, high = interval(gain, both["person"].to_numpy(np.int64), seed=int(challenger.params["seed"]))
     n = both["user_id"].nunique()
     return Comparison(champion.version, how.format(n=n), float(gain.mean()), low, high, figure="NDCG@5")
 

@@ -1,7 +1,7 @@
-"""The ranker put to the examinations of split.py, beside two orders that know nothing of the learner.
+"""The ranker put to the examinations of split.py, beside two orders that know nothing of the user.
 
-Figures are means over groups in which there was something to find; a group is one learner at one day. `popularity` puts
-what was opened most so far in this presentation first, `last_day` what was opened most on the day that ends.
+Figures are means over groups in which there was something to find; a group is one user at one day. `popularity` puts
+what was opened most so far in this cohort first, `last_day` what was opened most on the day that ends.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.content_features import RANKER_FEATURES
+from training.arrays import FloatArray
 from training.figures import DayFigures, Figures
 from training.findings import Findings
 from training.ndcg import interval, ndcg
 from training.ranker import BoolArray, Ranker
 from training.ranking_set import EVALUATED_DAYS, RankingSet
 from training.slices import Slices, cut, gap_figures
-from training.split import Examination, FloatArray, Split, examinations, has_taught, judged_by
+from training.split import Examination, Split, examinations, has_taught, judged_by
 
 BASELINES: Final = ("popularity", "last_day")
 NDCG: Final = "ndcg_at_5"
@@ -35,7 +36,7 @@ def find_ranker(
         Audit attributes by user_id.
     """
     figures: dict[str, DayFigures] = {n: day_figures(data, score, seed=seed) for n, score in scores.items()}
-    judge = judged_by(sorted(set(data.groups["presentation"])))
+    judge = judged_by(sorted(set(data.groups["cohort"])))
     graded = grades(data, scores[judge])
     groups = {day: _slices(graded[graded["day"] == day], audit, seed) for day in figures[judge]}
     for day, found in gap_figures(groups).items():
@@ -46,19 +47,19 @@ def find_ranker(
 def examined_scores(data: RankingSet, ranker: Ranker, *, threads: int) -> dict[Examination, FloatArray]:
     """What the ranker says per examination to every row it was examined on, shape (n_rows,); NaN to the others.
 
-    `later_start` is missing when all chosen presentations start on one day.
+    `later_start` is missing when all chosen cohorts start on one day.
 
     threads
         Fits running side by side.
     """
-    presentation = data.groups["presentation"].to_numpy(str)
-    student = data.groups["id_student"].to_numpy(np.int64)
+    cohort = data.groups["cohort"].to_numpy(str)
+    person = data.groups["person"].to_numpy(np.int64)
     has_any = data.groups["n_openings"].to_numpy() > 0
 
     def teaches(split: Split) -> bool:
-        return has_taught(Split(split.train & has_any, split.test), student)
+        return has_taught(Split(split.train & has_any, split.test), person)
 
-    splits = examinations(presentation, student, seed=ranker.seed, teaches=teaches)
+    splits = examinations(cohort, person, seed=ranker.seed, teaches=teaches)
     each = {id(split): split for of_name in splits.values() for split in of_name}
     with ThreadPoolExecutor(threads) as pool:
         boosters = dict(zip(each, pool.map(lambda split: ranker.fit(data, split.train), each.values()), strict=True))
@@ -116,10 +117,10 @@ def _figures(graded: pd.DataFrame, *, seed: int) -> Figures:
     others = {name: has_any[f"{NDCG}_{name}"].to_numpy(np.float64) for name in BASELINES}
     measured = {NDCG: own, **{f"{NDCG}_{name}": values for name, values in others.items()}}
     measured |= {f"gain_over_{name}": own - values for name, values in others.items()}
-    student = has_any["id_student"].to_numpy(np.int64)
+    person = has_any["person"].to_numpy(np.int64)
     for name, values in measured.items():
         out[name] = float(values.mean()) if len(values) else float("nan")
-        out[f"{name}_low"], out[f"{name}_high"] = interval(values, student, seed=seed)
+        out[f"{name}_low"], out[f"{name}_high"] = interval(values, person, seed=seed)
     return out
 
 

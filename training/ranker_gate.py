@@ -2,7 +2,7 @@
 
 By the figures of the examination that `split.judged_by` names, averaged over the evaluated days: better than putting
 what was opened most so far first, and better than what was opened most on the last day. An order that knows nothing of
-the learner costs nothing to serve, so a ranker that is only as good has no place.
+the user costs nothing to serve, so a ranker that is only as good has no place.
 """
 
 import math

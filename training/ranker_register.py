@@ -12,6 +12,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from feature_repo.services import VERSION
+from training.arrays import FloatArray
 from training.findings import Findings
 from training.papers import CARD, EXAMINED, TRAINING_SET, TRAINING_USERS, Papers, set_params
 from training.plan import Plan
@@ -19,7 +20,7 @@ from training.plots import draw_ranker
 from training.ranker import N_ROUNDS, SHARE_OF_UNOPENED, Ranker
 from training.ranker_examine import grades, scored
 from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet
-from training.split import Examination, FloatArray
+from training.split import Examination
 
 SERVICE: Final = f"{MODEL}_v{VERSION}"
 N_REFERENCE_GROUPS: Final = 100
@@ -33,7 +34,7 @@ class RankerCandidate:
     """A ranker about to be registered.
 
     booster
-        Fitted on all of data; findings are of the same recipe on students it had not seen.
+        Fitted on all of data; findings are of the same recipe on people it had not seen.
     scores
         What it said in the examination the gates look at, `judged_by`.
     cost
@@ -120,7 +121,7 @@ def _params(candidate: RankerCandidate) -> dict[str, Any]:
         "n_features": len(candidate.ranker.features),
         "snapshot_days": ",".join(map(str, SNAPSHOT_DAYS)),
         "evaluated_days": ",".join(map(str, EVALUATED_DAYS)),
-        "fitted_on": "all groups of the set; the metrics are of students held out of it, see judged_by",
+        "fitted_on": "all groups of the set; the metrics are of people held out of it, see judged_by",
     }
 
 

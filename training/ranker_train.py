@@ -10,6 +10,7 @@ from firstmile.names import RANKER
 from firstmile.setting_sections import TrainingSettings
 from training.cost import N_ASKED, cost_of
 from training.entry import enter
+from training.labels_file import NOTHING_SAID, About
 from training.plan import PLAIN, Plan
 from training.ranker import Ranker
 from training.ranker_card import ranker_card
@@ -28,6 +29,7 @@ def train_ranker(
     audit: pd.DataFrame,
     settings: TrainingSettings,
     plan: Plan = PLAIN,
+    about: About = NOTHING_SAID,
 ) -> dict[str, Any]:
     """Examine, fit, register and judge; returns what came of it, in the shape of the other models' entries.
 
@@ -37,9 +39,11 @@ def train_ranker(
         As `ranking_set` gives it.
     audit
         Audit attributes by user_id.
+    about
+        What the card says of the data.
     """
     started = time.monotonic()
-    ranker, judge = Ranker(settings.seed), judged_by(sorted(set(data.groups["presentation"])))
+    ranker, judge = Ranker(settings.seed), judged_by(sorted(set(data.groups["cohort"])))
     with step(f"train: {RANKER}: examinations over {len(data.groups)} groups"):
         scores = examined_scores(data, ranker, threads=settings.threads)
         findings = find_ranker(data, scores, audit, seed=settings.seed)
@@ -47,7 +51,7 @@ def train_ranker(
         booster = ranker.fit(data)
     asked = [data.x[data.group == i] for i in range(min(N_ASKED, len(data.groups)))]
     cost = cost_of(booster, lambda x: ranker.scores(booster, x), asked)
-    card = ranker_card(data, ranker, findings, judged_by=judge, plan=plan)
+    card = ranker_card(data, ranker, findings, judged_by=judge, plan=plan, about=about)
     candidate = RankerCandidate(data, ranker, booster, findings, scores[judge], judge, cost, card, plan)
     entered = enter(client, experiment, ranker_papers(candidate), plan)
     return {

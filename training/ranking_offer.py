@@ -18,7 +18,7 @@ from feature_repo.fields import BY_SEGMENT, CONTENT_COUNTS
 from feature_repo.row import unpack_rows
 from feature_repo.windows import windows
 from firstmile.clock import MICROS_PER_DAY
-from training.split import FloatArray, IntArray
+from training.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

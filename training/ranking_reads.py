@@ -39,18 +39,18 @@ def statistics(store: Any, pages: Mapping[str, pd.DataFrame], instants: Iterable
 
     Columns CONTENT_COUNTS and `by_segment`; nulls where nothing had happened with the item by then. Statistics belong
     to the id: a later start of a course has those of the earlier one where it shows the same items, and starts from
-    nothing where, as on OULAD, every page has a new id.
+    nothing where, as in the demo, every page has a new id.
 
     pages
-        As `ranking_labels.read_pages` gives them.
+        By cohort: columns content_id and format, in catalogue order.
     instants
-        (presentation, now_us).
+        (cohort, now_us).
 
     Raises DataError when there are none at all.
     """
     parts = [
-        pd.DataFrame({"content_id": pages[presentation]["content_id"], "now_us": now_us - days * MICROS_PER_DAY})
-        for presentation, now_us in instants
+        pd.DataFrame({"content_id": pages[cohort]["content_id"], "now_us": now_us - days * MICROS_PER_DAY})
+        for cohort, now_us in instants
         for days in (0, *RECENT_DAYS)
     ]
     entities = pd.concat(parts).drop_duplicates(ignore_index=True)
@@ -60,6 +60,6 @@ def statistics(store: Any, pages: Mapping[str, pd.DataFrame], instants: Iterable
     if found[list(CONTENT_COUNTS)].isna().all(axis=None):
         raise DataError(
             f"the history has no statistics of the {len(entities)} contents asked for, and a ranker learns from them; "
-            "backfill them: firstmile backfill oulad --data DIR (without --no-content)"
+            "backfill them (without --no-content)"
         )
     return found.set_index(["content_id", "now_us"])[[*CONTENT_COUNTS, BY_SEGMENT]]

@@ -1,17 +1,16 @@
-"""The set the content ranker learns from: for each learner at the end of day N, the pages they might open next.
+"""The set the content ranker learns from: for each user at the end of day N, the pages they might open next.
 
     clicks ─► openings of the next 7 days ───────────────────────────────┐
     offline store ─► row, content statistics as of day N ─► candidates ──┴─► groups of (vector, opened or not)
 
-A group is one learner at one snapshot. What of the next days is no candidate (past the most popular, or taken for seen
+A group is one user at one snapshot. What of the next days is no candidate (past the most popular, or taken for seen
 by the row's filter) is lost, and counted.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,16 +19,9 @@ import pandas as pd
 
 from feature_repo.content_features import RANKER_FEATURES
 from firstmile.clock import MICROS_PER_DAY, iso
-from firstmile.errors import DataError
 from firstmile.names import RANKER
-from firstmile.oulad import OuladTables, day_end_us
-from training.dataset import KEYS, check_columns, snapshots
-from training.labels import Labelled
-from training.ranking_labels import AHEAD_DAYS, Openings, openings, read_pages
-from training.ranking_offer import offered
-from training.ranking_reads import packed_rows, statistics
-from training.split import IntArray
-from training.tasks import RANKING
+from training.arrays import IntArray
+from training.task import RANKING
 
 MODEL: Final = RANKER
 SNAPSHOT_DAYS: Final = RANKING.snapshot_days
@@ -41,7 +33,7 @@ class RankingSet:
     """Candidates of many groups, those of a group together, the most popular first.
 
     groups
-        Shape (n_groups,): columns user_id, presentation, id_student, day, now_us, until_day, n_candidates, n_openings
+        Shape (n_groups,): columns user_id, cohort, person, day, now_us, until_day, n_candidates, n_openings
         (pages opened in the next days that are candidates) and n_lost (those that are not).
     x
         Shape (n_rows, n_features), columns in the order of RANKER_FEATURES, NaN = not known.
@@ -95,7 +87,7 @@ class RankingSet:
             "n_openings": int(self.groups["n_openings"].sum()),
             "n_lost": int(self.groups["n_lost"].sum()),
             "n_users": int(self.groups["user_id"].nunique()),
-            "presentations": sorted(set(self.groups["presentation"])),
+            "cohorts": sorted(set(self.groups["cohort"])),
             "from": iso(int(self.groups["now_us"].min())),
             "to": iso(int(self.groups["now_us"].max())),
             "sha256": digest.hexdigest(),
@@ -107,56 +99,8 @@ class RankingSet:
         return int((self.groups["now_us"] + ahead_us).max())
 
 
-def ranking_set(store: Any, tables: OuladTables, data: Path, *, days: Sequence[int] = SNAPSHOT_DAYS) -> RankingSet:
-    """All groups of the tables' presentations at the days, with features from the offline store.
-
-    store
-        A feast.FeatureStore.
-    data
-        The OULAD folder of the tables: the order of its pages is read there.
-
-    Raises DataError when the tables cannot carry the labels, the history holds two rows of one time, or nobody is
-    left.
-    """
-    check_columns(RANKER_FEATURES, RANKER_FEATURES)
-    pages = read_pages(data, tables.presentations)
-    cells = {(p, day): openings(tables, pages[p], p, day) for p in tables.presentations for day in days}
-    packed = packed_rows(store, snapshots([_asked(cells)]))
-    found = statistics(store, pages, [(p, day_end_us(p, day)) for p, day in cells])
-    parts = [_cell(opened, pages[p], found, packed, (p, day)) for (p, day), opened in cells.items()]
-    made = _joined(parts)
-    if not len(made.y):
-        raise DataError(f"nobody is left to learn {MODEL} from: {made.counts}; choose more presentations")
-    return made
-
-
-def _asked(cells: Mapping[tuple[str, int], Openings]) -> Labelled:
-    instants = ((opened.users, day_end_us(*at)) for at, opened in cells.items())
-    return Labelled(pd.concat([users.assign(now_us=now_us) for users, now_us in instants]))
-
-
-def _cell(
-    opened: Openings, pages: pd.DataFrame, found: pd.DataFrame, packed: "pd.Series[bytes]", instant: tuple[str, int]
-) -> RankingSet:
-    """The groups of one presentation and day, `instant`."""
-    day, now_us = instant[1], day_end_us(*instant)
-    groups = opened.users.assign(day=day, now_us=now_us, until_day=day + AHEAD_DAYS)
-    has_row = pd.MultiIndex.from_frame(groups[KEYS]).isin(packed.index)
-    counts = {**opened.counts, "rows": int(has_row.sum()), "left_out:no row in the history": int((~has_row).sum())}
-    groups = groups[has_row].reset_index(drop=True)
-    before, ahead = opened.before[has_row], opened.ahead[has_row]
-    offer = offered(packed.loc[pd.MultiIndex.from_frame(groups[KEYS])].tolist(), pages, found, now_us)
-    lost = ahead & ~before
-    lost[offer.user, offer.item] = False
-    y = ahead[offer.user, offer.item]
-    groups["n_candidates"] = np.bincount(offer.user, minlength=len(groups))
-    groups["n_openings"] = np.bincount(offer.user[y], minlength=len(groups))
-    groups["n_lost"] = lost.sum(axis=1)
-    site = pages["id_site"].to_numpy(np.int64)[offer.item]
-    return RankingSet(groups, offer.x, y.astype(np.int8), offer.user, offer.n_opened, site, {day: counts})
-
-
-def _joined(parts: Sequence[RankingSet]) -> RankingSet:
+def joined(parts: Sequence[RankingSet]) -> RankingSet:
+    """All groups of several sets."""
     starts = np.cumsum([0, *(len(part.groups) for part in parts[:-1])])
     counts: dict[int, Counter[str]] = {}
     for part in parts:

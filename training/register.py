@@ -33,7 +33,7 @@ class Candidate:
     """A model about to be registered.
 
     fitted
-        Refitted on all of data; findings are of the same recipe on students it had not seen.
+        Refitted on all of data; findings are of the same recipe on people it had not seen.
     answers
         What it said in the examination the gates look at.
     judged_by
@@ -144,7 +144,7 @@ def _params(candidate: Candidate) -> dict[str, Any]:
         "n_features": len(candidate.data.features),
         "snapshot_days": ",".join(map(str, task.snapshot_days)),
         "evaluated_days": ",".join(map(str, task.evaluated_days)),
-        "fitted_on": "all rows of the set; the metrics are of students held out of it, see judged_by",
+        "fitted_on": "all rows of the set; the metrics are of people held out of it, see judged_by",
     }
 
 

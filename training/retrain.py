@@ -4,14 +4,12 @@ As `firstmile train`, with two differences: a version that a gate refuses does n
 runs at a time. `--watch` stays: retrain_watch.py.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from firstmile.cli import emit
 from firstmile.errors import GateError, UsageError
-from firstmile.setting_sections import ROOT
 from firstmile.settings import load_settings
 from firstmile.stopping import on_stop_signals
 from training.alone import alone
@@ -19,13 +17,12 @@ from training.plan import Plan
 from training.retrain_watch import Watch
 from training.reweigh import check_attribute
 from training.tracking import chosen_models
-from training.train import check_source, train, trainable
+from training.train import check_labels, train, trainable
 
 
 def run(
     model: Annotated[str | None, typer.Option(help="as of `firstmile train`; default: all")] = None,
-    presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
-    data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
+    cohorts: Annotated[str, typer.Option(help="recorded cohorts by comma; default: all in history")] = "",
     because: Annotated[str, typer.Option(help="the reason, noted with the runs")] = "asked for",
     reweigh: Annotated[str | None, typer.Option(help="audited attribute: weigh its groups × labels evenly")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="stay, and retrain by schedule and on signals")] = False,
@@ -33,18 +30,18 @@ def run(
     """Train again; what passes the gates becomes `challenger`. Exit 1 when a gate or the data's quality refuses."""
     settings = load_settings()
     if watch:
-        if model or presentations or reweigh:
+        if model or cohorts or reweigh:
             raise UsageError("--watch takes models and reasons from signals; leave the other options out")
-        emit(Watch(settings, on_stop_signals(), data).run())
+        emit(Watch(settings, on_stop_signals()).run())
         return
     if reweigh is not None:
         check_attribute(reweigh)
-    wanted = [p for p in presentations.split(",") if p] or None
-    check_source(settings, wanted)
+    wanted = [p for p in cohorts.split(",") if p] or None
+    check_labels(settings)
     models = chosen_models(model) or trainable(settings)
     plan = Plan(because=because, reweigh=reweigh, is_gated=True)
     with alone(settings.home / "training", verb="retrain"):
-        result = train(settings, models, presentations=wanted, data=data, plan=plan)
+        result = train(settings, models, cohorts=wanted, plan=plan)
     emit(result)
     refused = [name for name, found in result["models"].items() if not found["would_promote"]]
     if refused:

@@ -53,15 +53,12 @@ class Ended:
 class Watch:
     """Retrains until told to stop.
 
-    data
-        Folder of the OULAD tables, for the labels.
     counts
         By what began it (scheduled, signals), by how it ended (passed, refused, could_not), and refused_signals.
     """
 
     settings: Settings
     stopping: threading.Event
-    data: Path
     clock: Clock = field(default_factory=SystemClock)
     counts: Counter[str] = field(default_factory=Counter)
     _waits: Waits = field(default_factory=Waits)
@@ -111,7 +108,7 @@ class Watch:
 
     def _retrain(self, signal: Signal) -> Ended:
         """One `firstmile retrain`, to its end."""
-        words = ["retrain", "--data", str(self.data), *signal.words()]
+        words = ["retrain", *signal.words()]
         log.info("retraining: %s", " ".join(words))
         with subprocess.Popen(verb(words), env=environment(self.settings), stdout=subprocess.PIPE, cwd=ROOT) as child:
             out = None

@@ -13,12 +13,12 @@ import pandas as pd
 from rich.table import Table
 
 from firstmile.errors import UsageError, unknown_name
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
+from training.arrays import FloatArray, IntArray, TextArray
 from training.dataset import TrainingSet
 from training.figures import Figures, mean_over_days
 from training.models import Rows
 from training.slices import UNKNOWN
-from training.split import FloatArray, IntArray, TextArray
 
 COMPARED: Final = ("auc", "log_loss", "ece")
 

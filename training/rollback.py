@@ -8,8 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.cli import emit
 from firstmile.errors import DataError
-from firstmile.names import CHAMPION, PREVIOUS, TRAINED
+from firstmile.names import CHAMPION, PREVIOUS
 from firstmile.settings import Settings, load_settings
+from firstmile.vocabulary import TRAINED
 from training.moving import WAIT_S, check_unmoved, moving
 from training.tracking import aliases, check_models, connect
 

@@ -2,8 +2,8 @@
 
 set ─► rows that may be learned from ─► N fits, each judged by log loss ─► parameters of the one that did best
 
-Where the gates examine a later start, its rows take no part here. Where they examine held-out students, there is no
-other start to keep back: what is found was chosen on the students it is examined on, and flatters itself a little.
+Where the gates examine a later start, its rows take no part here. Where they examine held-out people, there is no
+other start to keep back: what is found was chosen on the people it is examined on, and flatters itself a little.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from firstmile.cli import console
 from firstmile.errors import DataError
+from training.arrays import BoolArray
 from training.dataset import TrainingSet
 from training.models import Fitter, Rows
-from training.split import BoolArray, Split, held_out_students, judged_by, later_start
+from training.split import Split, held_out_people, judged_by, later_start
 
 if TYPE_CHECKING:  # a fifth of a second, which training without a search need not pay
     import optuna
@@ -96,7 +97,7 @@ def search(data: TrainingSet, fitter: Fitter, *, n_trials: int, threads: int) ->
 
     splits = splits_of(data.rows, seed=fitter.seed)
     if not splits:
-        raise DataError(f"{data.model}: too few learners to search with, train without --search")
+        raise DataError(f"{data.model}: too few users to search with, train without --search")
     recipe = {name: fitter.parameters()[name] for name in SPACE_NAMES}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=fitter.seed))
@@ -120,7 +121,7 @@ def search(data: TrainingSet, fitter: Fitter, *, n_trials: int, threads: int) ->
 def splits_of(rows: Rows, *, seed: int) -> list[Split]:
     """Who teaches and who is asked in every trial, over all rows; the gates' later start is in neither.
 
-    Of the rows left the latest start is asked, if an earlier one of its course is among them, else folds of students.
+    Of the rows left the latest start is asked, if an earlier one of its course is among them, else folds of people.
     """
     everybody = np.ones(len(rows.y), bool)
     examined = _later(rows, everybody)
@@ -128,15 +129,15 @@ def splits_of(rows: Rows, *, seed: int) -> list[Split]:
     later = _later(rows, left)
     if examined is not None and later is not None:
         return [later]
-    folds = held_out_students(rows.student[left], seed=seed + 4)[:N_FOLDS]
+    folds = held_out_people(rows.person[left], seed=seed + 4)[:N_FOLDS]
     return [Split(_among(left, fold.train), _among(left, fold.test)) for fold in folds]
 
 
 def _later(rows: Rows, among: BoolArray) -> Split | None:
     """The examination of a later start over some of the rows, where the gates would judge by it."""
-    if judged_by(sorted(set(rows.presentation[among].tolist()))) != "later_start":
+    if judged_by(sorted(set(rows.cohort[among].tolist()))) != "later_start":
         return None
-    later = later_start(rows.presentation[among], rows.student[among])
+    later = later_start(rows.cohort[among], rows.person[among])
     return None if later is None else Split(_among(among, later.train), _among(among, later.test))
 
 

@@ -13,13 +13,12 @@ from scipy.stats import binomtest
 
 from feature_repo.fields import AUDIT
 from feature_repo.sources import EVENT_TIMESTAMP
-from firstmile.names import AUDIT_ATTRIBUTES
-from firstmile.oulad import OuladTables
 from firstmile.settings import Settings
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
+from training.arrays import BoolArray, FloatArray, IntArray, TextArray
 from training.bootstrap import LEVEL, intervals
 from training.evaluate import quality
 from training.figures import ENDS, DayFigures, Figures
-from training.split import BoolArray, FloatArray, IntArray, TextArray
 from training.tasks import TASKS
 
 MIN_GROUP: Final = 50
@@ -30,12 +29,6 @@ RATES: Final = ("selection_rate", "tpr", "fpr")
 UNKNOWN: Final = "unknown"
 
 Slices = dict[str, dict[str, Any]]
-
-
-def audit_of(tables: OuladTables) -> pd.DataFrame:
-    """The audit attributes by user_id, missing as `unknown`."""
-    frame: pd.DataFrame = tables.info.select(["user_id", *AUDIT_ATTRIBUTES]).to_pandas()
-    return frame.set_index("user_id").fillna(UNKNOWN)
 
 
 def audit_of_history(settings: Settings) -> pd.DataFrame:
@@ -55,12 +48,12 @@ def slices(model: str, y: IntArray, p: FloatArray, *, users: pd.DataFrame, audit
     y
         Shape (n,); p of shape (n, n_classes).
     users
-        n rows, columns user_id and presentation.
+        n rows, columns user_id and cohort.
     audit
-        As `audit_of` gives it.
+        As `audit_of_history` gives it.
     """
-    ids, presentation = users["user_id"].to_numpy(str), users["presentation"].to_numpy(str)
-    return cut(ids, audit, lambda rows: _group(model, y[rows], p[rows], presentation[rows], ids[rows], seed))
+    ids, cohort = users["user_id"].to_numpy(str), users["cohort"].to_numpy(str)
+    return cut(ids, audit, lambda rows: _group(model, y[rows], p[rows], cohort[rows], ids[rows], seed))
 
 
 def cut(ids: TextArray, audit: pd.DataFrame, measure: Callable[[BoolArray], Figures]) -> Slices:
@@ -147,10 +140,10 @@ def share(name: str, n_yes: int, n: int) -> Figures:
     return {name: n_yes / n, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def _group(model: str, y: IntArray, p: FloatArray, presentation: TextArray, users: TextArray, seed: int) -> Figures:
+def _group(model: str, y: IntArray, p: FloatArray, cohort: TextArray, users: TextArray, seed: int) -> Figures:
     zero = np.zeros(len(y), np.int64)
-    figures = quality(y, p, presentation)
-    figures |= intervals(y, p, day=zero, presentation=presentation, users=users, seed=seed)[0]
+    figures = quality(y, p, cohort)
+    figures |= intervals(y, p, day=zero, cohort=cohort, users=users, seed=seed)[0]
     if p.shape[1] == 2:
         return figures | rates(y, p[:, 1] >= TASKS[model].threshold)
     return figures | share("accuracy", int((p.argmax(axis=1) == y).sum()), len(y))

@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 
 from firstmile.errors import DataError, DependencyError, UsageError, unknown_name
 from firstmile.mlflow_requests import keep_requests_short
-from firstmile.names import TRAINED
 from firstmile.settings import Settings
+from firstmile.vocabulary import TRAINED
 
 PROBE_S = 3.0
 REQUEST_S = 20

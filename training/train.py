@@ -6,21 +6,20 @@ labels, history ─► material (sets) ─► examinations ─► refit on all �
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from firstmile.cli import console, emit
 from firstmile.errors import UsageError
-from firstmile.names import MODELS, RANKER, TRAINED
-from firstmile.setting_sections import ROOT
+from firstmile.names import RANKER
 from firstmile.settings import Settings, load_settings
+from firstmile.vocabulary import TRAINED
 from training.again import made_of
 from training.alone import alone
 from training.history import has_content_statistics
 from training.labels_file import has_labels, read_labels
-from training.material import oulad_material, product_material
+from training.material import material
 from training.plan import PLAIN, Plan
 from training.promote import Promotions, promote_all
 from training.quality import QualityGate
@@ -32,34 +31,28 @@ from training.train_task import train_task
 
 def run(
     model: Annotated[str | None, typer.Option(help=f"{', '.join(TRAINED)}, several by comma; default: all")] = None,
-    presentations: Annotated[str, typer.Option(help="for example BBB_2013B,AAA_2013J; default: all in history")] = "",
-    data: Annotated[Path, typer.Option(help="folder of the OULAD tables, for the labels")] = ROOT / "data" / "oulad",
+    cohorts: Annotated[str, typer.Option(help="recorded cohorts by comma; default: all in history")] = "",
     then_promote: Annotated[bool, typer.Option("--promote", help="then promote them, as `firstmile promote`")] = False,
     from_run: Annotated[str | None, typer.Option(help="once more, as that run was: its model, starts and seed")] = None,
     n_trials: Annotated[
         int, typer.Option("--search", min=0, help="try so many XGBoost parameters (Optuna); 0: the recipe's")
     ] = 0,
 ) -> None:
-    """Train on the offline history and register each model as `challenger`.
-
-    By the product's labels.yaml on the users of the event lake; of a product without one, on OULAD's learners.
-    """
-    if from_run is not None and (model or presentations or n_trials):
-        raise UsageError("--from-run names all else itself; leave --model, --presentations and --search out")
+    """Train on the offline history by the product's labels.yaml and register each model as `challenger`."""
+    if from_run is not None and (model or cohorts or n_trials):
+        raise UsageError("--from-run names all else itself; leave --model, --cohorts and --search out")
     models = chosen_models(model)
-    wanted = [p for p in presentations.split(",") if p] or None
+    wanted = [p for p in cohorts.split(",") if p] or None
     logging.getLogger("feast").setLevel(logging.WARNING)  # says for each object that it refreshed the registry
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     settings = load_settings()
-    check_source(settings, wanted, from_run)
+    check_labels(settings, from_run)
     models = models or trainable(settings)
     made = None if from_run is None else made_of(connect(settings), from_run)
     if made is not None:
-        settings, models, wanted = made.settings(settings), (made.model,), made.presentations
+        settings, models, wanted = made.settings(settings), (made.model,), made.cohorts
     with alone(settings.home / "training", verb="train"):
-        result = train(
-            settings, models, presentations=wanted, data=data, plan=made.plan if made else Plan(n_trials=n_trials)
-        )
+        result = train(settings, models, cohorts=wanted, plan=made.plan if made else Plan(n_trials=n_trials))
         if made is not None:
             result["from_run"] = made.compared(result["models"][made.model])
         promotions = Promotions()
@@ -70,55 +63,57 @@ def run(
     promotions.check()
 
 
-def check_source(settings: Settings, presentations: Sequence[str] | None, from_run: str | None = None) -> None:
-    """Raise UsageError for what is said of OULAD's learners where a product's are learned from."""
-    if has_labels(settings) and (presentations or from_run):
+def check_labels(settings: Settings, from_run: str | None = None) -> None:
+    """Raise UsageError for a product without labels, or a run of users whose cohorts are cut anew in every run."""
+    if not has_labels(settings):
         raise UsageError(
-            f"--presentations and --from-run are for OULAD's learners, and {settings.product} has labels of its own; "
-            "leave them out"
+            f"{settings.product_file('labels')} is not there, so there is nothing to learn; "
+            "`firstmile product init DIR` writes one to begin with"
         )
+    if from_run and read_labels(settings.product_file("labels"))[1].source is None:
+        raise UsageError("--from-run is for recorded cohorts: those of a growing product are cut anew in every run")
 
 
 def trainable(settings: Settings) -> tuple[str, ...]:
-    """All models, but the ranker where the history has nothing for it to learn from; of a product those it labels."""
-    if has_labels(settings):
-        return tuple(read_labels(settings.product_file("labels"))[1].specs())
+    """The models of labels.yaml; and the ranker, where a source makes its labels and the history has what it reads."""
+    _, file = read_labels(settings.product_file("labels"))
+    if file.source is None:
+        return tuple(file.specs)
     if has_content_statistics(settings):
-        return TRAINED
+        return (*file.specs, RANKER)
     console.print(
         f"train: no content statistics in the history, so no {RANKER} (backfill without --no-content)", soft_wrap=True
     )
-    return MODELS
+    return tuple(file.specs)
 
 
 def train(
-    settings: Settings, models: Sequence[str], *, presentations: Sequence[str] | None, data: Path, plan: Plan = PLAIN
+    settings: Settings, models: Sequence[str], *, cohorts: Sequence[str] | None = None, plan: Plan = PLAIN
 ) -> dict[str, Any]:
     """Train and register the models; returns what came of it, one entry per model.
 
-    Raises DataError when the history or the tables cannot carry it, GateError when the data is not what quality.yaml
+    Raises DataError when the history or the labels cannot carry it, GateError when the data is not what quality.yaml
     expects, DependencyError when MLflow does not answer.
     """
     started = time.monotonic()
     client = connect(settings)
     quality = QualityGate(settings)
-    if has_labels(settings):
-        made = product_material(settings, models, quality)
-    else:
-        made = oulad_material(settings, models, quality, presentations=presentations, data=data)
+    made = material(settings, models, quality, cohorts=cohorts)
     with step("train: expectations of the sets"):
         good = quality.plausible(made.sets, made.groups)
         quality.check_sets(good.sets, good.groups)
     experiment = experiment_id(client, settings)
     results = {
-        m: train_task(client, experiment, each, audit=made.audit, settings=settings.training, plan=plan)
+        m: train_task(
+            client, experiment, each, audit=made.audit, settings=settings.training, plan=plan, about=made.about
+        )
         for m, each in good.sets.items()
     }
     if good.groups is not None:
         if plan.n_trials:
             console.print(f"train: {RANKER}: keeps its recipe, the search is for the other models", highlight=False)
         results[RANKER] = train_ranker(
-            client, experiment, good.groups, audit=made.audit, settings=settings.training, plan=plan
+            client, experiment, good.groups, audit=made.audit, settings=settings.training, plan=plan, about=made.about
         )
     seconds = round(time.monotonic() - started, 2)
-    return {"presentations": made.starts, "quality": quality.report(), "models": results, "seconds": seconds}
+    return {"cohorts": made.starts, "quality": quality.report(), "models": results, "seconds": seconds}

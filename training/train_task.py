@@ -17,6 +17,7 @@ from training.dataset import TrainingSet
 from training.entry import enter
 from training.examine import Answers, examine
 from training.findings import Findings, find, judge_of
+from training.labels_file import NOTHING_SAID, About
 from training.models import Fitted, Fitter
 from training.plan import Plan
 from training.register import Candidate, papers_of
@@ -36,17 +37,20 @@ def train_task(
     audit: pd.DataFrame,
     settings: TrainingSettings,
     plan: Plan,
+    about: About = NOTHING_SAID,
 ) -> dict[str, Any]:
     """Examine, fit, register and judge; returns what came of it.
 
     experiment
         Experiment id.
     audit
-        As `slices.audit_of` gives it.
+        As `slices.audit_of_history` gives it.
+    about
+        What the card says of the data.
     """
     started, model = time.monotonic(), data.model
     fitter, searched, is_searched = _fitter(client, data, settings, plan)
-    examination = judged_by(sorted(set(data.users["presentation"])))
+    examination = judged_by(sorted(set(data.users["cohort"])))
     judge = judge_of(data.task, examination)
     before = _plain(data, fitter, judge, audit=audit, threads=settings.threads) if plan.reweigh else {}
     groups = groups_in(data, audit, plan.reweigh) if plan.reweigh else None
@@ -57,8 +61,7 @@ def train_task(
     mitigation = effect(days, plan.reweigh, before, after) if plan.reweigh else {}
     with step(f"train: {model}: fit on all"):
         fitted = fitter.refit(data.rows if groups is None else reweighed(data.rows, groups))
-    delay_days = settings.marking_delay_days
-    card = model_card(data, fitted, findings, judged_by=judge, marking_delay_days=delay_days, plan=plan)
+    card = model_card(data, fitted, findings, judged_by=judge, about=about, plan=plan)
     cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:N_ASKED, np.newaxis]))
     candidate = Candidate(
         data, fitter, fitted, findings, answers[examination], judge, cost, card, plan, mitigation, searched, is_searched

@@ -12,15 +12,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from firstmile.calibration import FILE, NONE, read_calibration
-from firstmile.errors import DataError
+from firstmile.errors import DataError, unknown_name
 from firstmile.names import RANKER
+from training.arrays import FloatArray, IntArray
 from training.baselines import Baselines, read_baselines
 from training.dataset import TrainingSet
 from training.models import Fitted, Rows
 from training.papers import EXAMINED, TRAINING_SET, TRAINING_USERS
 from training.register import BASELINES
-from training.split import FloatArray, IntArray
-from training.tasks import RANKING, TASKS, Task
+from training.task import RANKING, Task
+from training.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Version:
     @property
     def task(self) -> Task:
         """What it was asked: the model's own of tasks.py, on the days its run names."""
+        if self.model != RANKER and self.model not in TASKS:
+            raise DataError(unknown_name("model", self.model, (*TASKS, RANKER)))
         own = RANKING if self.model == RANKER else TASKS[self.model]
         snapshot = self._days("snapshot_days", own.snapshot_days)
         return replace(own, snapshot_days=snapshot, evaluated_days=self._days("evaluated_days", own.evaluated_days))
@@ -85,8 +88,8 @@ def read_set(client: MlflowClient, version: Version) -> TrainingSet:
     features = tuple(name for name in vectors.column_names if name.partition(":")[0] != "prediction")
     x = np.column_stack([vectors[name].to_numpy() for name in features]).astype(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
-    label, student = users["label"].to_numpy(np.int64), users["id_student"].to_numpy(np.int64)
-    rows = Rows(x, label, weight, student, users["presentation"].to_numpy(str))
+    label, person = users["label"].to_numpy(np.int64), users["person"].to_numpy(np.int64)
+    rows = Rows(x, label, weight, person, users["cohort"].to_numpy(str))
     return TrainingSet(version.model, features, users, rows, {}, version.task)
 
 
@@ -104,11 +107,11 @@ def read_baselines_of(client: MlflowClient, version: Version) -> Baselines:
         return read_baselines(Path(read_artifact(client, version, BASELINES, folder)).read_text(encoding="utf-8"))
 
 
-def read_students(client: MlflowClient, version: Version) -> set[int]:
-    """Whom the version learned from, by id_student. Raises DataError without the list."""
+def read_people(client: MlflowClient, version: Version) -> set[int]:
+    """Whom the version learned from, by person. Raises DataError without the list."""
     with tempfile.TemporaryDirectory(prefix="firstmile-version-") as folder:
-        table = pq.read_table(read_artifact(client, version, TRAINING_USERS, folder), columns=["id_student"])
-    return set(table["id_student"].to_pylist())
+        table = pq.read_table(read_artifact(client, version, TRAINING_USERS, folder), columns=["person"])
+    return set(table["person"].to_pylist())
 
 
 def read_artifact(client: MlflowClient, version: Version, name: str, folder: str) -> str:

@@ -46,7 +46,7 @@ def program(settings: Settings) -> Program:
         # with it: the stream sees that and asks for `firstmile recover`. `always` costs an fsync per round trip.
         "appendfsync": "everysec",
         "save": "",
-        # A user's hash stays one block of bytes, also at the greatest row of 12 kB: on OULAD 885 bytes, not 2,468.
+        # A user's hash stays one block of bytes, also at the greatest row of 12 kB: of the demo 885 bytes, not 2,468.
         "hash-max-ziplist-value": "16384",
         "hash-max-ziplist-entries": "128",
         "maxmemory-policy": "noeviction",  # a row thrown away in silence would look like a new user

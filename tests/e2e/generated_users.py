@@ -12,7 +12,8 @@ from typing import Any
 
 from events_builder import DAY, HOUR, MINUTE, SECOND, Event
 
-from firstmile.names import CONTEXT, FORMATS, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.names import CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.vocabulary import FORMATS
 
 SHARE_LATE, SHARE_TWICE = 0.10, 0.05
 FAMILY = {

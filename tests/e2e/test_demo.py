@@ -16,12 +16,13 @@ from conftest import FreeSettings
 from demo_process import Demo
 from pydantic import SecretStr
 
+from examples.oulad.demo.client import Client
+from examples.oulad.demo.home import demo_settings
 from firstmile.errors import DependencyError
-from firstmile.local.demo_client import Client
-from firstmile.local.demo_home import demo_settings
 from firstmile.local.process import find
-from firstmile.names import EVENT_TOPICS, MODELS, PROFILES, RUNGS
+from firstmile.names import EVENT_TOPICS, PROFILES, RUNGS
 from firstmile.settings import as_environment
+from firstmile.vocabulary import MODELS
 
 pytestmark = pytest.mark.alone
 

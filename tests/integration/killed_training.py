@@ -21,8 +21,8 @@ from mlflow.tracking import MlflowClient
 from quality_builder import training_set
 
 from firstmile.cli import emit
-from firstmile.names import AUDIT_ATTRIBUTES
 from firstmile.settings import Settings
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from training.cost import cost_of
 from training.entry import enter
 from training.examine import examine
@@ -56,7 +56,7 @@ def candidate() -> Papers:
     audit = pd.DataFrame(columns=list(AUDIT_ATTRIBUTES), dtype=object)
     findings, fitted = find(data, answers, audit=audit, seed=7), fitter.refit(data.rows)
     cost = cost_of(fitted.booster, fitted.probabilities, list(data.rows.x[:5, np.newaxis]))
-    judge = "held_out_students"
+    judge = "held_out_people"
     return papers_of(Candidate(data, fitter, fitted, findings, answers[judge], judge, cost, "# Model card"))
 
 

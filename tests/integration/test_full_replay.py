@@ -12,11 +12,11 @@ from running import poll, run, running
 
 from benchmarks.row_comparison import compare
 from benchmarks.stream_equals_batch import INSTANTS_US
+from examples.oulad.tables import tables as oulad
 from feature_repo import progress
 from feature_repo.online_store import connect
 from feature_repo.row import unpack_rows
 from feature_repo.windows import FEATURE_NAMES, windows
-from firstmile import oulad
 from firstmile.local.stack import Stack
 from firstmile.names import STREAM_TOPICS
 from firstmile.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from demo_product import EVENTS, with_file
+from demo_product import EVENTS, with_labels
 from product_builder import Product, made_product
 
 from feature_repo.online_store import connect
@@ -22,7 +22,7 @@ from pipelines.clean import clean, read_mapping
 from pipelines.import_past import import_events
 from pipelines.lake import Lake
 from pipelines.rows import Changes, apply_changes, read_users
-from training.material import product_material
+from training.material import material
 from training.quality import QualityGate
 
 LABELS = """
@@ -42,7 +42,7 @@ def product() -> Product:
 @pytest.fixture(scope="module")
 def settings(stack: Settings, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp("past")
-    own = with_file(stack.model_copy(update={"home": home}), home, "labels", LABELS)
+    own = with_labels(stack.model_copy(update={"home": home}), home, LABELS)
     with (home / "past.jsonl").open("w") as out:
         for row in product.events.itertuples():
             at = to_datetime(row.event_us).isoformat()
@@ -59,7 +59,7 @@ def settings(stack: Settings, product: Product, tmp_path_factory: pytest.TempPat
 
 
 def test_every_labelled_user_has_a_row_at_the_time_asked_about(settings: Settings, product: Product) -> None:
-    made = product_material(settings, ["activation"], gate := QualityGate(settings))
+    made = material(settings, ["activation"], gate := QualityGate(settings))
     data = gate.plausible(made.sets, None).sets["activation"]
     gate.check_sets({"activation": data})  # an imported lake is not a silent one
     assert data.users["user_id"].nunique() > N_USERS * 0.9

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 import pyarrow.parquet as pq
 import pytest
 
-from firstmile.oulad import OuladTables, read, user_id
+from examples.oulad.learning.labels import label, skill_level
+from examples.oulad.tables.tables import OuladTables, read, user_id
 from firstmile.setting_sections import ROOT
-from training.labels import label, skill_level
 from training.tasks import TASKS
 
 DATA = ROOT / "data" / "oulad"

@@ -23,8 +23,9 @@ from serving_builder import booster
 from firstmile.broker import producer
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import DECISIONS, MODELS
+from firstmile.names import DECISIONS
 from firstmile.settings import Settings, as_environment
+from firstmile.vocabulary import MODELS
 from firstmile.wire import RecordWriter, Registry
 from monitoring.decisions import read_decisions
 from monitoring.reference import Champion, References

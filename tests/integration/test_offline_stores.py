@@ -19,16 +19,16 @@ import pytest
 from conftest import FreeSettings
 from pyspark.sql import SparkSession
 
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.tables import tables as oulad
+from examples.oulad.tables.tables import day_end_us
 from feature_repo.offline_store import offline_config
 from feature_repo.services import model_features, service_name
 from feature_repo.store import apply, feature_store
-from firstmile import oulad
 from firstmile.local.process import die_with_parent
-from firstmile.names import MODELS
-from firstmile.oulad import day_end_us
 from firstmile.setting_sections import ROOT, OfflineSettings
 from firstmile.settings import Settings, as_environment
-from pipelines.backfill import backfill_oulad
+from firstmile.vocabulary import MODELS
 
 pytestmark = pytest.mark.timeout(900)  # Java starts more than once: minutes on a busy machine
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from demo_product import with_file
+from demo_product import with_labels
 from mlflow.tracking import MlflowClient
 from product_builder import Product, made_product, write_product
 
@@ -18,7 +18,7 @@ from firstmile.names import CHALLENGER
 from firstmile.settings import Settings
 from pipelines.backfill_lake import backfill_lake
 from training.dataset import TrainingSet
-from training.material import product_material
+from training.material import material
 from training.quality import QualityGate
 from training.train import train
 from training.versions import read_set, read_version
@@ -49,17 +49,17 @@ class Learned:
 @pytest.fixture(scope="module")
 def learned(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Learned:
     home = tmp_path_factory.mktemp("product")
-    settings = with_file(stack.model_copy(update={"home": home}), home, "labels", LABELS)
+    settings = with_labels(stack.model_copy(update={"home": home}), home, LABELS)
     today_us = SystemClock().now_us() // MICROS_PER_DAY * MICROS_PER_DAY
     product = made_product(N_USERS, ends_us=today_us)
     write_product(settings, product)
     backfill_lake(settings)
-    result = train(settings, ["activation", "disengagement"], presentations=None, data=home)
+    result = train(settings, ["activation", "disengagement"])
     return Learned(settings, product, result, MlflowClient(settings.mlflow_uri))
 
 
 def test_the_product_s_models_are_challengers_that_learned_something(learned: Learned) -> None:
-    assert len(learned.result["presentations"]) == 5
+    assert len(learned.result["cohorts"]) == 5
     assert set(learned.result["models"]) == {"activation", "disengagement"}
     for model, said in learned.result["models"].items():
         assert (said["alias"], said["judged_by"]) == (CHALLENGER, "later_start")
@@ -72,7 +72,7 @@ def test_the_product_s_models_are_challengers_that_learned_something(learned: Le
         assert len(others) > 1
         assert all(others.values()), verdicts
         run = learned.client.get_run(said["run_id"])
-        assert run.data.params["set.presentations"].split(",") == learned.result["presentations"]
+        assert run.data.params["set.cohorts"].split(",") == learned.result["cohorts"]
         assert run.data.tags["min_onboarding_days"] == {"activation": "0", "disengagement": "7"}[model]
         card = Path(learned.client.download_artifacts(said["run_id"], "model_card.md")).read_text()
         assert "Open University" not in card
@@ -121,26 +121,26 @@ def test_a_vector_holds_what_had_arrived_by_its_instant_and_nothing_else(learned
 def test_no_user_examined_began_before_one_who_taught(learned: Learned) -> None:
     users = set_of(learned, "activation").users.drop_duplicates("user_id")
     began = users["now_us"] - users["day"] * MICROS_PER_DAY
-    latest = users["presentation"] == users["presentation"].max()
+    latest = users["cohort"] == users["cohort"].max()
     assert began[latest].min() > began[~latest].max()
     assert latest.sum() >= N_USERS // 10
 
 
 def test_a_name_nobody_sends_and_a_model_without_label_are_refused(learned: Learned, tmp_path: Path) -> None:
-    wrong = with_file(learned.settings, tmp_path, "labels", LABELS.replace("Project Created", "Project Made"))
+    wrong = with_labels(learned.settings, tmp_path, LABELS.replace("Project Created", "Project Made"))
     with pytest.raises(DataError, match="line 3: unknown event 'Project Made'; known: Content Opened, Page Viewed"):
-        train(wrong, ["activation"], presentations=None, data=tmp_path)
+        train(wrong, ["activation"])
     with pytest.raises(UsageError, match="has no label of preference, it defines activation, disengagement"):
-        train(learned.settings, ["preference"], presentations=None, data=tmp_path)
+        train(learned.settings, ["preference"])
 
 
 def test_without_a_lake_or_its_history_the_verbs_that_make_them_are_named(stack: Settings, tmp_path: Path) -> None:
-    settings = with_file(stack.model_copy(update={"home": tmp_path}), tmp_path, "labels", LABELS)
+    settings = with_labels(stack.model_copy(update={"home": tmp_path}), tmp_path, LABELS)
     with pytest.raises(DataError, match="firstmile archive` run, then `firstmile backfill lake"):
-        product_material(settings, ["activation"], QualityGate(settings))
+        material(settings, ["activation"], QualityGate(settings))
     write_product(settings, made_product(5, ends_us=SystemClock().now_us()))
-    with pytest.raises(DataError, match="no row of a product's user to learn from; run `firstmile backfill lake`"):
-        product_material(settings, ["activation"], QualityGate(settings))
+    with pytest.raises(DataError, match="has no row to learn from; run `firstmile backfill lake`"):
+        material(settings, ["activation"], QualityGate(settings))
 
 
 def test_the_quality_gate_kept_figures_of_the_product_as_a_whole(learned: Learned) -> None:

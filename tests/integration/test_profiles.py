@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from kafka_reading import end_offsets, records_since
 
+from examples.oulad.events.profiles_import import read_oulad
 from firstmile.clock import SystemClock
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import AUDIT_ATTRIBUTES, PROFILES, STREAM_TOPICS
+from firstmile.names import PROFILES, STREAM_TOPICS
 from firstmile.setting_sections import KafkaSettings
 from firstmile.settings import Settings
-from pipelines.profiles import import_profiles, read_crm, read_oulad
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
+from pipelines.profiles import import_profiles, read_crm
 
 DATA = Path(__file__).parents[2] / "data" / "oulad"
 

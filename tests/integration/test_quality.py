@@ -11,17 +11,18 @@ import pytest
 from conftest import FreeSettings
 from quality_builder import P, training_set, write_history, write_lake
 
+from examples.oulad.learning.history import history_ends_us
+from examples.oulad.tables.calendar import CALENDAR
+from examples.oulad.tables.tables import day_start_us
 from firstmile.clock import Clock, FixedClock
 from firstmile.errors import DataError, GateError
-from firstmile.oulad import day_start_us
 from firstmile.setting_sections import TrainingSettings
 from firstmile.settings import Settings
 from training.data_docs import DataDocs, Failure
 from training.dataset import TrainingSet
 from training.expectations import label_suite, set_suite, vector_suite
-from training.history import history_ends_us
 from training.quality import N_KEPT, QualityGate
-from training.quality_bounds import read_bounds
+from training.quality_bounds import product_bounds, read_bounds
 from training.quality_lake import lake_figures, lake_files
 from training.quality_last import beside_last, figures_of
 from training.quality_sets import label_frame, set_figures
@@ -30,7 +31,7 @@ from training.tasks import TASKS
 NOW_US = day_start_us("AAA_2014J", 400)
 HOUR_US = 3_600_000_000
 LAST_DAY = 28
-BOUNDS = read_bounds(TrainingSettings().quality)
+BOUNDS = product_bounds(read_bounds(TrainingSettings().quality), {"activation": {"yes": (0.4, 0.99)}})
 BETWEEN = "expect_column_values_to_be_between"
 NOT_NULL = "expect_column_values_to_not_be_null"
 
@@ -173,7 +174,7 @@ def test_a_handful_of_users_is_too_few_even_for_a_first_run(tmp_path: Path) -> N
     assert f"activation {P}" in found.text()
 
 
-def test_a_presentation_of_which_nobody_is_left_is_shown(tmp_path: Path) -> None:
+def test_a_cohort_of_which_nobody_is_left_is_shown(tmp_path: Path) -> None:
     frame = beside_last(set_figures({"activation": training_set()}, starts=["AAA_2014J", P]), {})
     (found,) = DataDocs(tmp_path).run("sets", set_suite(["activation"], BOUNDS), frame)
     assert "n_users: 1 of 2 rows, for example" in found.text()
@@ -263,7 +264,7 @@ def test_recorded_history_ends_when_it_did_though_a_learner_of_it_is_played_live
     assert history_ends_us(settings) == {P: day_start_us(P, 30) + 1}
 
 
-def test_a_presentation_the_history_does_not_know_is_shown(settings: Settings) -> None:
+def test_a_cohort_the_history_does_not_know_is_shown(settings: Settings) -> None:
     write_history(settings.home)
     with pytest.raises(GateError, match=r"n_users: 1 of 2 rows.*history AAA_2014J"):
         gate(settings).check_sources([P, "AAA_2014J"], last_day=LAST_DAY)
@@ -306,7 +307,7 @@ def test_recorded_history_in_the_lake_is_not_stale_however_old(settings: Setting
     write_lake(settings.home, [day_start_us(P, 3)], user=f"{P}-1")
     report = sources(settings).report()
     assert (report["n_suites"], report["n_lake_files"]) == (5, 1)
-    assert lake_figures(lake_files(settings.lake), now_us=NOW_US)["age_hours"].isna().tolist() == [True]
+    assert lake_figures(lake_files(settings.lake), CALENDAR, now_us=NOW_US)["age_hours"].isna().tolist() == [True]
 
 
 def test_recorded_users_played_live_are_as_fresh_as_their_newest_event(settings: Settings) -> None:

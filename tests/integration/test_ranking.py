@@ -16,11 +16,18 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from demo_product import CONTENT
+from demo_product import CONTENT, PRODUCT
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from mlflow.tracking import MlflowClient
 from test_training import DATA, first_learners
 
+from examples.oulad.evaluation.ranker import evaluate_ranker, has_champion
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.learning.material import audit_of
+from examples.oulad.learning.openings import read_pages
+from examples.oulad.learning.ranking import ranking_set
+from examples.oulad.tables import tables as oulad
+from examples.oulad.tables.tables import OuladTables, day_end_us
 from feature_repo.content_features import MAX_CANDIDATES, RANKER_FEATURES, USER_FEATURES
 from feature_repo.distinct import EXACT
 from feature_repo.fields import CONTENT_COUNTS
@@ -28,13 +35,11 @@ from feature_repo.online_store import connect as redis_client
 from feature_repo.online_store import content_key, time_bytes
 from feature_repo.reader import FIELDS, decode
 from feature_repo.store import apply, feature_store
-from firstmile import oulad
 from firstmile.clock import FixedClock
 from firstmile.errors import GateError
-from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
-from firstmile.oulad import OuladTables, day_end_us
+from firstmile.names import CHALLENGER, CHAMPION
 from firstmile.settings import Settings
-from pipelines.backfill import backfill_oulad
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from pipelines.backfill_content import backfill_content
 from pipelines.content_online import ContentPublisher
 from pipelines.content_tiles import ContentTiles
@@ -45,21 +50,20 @@ from serving.ranker import vectors
 from training.again import made_of
 from training.dataset import retrieve
 from training.judge import judge_version
+from training.labels_file import read_labels
 from training.papers import TRAINING_USERS, commit
 from training.ranker import Ranker
 from training.ranker_compare import compare_rankers
-from training.ranker_evaluate import evaluate_ranker, has_champion
 from training.ranker_examine import day_figures
 from training.ranker_train import train_ranker
-from training.ranking_labels import read_pages
 from training.ranking_offer import offered
 from training.ranking_reads import packed_rows, statistics
-from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet, ranking_set
-from training.slices import audit_of
+from training.ranking_set import EVALUATED_DAYS, MODEL, SNAPSHOT_DAYS, RankingSet
 from training.tracking import connect, experiment_id, versions
 from training.train import train
 from training.versions import Version, read_version
 
+ABOUT = read_labels(PRODUCT / "labels.yaml")[1].about
 STARTS = ["AAA_2013J", "AAA_2014J"]
 LAST_DAY = 21
 
@@ -86,7 +90,7 @@ def ranked(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ranked:
     data = ranking_set(apply(settings), tables, DATA)
     client = connect(settings)
     experiment, audit = experiment_id(client, settings), audit_of(tables)
-    result = train_ranker(client, experiment, data, audit=audit, settings=settings.training)
+    result = train_ranker(client, experiment, data, audit=audit, settings=settings.training, about=ABOUT)
     return Ranked(settings, tables, data, result)
 
 
@@ -95,9 +99,9 @@ def test_groups_are_what_the_clicks_say(ranked: Ranked) -> None:
     groups, n_exact = ranked.data.groups, 0
     for at in np.random.default_rng(0).choice(len(groups), 60, replace=False):
         group, rows = groups.iloc[at], ranked.data.group == at
-        shelf = pages[group["presentation"]]["id_site"]
-        course = clicks[(clicks["presentation"] == group["presentation"]) & clicks["id_site"].isin(shelf)]
-        own = course[course["id_student"] == group["id_student"]]
+        shelf = pages[group["cohort"]]["id_site"]
+        course = clicks[(clicks["presentation"] == group["cohort"]) & clicks["id_site"].isin(shelf)]
+        own = course[course["id_student"] == group["person"]]
         before = set(own.loc[own["date"] <= group["day"], "id_site"])
         ahead = set(own.loc[own["date"].between(group["day"] + 1, group["day"] + 7), "id_site"])
         if len(before) > EXACT:  # past it a row takes a few unseen pages for seen
@@ -160,7 +164,7 @@ def test_serving_gives_the_ranker_online_what_training_gave_it_at_the_same_insta
     settings, start = ranked.settings, STARTS[1]
     now_us, pages = day_end_us(start, LAST_DAY), read_pages(DATA, STARTS)
     groups = ranked.data.groups
-    users = groups.loc[groups["presentation"] == start, "user_id"].drop_duplicates().tolist()[::5]
+    users = groups.loc[groups["cohort"] == start, "user_id"].drop_duplicates().tolist()[::5]
     entities = pd.DataFrame({"user_id": users, "now_us": now_us})
     entities["event_timestamp"] = pd.to_datetime(entities["now_us"], unit="us", utc=True)
     store = feature_store(settings)
@@ -227,13 +231,13 @@ def test_the_ranker_is_a_registered_challenger_that_says_what_the_reference_says
     assert names == list(RANKER_FEATURES) == booster.feature_names
     reference = pq.read_table(folder / "training_set.parquet")
     assert reference.column_names == [*names, "prediction"]
-    assert not [c for c in reference.column_names for a in (*AUDIT_ATTRIBUTES, "user_id", "id_student") if a in c]
+    assert not [c for c in reference.column_names for a in (*AUDIT_ATTRIBUTES, "user_id", "person") if a in c]
     x = np.column_stack([reference[name].to_numpy() for name in names]).astype(np.float32)
     assert np.allclose(booster.inplace_predict(x), reference["prediction"].to_numpy())
 
 
 def test_the_ranker_says_more_than_chance_and_its_figures_say_of_how_many(ranked: Ranked) -> None:
-    assert set(ranked.result["metrics"]) == {"later_start", "held_out_students"}
+    assert set(ranked.result["metrics"]) == {"later_start", "held_out_people"}
     for by_day in ranked.result["metrics"].values():
         assert set(by_day) == {str(day) for day in EVALUATED_DAYS}
         for found in by_day.values():
@@ -273,7 +277,7 @@ def test_the_ranker_trained_alone_from_a_run_comes_out_the_same_and_is_held_agai
     client.set_registered_model_alias(MODEL, CHAMPION, ranked.result["version"])
     try:
         made = made_of(client, ranked.result["run_id"])
-        result = train(made.settings(ranked.settings), [made.model], presentations=made.presentations, data=DATA)
+        result = train(made.settings(ranked.settings), [made.model], cohorts=made.cohorts)
         said = result["models"][MODEL]
         judged = judge_version(client, MODEL, said["version"])
         own = compare_rankers(client, read_version(client, MODEL, said["version"]), before_all(client, ranked.result))
@@ -295,12 +299,12 @@ def test_the_ranker_trained_alone_from_a_run_comes_out_the_same_and_is_held_agai
 
 
 def before_all(client: MlflowClient, result: dict[str, Any]) -> Version:
-    """The champion as if it had been trained before the starts, on students that are none of theirs."""
+    """The champion as if it had been trained before the starts, on people that are none of theirs."""
     champion = read_version(client, MODEL, result["version"])
     users = pq.read_table(client.download_artifacts(champion.run_id, "training_users.parquet")).to_pandas()
     run = client.create_run(client.get_run(champion.run_id).info.experiment_id)
     with tempfile.TemporaryDirectory() as folder:
-        pq.write_table(pa.table({"id_student": users["id_student"][:1].tolist()}), Path(folder) / TRAINING_USERS)
+        pq.write_table(pa.table({"person": users["person"][:1].tolist()}), Path(folder) / TRAINING_USERS)
         client.log_artifact(run.info.run_id, str(Path(folder) / TRAINING_USERS))
     return replace(champion, run_id=run.info.run_id, tags={**champion.tags, "trained_until_us": "0"})
 
@@ -312,5 +316,5 @@ def test_a_set_that_is_not_what_is_expected_stops_the_ranker_before_it_learns(ra
     training = ranked.settings.training.model_copy(update={"quality": bounds})
     before = versions(connect(ranked.settings), MODEL)
     with pytest.raises(GateError, match=r"sets_content_ranker: \S+ opened_share: 2 of 2 rows"):
-        train(ranked.settings.model_copy(update={"training": training}), [MODEL], presentations=STARTS, data=DATA)
+        train(ranked.settings.model_copy(update={"training": training}), [MODEL], cohorts=STARTS)
     assert versions(connect(ranked.settings), MODEL) == before

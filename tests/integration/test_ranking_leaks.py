@@ -11,7 +11,8 @@ from test_point_in_time import DAY, HOUR, Happened, S, enriched
 
 from feature_repo.content_features import RANKER_FEATURES
 from feature_repo.store import apply
-from firstmile.names import ENRICHED, FORMATS
+from firstmile.names import ENRICHED
+from firstmile.vocabulary import FORMATS
 from pipelines.backfill_content import backfill_content
 from pipelines.backfill_lake import backfill_lake
 from pipelines.lake import Lake

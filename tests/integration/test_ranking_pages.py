@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from examples.oulad.catalogue import course_pages
+from examples.oulad.learning.openings import read_pages
 from firstmile.errors import DataError
-from firstmile.names import FORMATS
 from firstmile.setting_sections import ROOT
-from serving.catalogue import OuladPages, oulad_content
-from training.ranking_labels import read_pages
+from firstmile.vocabulary import FORMATS
 
 SHIPPED = ROOT / "data" / "oulad"
 WITH_WEEKS = """id_site,code_module,code_presentation,activity_type,week_from,week_to
@@ -29,8 +29,8 @@ def with_weeks(tmp_path: Path) -> Path:
 
 
 def on_shelf(data: Path) -> dict[str, list[tuple[str, str]]]:
-    pages = OuladPages(data=data, url="", titles={}, other_title="Page", levels={})
-    return {name: [(item.content_id, item.format) for item in items] for name, items in oulad_content(pages).items()}
+    shelves = course_pages(folder=Path(), data=str(data), url="", titles={}, other_title="Page", levels={})
+    return {name: [(item["content_id"], item["format"]) for item in items] for name, items in shelves.items()}
 
 
 def learned(data: Path, presentations: list[str]) -> dict[str, list[tuple[str, str]]]:

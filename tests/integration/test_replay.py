@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from kafka_reading import end_offsets, records_since
 
-from firstmile import oulad
+from examples.oulad.events.events import oulad_events
+from examples.oulad.events.records import event_records
+from examples.oulad.replay.plan import plan
+from examples.oulad.replay.replay import replay
+from examples.oulad.tables import tables as oulad
 from firstmile.clock import MICROS_PER_S, FixedClock, to_us
 from firstmile.errors import DependencyError
 from firstmile.names import PROFILES, STREAM_TOPICS
 from firstmile.setting_sections import KafkaSettings, RegistrySettings
 from firstmile.settings import Settings
-from pipelines.oulad_events import oulad_events
-from pipelines.oulad_records import event_records
-from pipelines.replay import replay
-from pipelines.replay_plan import plan
 
 DATA = Path(__file__).parents[2] / "data" / "oulad"
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import orjson
 from conftest import FreeSettings
@@ -20,7 +19,7 @@ def test_a_signal_stays_until_it_is_answered(free_settings: FreeSettings) -> Non
     (folder / "b-unknown.json").write_bytes(orjson.dumps({"because": "drift", "models": ["churn"]}))
     (folder / "c-none.json").write_text("{")
     with ThreadPoolExecutor(1) as pool:
-        counts = pool.submit(Watch(settings, stopping, Path("nowhere")).run)
+        counts = pool.submit(Watch(settings, stopping).run)
         try:
             poll(lambda: (folder / "done" / "c-none.json").exists(), what="all signals looked at")
         finally:

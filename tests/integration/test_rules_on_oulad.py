@@ -10,16 +10,16 @@ import xgboost as xgb
 from demo_product import EVENTS
 from serving_builder import policy
 
+from examples.oulad.events.events import oulad_events
+from examples.oulad.learning.labels import label, skill_level
+from examples.oulad.tables import tables as oulad
 from feature_repo.activity import FEATURE_NAMES, fold, windows
 from feature_repo.row import empty_rows
-from firstmile import oulad
-from firstmile.names import SKILL_LEVELS
 from firstmile.setting_sections import ROOT
+from firstmile.vocabulary import SKILL_LEVELS
 from pipelines.clean import clean, to_events
 from pipelines.mapping import read_mapping
-from pipelines.oulad_events import oulad_events
 from serving.facts import Facts
-from training.labels import label, skill_level
 
 COHORT = "BBB_2013B"
 DAYS = (3, 13, 28)

@@ -31,9 +31,10 @@ from firstmile.errors import DataError
 from firstmile.http.key_watch import keys_file
 from firstmile.http.keys import user_hash
 from firstmile.local.stack import Stack
-from firstmile.names import CHALLENGER, DECISIONS, MODELS, OUTCOMES
+from firstmile.names import CHALLENGER, DECISIONS, OUTCOMES
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, as_environment
+from firstmile.vocabulary import MODELS
 from firstmile.wire import RecordWriter, Registry
 from pipelines.topics import ensure_topics
 from serving.address import EXPOSURE_ROUTE, PREFIX, ROUTE, base_address

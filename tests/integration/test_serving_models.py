@@ -17,7 +17,8 @@ from serving_builder import booster
 from feature_repo.content_features import RANKER_FEATURES
 from feature_repo.services import model_features
 from firstmile.errors import DependencyError
-from firstmile.names import MODELS, RANKER
+from firstmile.names import RANKER
+from firstmile.vocabulary import MODELS
 from serving.champions import Champions, ModelWatch
 from serving.mlflow_champions import MlflowChampions
 from serving.model_copies import Champion, ModelCopies

@@ -30,8 +30,8 @@ from feature_repo.services import model_features
 from firstmile.clock import SystemClock
 from firstmile.local.process import find
 from firstmile.local.stack import Stack
-from firstmile.names import MODELS
 from firstmile.settings import Settings
+from firstmile.vocabulary import MODELS
 from serving.api import build_app
 from serving.features import instant_us
 from serving.models import prepare

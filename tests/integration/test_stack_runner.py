@@ -10,8 +10,8 @@ import pytest
 from conftest import FreeSettings
 from running import poll
 
-from firstmile.local.demo_runner import BrokenHopError, Job, Runner
-from firstmile.local.demo_watch import Watcher
+from examples.oulad.demo.runner import BrokenHopError, Job, Runner
+from examples.oulad.demo.watch import Watcher
 from firstmile.local.part import log_file
 from firstmile.local.process import Program
 from firstmile.settings import Settings

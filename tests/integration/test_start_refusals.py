@@ -57,10 +57,21 @@ def test_each_mistake_names_file_line_and_what_is_known(
     assert said in str(refused.value)
 
 
-def test_serve_says_it_once_and_ends_with_2(free_settings: FreeSettings, tmp_path: Path) -> None:
-    product = product_with(tmp_path, rules=MISTAKES["unknown flow"][1] or "")
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rules", MISTAKES["unknown flow"][1], "unknown flow 'fancy'"),
+        ("profile", "flows: {guided: {format: 2}}\n", "profile.yaml, line 1: flows.guided"),
+        ("profile", "traits: [", "profile.yaml, line 1: expected the node content"),
+        ("labels", "Churn 60: {for_days: 3}\n", "labels.yaml, line 1: 'Churn 60' cannot be a model's name"),
+    ],
+)
+def test_serve_says_it_once_and_ends_with_2(
+    free_settings: FreeSettings, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    product = product_with(tmp_path, **{name: text})
     done = run(free_settings(product=product), "serve")
     assert done.returncode == 2
-    assert done.stderr.count("unknown flow 'fancy'") == 1
+    assert done.stderr.replace("\n", " ").count(said) == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -23,34 +23,36 @@ from conftest import FreeSettings
 from demo_product import EVENTS
 from mlflow.tracking import MlflowClient
 
+from examples.oulad.evaluation.evaluate import evaluate_oulad
+from examples.oulad.evaluation.scratch import scratch_store
+from examples.oulad.events.events import oulad_events
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.learning.labels import label
+from examples.oulad.tables import tables as oulad
+from examples.oulad.tables.tables import OuladTables, day_end_us, day_start_us
 from feature_repo.services import model_features
 from feature_repo.store import feature_store
-from firstmile import oulad
 from firstmile.calibration import FILE, read_calibration
 from firstmile.errors import DataError, DependencyError, GateError, UsageError
-from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION, CLASSES, MODELS, PREVIOUS
-from firstmile.oulad import OuladTables, day_end_us, day_start_us
+from firstmile.names import CHALLENGER, CHAMPION, PREVIOUS
 from firstmile.setting_sections import ROOT
 from firstmile.settings import Settings, as_environment
-from pipelines.backfill import backfill_oulad
+from firstmile.vocabulary import AUDIT_ATTRIBUTES, CLASSES, MODELS
 from pipelines.clean import clean, read_mapping
 from pipelines.history import activity_history
-from pipelines.oulad_events import oulad_events
 from serving.golden import TOLERANCE
 from serving.model_copies import Champion
 from serving.model_copies import load as load_for_serving
 from training.again import made_of
 from training.dataset import vectors
-from training.evaluate_oulad import evaluate_oulad
 from training.figures import metric_name
 from training.judge import compare, judge_version
-from training.labels import Labelled, label
+from training.labelled import Labelled
 from training.models import class_scores
 from training.papers import TRAINING_USERS, commit
 from training.plan import Plan
 from training.promote import promote
 from training.rollback import rollback_all
-from training.scratch import scratch_store
 from training.tasks import TASKS
 from training.tracking import connect, versions
 from training.train import run, train
@@ -88,7 +90,7 @@ def trained(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Traine
     settings = settings.model_copy(update={"training": settings.training.model_copy(update={"quality": bounds})})
     tables = first_learners(oulad.read(DATA, [P]), N_LEARNERS)
     backfill_oulad(settings, tables, days=(None, None), workers=1)
-    result = train(settings, MODELS, presentations=None, data=DATA)
+    result = train(settings, MODELS)
     return Trained(settings, tables, result, MlflowClient(settings.mlflow_uri))
 
 
@@ -152,7 +154,7 @@ def test_nobody_of_the_audit_enters_the_set_or_the_reference(trained: Trained, t
         run_id = trained.result["models"][model]["run_id"]
         path = trained.client.download_artifacts(run_id, "training_set.parquet", str(tmp_path))
         columns = pq.read_schema(path).names
-        assert not [c for c in columns for a in (*AUDIT_ATTRIBUTES, "user_id", "id_student") if a in c]
+        assert not [c for c in columns for a in (*AUDIT_ATTRIBUTES, "user_id", "person") if a in c]
 
 
 def test_counts_add_up_to_everybody_enrolled(trained: Trained) -> None:
@@ -266,7 +268,7 @@ def test_promotion_moves_champion_keeps_previous_and_says_when_there_is_nothing_
     again = promote(client, "activation", settings=trained.settings)
     assert (again["promoted"], again["note"]) == (False, f"version {challenger} is champion already")
     made = made_of(client, trained.result["models"]["activation"]["run_id"])
-    again = train(made.settings(trained.settings), [made.model], presentations=made.presentations, data=DATA)
+    again = train(made.settings(trained.settings), [made.model], cohorts=made.cohorts)
     compared = made.compared(again["models"]["activation"])
     assert compared["is_same_set"]
     assert compared["n_metrics"] > 50
@@ -316,14 +318,14 @@ def test_a_start_after_the_champions_last_label_is_answered_by_the_champion_itse
     users = read_set(client, challenger).users
     asked = users[users["day"].isin(TASKS["activation"].evaluated_days)]
     run = client.create_run(client.get_run(challenger.run_id).info.experiment_id)
-    pq.write_table(pa.table({"id_student": asked["id_student"][:1].tolist()}), tmp_path / TRAINING_USERS)
+    pq.write_table(pa.table({"person": asked["person"][:1].tolist()}), tmp_path / TRAINING_USERS)
     client.log_artifact(run.info.run_id, str(tmp_path / TRAINING_USERS))
     before = {**challenger.tags, "trained_until_us": str(day_start_us(P, 0) - 1)}
     found = compare(client, challenger, replace(challenger, run_id=run.info.run_id, tags=before))
     n = asked["user_id"].nunique() - 1  # one of them it is said to have learned from
-    assert found.how == f"data after both: {n} learners of BBB_2013B whom neither had seen"
+    assert found.how == f"data after both: {n} users of BBB_2013B whom neither had seen"
     assert found.difference < 0  # here it had learned from these very learners: only the registered booster answers so
-    pq.write_table(pa.table({"id_student": users["id_student"].unique()}), tmp_path / TRAINING_USERS)
+    pq.write_table(pa.table({"person": users["person"].unique()}), tmp_path / TRAINING_USERS)
     client.log_artifact(run.info.run_id, str(tmp_path / TRAINING_USERS))
     with pytest.raises(DataError, match="nobody is left"):
         compare(client, challenger, replace(challenger, run_id=run.info.run_id, tags=before))
@@ -400,10 +402,10 @@ def test_retraining_moves_challenger_only_through_the_gates_and_notes_what_rewei
     plan = Plan(because="bias", reweigh="gender", is_gated=True)
     with monkeypatch.context() as strict:
         strict.setattr("training.gates.ECE_BOUND", 0.0)
-        refused = train(trained.settings, [model], presentations=None, data=DATA, plan=plan)["models"][model]
+        refused = train(trained.settings, [model], plan=plan)["models"][model]
     assert (refused["alias"], refused["would_promote"]) == (None, False)
     assert aliases(client, model) == before
-    passed = train(trained.settings, [model], presentations=None, data=DATA, plan=plan)["models"][model]
+    passed = train(trained.settings, [model], plan=plan)["models"][model]
     assert passed["alias"] == CHALLENGER
     assert aliases(client, model) == {**before, CHALLENGER: passed["version"]}
     run = client.get_run(passed["run_id"])
@@ -417,7 +419,7 @@ def test_parameters_that_were_searched_for_are_filed_made_again_and_kept_by_retr
     client, name = trained.client, "skill_level"
 
     def run(plan: Plan) -> tuple[dict[str, Any], dict[str, str]]:
-        told = train(trained.settings, [name], presentations=[P], data=DATA, plan=plan)["models"][name]
+        told = train(trained.settings, [name], cohorts=[P], plan=plan)["models"][name]
         return told, read_version(client, name, told["version"]).params
 
     told, params = run(Plan(n_trials=20))
@@ -451,7 +453,7 @@ def test_training_whose_promotion_is_refused_says_what_it_trained_and_why_of_eac
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("training.gates.ECE_BOUND", 0.0)
     with pytest.raises(GateError, match="not promoted: disengagement, skill_level") as refused:
-        run(model=",".join(models), presentations=P, data=DATA, then_promote=True, n_trials=0)
+        run(model=",".join(models), cohorts=P, then_promote=True, n_trials=0)
     assert refused.value.exit_code == 1
     said = capsys.readouterr()
     result = json.loads(said.out)
@@ -469,7 +471,7 @@ def test_training_whose_promotion_is_refused_says_what_it_trained_and_why_of_eac
 
 def test_the_verb_prints_one_json_object_and_nothing_else_on_stdout(trained: Trained) -> None:
     done = subprocess.run(
-        [Path(sys.executable).parent / "firstmile", "train", "--model", "activation", "--data", DATA],
+        [Path(sys.executable).parent / "firstmile", "train", "--model", "activation"],
         env={"PATH": "/usr/bin:/bin", **as_environment(trained.settings)},
         capture_output=True,
         text=True,
@@ -495,13 +497,13 @@ def test_data_that_does_not_hold_what_is_expected_leaves_the_registry_as_it_was(
     with pytest.raises(
         GateError, match=r"n_users: 1 of 1 rows, for example .* of history BBB_2013B.*Data Docs: file://"
     ):
-        train(strict, MODELS, presentations=None, data=DATA)
+        train(strict, MODELS)
     assert {model: (versions(client, model), aliases(client, model)) for model in MODELS} == before
 
 
-def write_as(folder: Path, presentation: str) -> None:
+def write_as(folder: Path, cohort: str) -> None:
     """120 learners of BBB_2013B under another name, in the original form: CSV, `?`, 1 and 0, days like 19.0."""
-    module, start = presentation.split("_")
+    module, start = cohort.split("_")
     ids: set[int] = set()
     for name in ("studentInfo", "courses", "assessments", "vle", "studentRegistration", "studentAssessment"):
         frame = pd.read_csv(DATA / f"{name}.csv.gz")
@@ -528,17 +530,17 @@ def test_history_that_stops_before_a_labels_future_is_refused(stack: Settings, t
     settings = stack.model_copy(update={"home": tmp_path, "training": training})
     backfill_oulad(settings, first_learners(oulad.read(DATA, [P]), 20), days=(None, 35), workers=1)
     with pytest.raises(DataError, match="labels of disengagement look as far as day 42 of BBB_2013B"):
-        train(settings, ["disengagement"], presentations=None, data=DATA)
+        train(settings, ["disengagement"])
 
 
 def test_without_history_training_names_the_command_that_makes_it(stack: Settings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="firstmile backfill oulad"):
-        train(stack.model_copy(update={"home": tmp_path}), MODELS, presentations=None, data=DATA)
+        train(stack.model_copy(update={"home": tmp_path}), MODELS)
 
 
-def test_a_presentation_that_was_not_backfilled_is_refused(trained: Trained) -> None:
+def test_a_cohort_that_was_not_backfilled_is_refused(trained: Trained) -> None:
     with pytest.raises(DataError, match=r"no AAA_2014J; it has BBB_2013B"):
-        train(trained.settings, MODELS, presentations=["AAA_2014J"], data=DATA)
+        train(trained.settings, MODELS, cohorts=["AAA_2014J"])
 
 
 def test_without_mlflow_training_says_so_before_any_work(free_settings: FreeSettings) -> None:

@@ -74,9 +74,9 @@ def test_every_version_has_all_its_papers(killed: Killed) -> None:
     for number in versions(killed.client, MODEL):
         version = read_version(killed.client, MODEL, number)
         assert {f.path for f in killed.client.list_artifacts(version.run_id)} >= PAPERS
-        assert "held_out_students/day_14/auc" in version.metrics
+        assert "held_out_people/day_14/auc" in version.metrics
         assert version.metrics["size_bytes"] > 0
-        assert version.tags["judged_by"] == "held_out_students"
+        assert version.tags["judged_by"] == "held_out_people"
         data, (rows, p) = read_set(killed.client, version), read_examined(killed.client, version)
         assert len(p) == len(rows) == len(data.users)
         assert read_fitted(version).probabilities(data.rows.x).shape == (len(data.users), 2)

@@ -13,7 +13,8 @@ from feature_repo.activity import LATENESS_MS, NOT_COUNTED, Events, fold
 from feature_repo.applied import FROM_FILE, Source, message_hash, pack_applied
 from feature_repo.distinct import content_hash
 from feature_repo.row import Rows, empty_rows, pack_rows, unpack_rows
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 T0 = 1_380_585_600_000

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from events_builder import Event
 
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WINDOWS = {  # width, width of the tiles, tiles kept

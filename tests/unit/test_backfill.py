@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from demo_product import with_file
 
-from firstmile import oulad
+from examples.oulad.history import backfill
+from examples.oulad.history.backfill import backfill_oulad
+from examples.oulad.history.shard import says_any
+from examples.oulad.tables import tables as oulad
 from firstmile.errors import DataError
 from firstmile.settings import Settings
-from pipelines import backfill
-from pipelines.backfill import backfill_oulad
-from pipelines.backfill_shard import says_any
 from pipelines.content_tiles import HISTORY, TILES, ContentTiles
 
 MAPS = pa.array(

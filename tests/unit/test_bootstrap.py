@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from training.bootstrap import N_DRAWS, difference_low, drawn_auc, drawn_figures, draws, ece, intervals
 from training.evaluate import macro_auc
 from training.figures import ENDS
@@ -40,7 +40,7 @@ def test_intervals_hold_the_figure_and_narrow_with_more_users() -> None:
     for n in (100, 1_600):
         y, p = made(n)
         day, start, users = np.full(n, 7), np.full(n, P), np.arange(n).astype(str)
-        found = intervals(y, p, day=day, presentation=start, users=users, seed=2)[7]
+        found = intervals(y, p, day=day, cohort=start, users=users, seed=2)[7]
         assert found["auc_low"] < macro_auc(y, p) < found["auc_high"]
         widths.append(found["auc_high"] - found["auc_low"])
     assert widths[1] < widths[0] / 2
@@ -84,7 +84,7 @@ def test_groups_are_cut_by_attribute_small_ones_named_and_gaps_taken_between_the
     audit = pd.DataFrame(dict.fromkeys(AUDIT_ATTRIBUTES, "same"), index=users).assign(gender=gender)
     y = np.arange(n) % 2
     yes = np.where(gender == "F", 0.9, np.where(y == 1, 0.9, 0.1))  # F: everybody; M: whom it came true for
-    who = pd.DataFrame({"user_id": users, "presentation": P})
+    who = pd.DataFrame({"user_id": users, "cohort": P})
     found = slices("activation", y, np.column_stack([1 - yes, yes]), users=who, audit=audit, seed=1)
     cut = found["gender"]
     assert cut["too_small"] == {"X": 3}

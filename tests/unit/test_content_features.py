@@ -22,7 +22,8 @@ from feature_repo.content_standing import FEEDBACK_WEIGHT, RECENT_DAYS, Standing
 from feature_repo.distinct import content_hash, seen_matrix
 from feature_repo.fields import CONTENT_COUNTS
 from feature_repo.windows import FEATURE_NAMES
-from firstmile.names import FORMATS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import FORMATS
 
 LESSON, QUIZ, VIDEO = (FORMATS.index(name) for name in ("lesson", "quiz", "video"))
 

@@ -94,7 +94,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("no")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_crm(tmp_path / "a.parquet", now_us=NOW_US)
-    with pytest.raises(DataError, match=r"nor a file ending in \.csv or \.parquet"):
+    with pytest.raises(DataError, match=r"no file ending in \.csv or \.parquet"):
         read_crm(tmp_path / "a.xlsx", now_us=NOW_US)
 
 

@@ -7,22 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from examples.oulad.learning.history import choose, refuse_future
+from examples.oulad.tables.tables import day_end_us, day_start_us
 from feature_repo.services import model_features
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES
-from firstmile.oulad import day_end_us, day_start_us
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from training.dataset import TrainingSet, check_columns, snapshots, training_set
-from training.history import choose, refuse_future
-from training.labels import Labelled
+from training.labelled import Labelled
 
 P = "AAA_2013J"
 
 
 def labelled(*rows: tuple[int, int, int]) -> Labelled:
-    """Rows of (student, day, label)."""
-    frame = pd.DataFrame(rows, columns=["id_student", "day", "label"])
-    frame["user_id"] = [f"{P}-{s}" for s in frame["id_student"]]
-    known = frame.assign(presentation=P, judged_label=frame["label"], until_day=frame["day"] + 14)
+    """Rows of (person, day, label)."""
+    frame = pd.DataFrame(rows, columns=["person", "day", "label"])
+    frame["user_id"] = [f"{P}-{s}" for s in frame["person"]]
+    known = frame.assign(cohort=P, judged_label=frame["label"], until_day=frame["day"] + 14)
     known["now_us"] = [day_end_us(P, day) for day in known["day"]]
     return Labelled(known, {7: Counter(rows=len(rows))})
 
@@ -64,7 +64,7 @@ def test_vectors_meet_their_own_label_in_any_order() -> None:
 def test_a_user_without_a_row_by_then_is_left_out_and_counted() -> None:
     made = labelled((1, 7, 0), (2, 7, 1))
     data = training_set("activation", made, vectors(labelled((2, 7, 1))))
-    assert data.users["id_student"].tolist() == [2]
+    assert data.users["person"].tolist() == [2]
     assert data.counts[7] == {"rows": 2, "left_out:no row in the history": 1}
 
 
@@ -109,7 +109,7 @@ def test_all_of_the_history_is_chosen_unless_told() -> None:
     assert choose(ends, [P], last_day=28) == [P]
 
 
-def test_a_presentation_without_history_is_named_with_the_command_that_repairs_it() -> None:
+def test_a_cohort_without_history_is_named_with_the_command_that_repairs_it() -> None:
     with pytest.raises(DataError, match=r"no AAA_2014J; it has AAA_2013J.*backfill oulad .*--presentations AAA_2014J"):
         choose({P: day_start_us(P, 40)}, ["AAA_2014J"], last_day=28)
 

@@ -15,8 +15,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from firstmile.names import FORMATS, RUNGS, SKILL_LEVELS, STAGES
+from firstmile.names import RUNGS, STAGES
 from firstmile.setting_sections import ServingSettings
+from firstmile.vocabulary import FORMATS, SKILL_LEVELS
 from serving.address import PREFIX
 from serving.admission import FirstLayer
 from serving.api import Desk, OneDecision, build_app
@@ -29,6 +30,7 @@ ANSWER = {
     "segment",
     "preferences",
     "activation_probability",
+    "predictions",
     "flow",
     "recommended_content",
     "experiment",

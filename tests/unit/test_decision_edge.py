@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 
 from firstmile.errors import SettingsError, WireError
 from firstmile.http.keys import Key, KeyRing, digest, user_hash
-from firstmile.names import MODELS, RUNGS
+from firstmile.names import RUNGS
 from firstmile.setting_sections import ServingSettings
+from firstmile.vocabulary import MODELS
 from serving.api import Desk, build_app
 from serving.cors import origins
 from serving.requests import parse

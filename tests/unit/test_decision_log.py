@@ -11,8 +11,8 @@ import orjson
 from decision_sinks import Dropped, ListSink, log_to, wait_for
 from serving_builder import Row, Rows, ladder
 
+from examples.oulad.learning.preference import LEARNED_FORMATS
 from firstmile.errors import DependencyError
-from firstmile.names import LEARNED_FORMATS
 from firstmile.wire import Record
 from pipelines.topics import schema_text
 from serving.answers import Decision

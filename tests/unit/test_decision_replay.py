@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, Rows, booster, catalogue, experiments, ladder, model, models, policy
 
 from firstmile.errors import UsageError
-from firstmile.names import CHAMPION, FORMATS, MODELS, ONLINE_MODEL
+from firstmile.names import CHAMPION, ONLINE_MODEL
+from firstmile.vocabulary import FORMATS, MODELS
 from pipelines.topics import schema_text
 from serving.answers import Basis, Decision
 from serving.arms import ONLINE_LEARNER, THOMPSON

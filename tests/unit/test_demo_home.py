@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from firstmile.local.demo_home import environment_file
+from examples.oulad.demo.home import environment_file
 from firstmile.settings import Settings
 
 

@@ -46,15 +46,15 @@ def test_shares_stay_above_zero_and_follow_the_weights() -> None:
     assert shares.tolist() == pytest.approx([1 / 12, 2 / 12, 9 / 12])
 
 
-def test_figures_are_taken_inside_a_presentation_and_averaged_by_its_users() -> None:
-    # Inside each presentation the scores say nothing (AUC 0.5); pooled they would tell the presentations apart.
+def test_figures_are_taken_inside_a_cohort_and_averaged_by_its_users() -> None:
+    # Inside each cohort the scores say nothing (AUC 0.5); pooled they would tell the cohorts apart.
     y = np.array([1, 1, 1, 0, 0, 0, 0, 1])
     score = np.array([0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1])
     p = np.column_stack([1 - score, score])
     half = np.full((8, 2), 0.5)
-    presentation = np.array(["AAA_2013J"] * 4 + ["BBB_2013B"] * 4)
+    cohort = np.array(["AAA_2013J"] * 4 + ["BBB_2013B"] * 4)
     day = np.full(8, 7)
-    result = evaluate(y, p, p_one_column=p, p_majority=half, day=day, presentation=presentation)[7]
+    result = evaluate(y, p, p_one_column=p, p_majority=half, day=day, cohort=cohort)[7]
     assert result["auc"] == 0.5
     assert macro_auc(y, p) > 0.5
     assert (result["n"], result["base_rate"]) == (8, 0.5)

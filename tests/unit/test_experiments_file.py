@@ -8,7 +8,8 @@ from demo_product import EXPERIMENTS
 
 from firstmile.clock import to_us
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES, CHALLENGER, CHAMPION
+from firstmile.names import CHALLENGER, CHAMPION
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from serving.arms import DEFAULT_FLOW, KINDS, RULES
 from serving.buckets import N_PLACES
 from serving.experiments import Assignment, Experiments, Holdout

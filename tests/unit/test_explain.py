@@ -10,7 +10,7 @@ import pytest
 import xgboost as xgb
 from serving_builder import FEATURES, LEARNER, Broken, Row, Rows, ladder, model, models
 
-from firstmile.names import SKILL_LEVELS
+from firstmile.vocabulary import SKILL_LEVELS
 from serving.explain import TOP, moves
 from serving.requests import Ask, parse
 

@@ -28,7 +28,8 @@ from feature_repo.applied import pack_applied
 from feature_repo.row import concat_rows, empty_rows, first_rows, pack_rows
 from feature_repo.tiles import LEVELS, MAX_USERS
 from firstmile.errors import DataError
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 # ---------------------------------------------------------------- order, duplicates, batches, company
 

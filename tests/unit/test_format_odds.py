@@ -15,7 +15,8 @@ from serving_builder import LEARNER, NOW_US, Row, Rows, catalogue, experiments, 
 from feature_repo.content_stats import ContentStats
 from feature_repo.fields import CONTENT_COUNTS
 from firstmile.clock import MICROS_PER_DAY
-from firstmile.names import FORMATS, STAGES
+from firstmile.names import STAGES
+from firstmile.vocabulary import FORMATS
 from serving.answers import Decision
 from serving.arms import CHAMPION, THOMPSON
 from serving.conditions import Condition

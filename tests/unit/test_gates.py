@@ -79,7 +79,7 @@ def test_no_figures_at_all_refuse_and_no_verdicts_are_a_no() -> None:
 
 def test_figures_survive_the_names_they_are_logged_under() -> None:
     logged = {metric_name("later_start", day, k): v for day, f in figures().items() for k, v in f.items()}
-    other = {metric_name("held_out_students", 7, "auc"): 0.1, "n_rounds": 3.0}
+    other = {metric_name("held_out_people", 7, "auc"): 0.1, "n_rounds": 3.0}
     assert figures_of({**logged, **other}, "later_start") == figures()
 
 

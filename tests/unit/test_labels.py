@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from examples.oulad.learning.labels import activation, disengagement, label, skill_level
+from examples.oulad.learning.population import population
+from examples.oulad.learning.preference import LEARNED_FORMATS, preference
+from examples.oulad.tables.tables import OuladTables
 from firstmile.errors import DataError
-from firstmile.names import LEARNED_FORMATS
-from firstmile.oulad import OuladTables
-from training.labels import NOT_JUDGED, activation, disengagement, label, skill_level
-from training.labels_preference import preference
-from training.population import population
+from training.labelled import NOT_JUDGED
 from training.tasks import TASKS
 
 P = "AAA_2013J"
@@ -61,7 +61,7 @@ def test_population_counts_each_reason_once() -> None:
         ),
         7,
     )
-    assert users["id_student"].tolist() == [1, 2, 6]
+    assert users["person"].tolist() == [1, 2, 6]
     assert counts == {
         "left_out:registration date missing": 2,
         "left_out:registered later": 1,
@@ -92,7 +92,7 @@ def test_activation_of_one_hand_in(hand_in: Sequence[Any], expected: list[int]) 
 def test_activation_counts_banked_done_and_missing_scores() -> None:
     hand_ins = ((10, 1, -5, True, 70.0), (10, 2, 3, False, 70.0), (10, 3, 20, False, None), (10, 4, 20, False, 50.0))
     users, counts = activation(tables([(s, -10, None) for s in (1, 2, 3, 4, 5)], hand_ins=hand_ins), 7)
-    assert dict(zip(users["id_student"], users["label"], strict=True)) == {3: 0, 4: 1, 5: 0}
+    assert dict(zip(users["person"], users["label"], strict=True)) == {3: 0, 4: 1, 5: 0}
     assert counts["left_out:banked"] == 1
     assert counts["left_out:handed in by then"] == 1
     assert counts["score missing, not reached"] == 1
@@ -225,7 +225,7 @@ def test_gates_judge_skill_level_by_marks_handed_in_later_and_the_others_by_thei
 
 def test_stacked_days_are_sorted_and_say_how_far_the_label_looked() -> None:
     rows = label("disengagement", tables(((2, -10, None), (1, 5, None)))).rows
-    assert rows[["id_student", "day"]].values.tolist() == [
+    assert rows[["person", "day"]].values.tolist() == [
         *[[1, d] for d in (7, 14, 28)],
         *[[2, d] for d in TASKS["disengagement"].snapshot_days],
     ]

@@ -1,6 +1,6 @@
 """A product's labels, on events few enough to read: what counts at the edges of day N and of the horizon."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples.oulad.learning.preference import LEARNED_FORMATS
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.errors import DataError
-from firstmile.names import LEARNED_FORMATS
 from training.cohorts import LEAST_EXAMINED, cohorts, judged_days
-from training.labels import Labelled
+from training.labelled import Labelled
 from training.labels_events import check_names, event_labels
-from training.labels_file import LabelFile, read_labels, task_of
+from training.labels_file import FORMS, AnyLabel, LabelFile, read_labels, task_of
 from training.split import begins_on, judged_by
 
 BEGAN = 20_000 * MICROS_PER_DAY + 5_000_000  # not at midnight: days are counted from the sign-up
@@ -26,12 +26,15 @@ Event = tuple[str, str, int] | tuple[str, str, int, str, str]
 ACTIVATION = {"reached": {"events": ["Project Created"]}, "within_days": 28, "snapshot_days": [7], "delay_days": 0}
 DISENGAGEMENT = {"none_of": {"events": "any"}, "for_days": 14, "snapshot_days": [7]}
 LEVEL = {
-    "intermediate": {"families": ["feature_use"], "count": 2},
-    "advanced": {"events": ["Key Created"]},
+    "levels": {
+        "beginner": None,
+        "intermediate": {"families": ["feature_use"], "count": 2},
+        "advanced": {"events": ["Key Created"]},
+    },
     "within_days": 28,
     "snapshot_days": [7],
 }
-PREFERENCE = {"for_days": 7, "snapshot_days": [7]}
+PREFERENCE = {"for_days": 7, "snapshot_days": [7], "formats": list(LEARNED_FORMATS)}
 
 
 def labelled(model: str, spec: dict[str, object], *events: Event, ends_us: int = LATE) -> Labelled:
@@ -39,7 +42,11 @@ def labelled(model: str, spec: dict[str, object], *events: Event, ends_us: int =
     rows = [("u", "Signed Up", BEGAN), *events]
     columns = ["user_id", "name", "event_us", "family", "format"]
     frame = pd.DataFrame([(*row, "", "")[:5] for row in rows], columns=columns)
-    return event_labels(LabelFile.model_validate({model: spec}), frame, ends_us=ends_us)[model]
+    return event_labels(LabelFile({model: form_of(spec).model_validate(spec)}), frame, ends_us=ends_us)[model]
+
+
+def form_of(spec: Mapping[str, object]) -> type[AnyLabel]:
+    return next(form for key, form in FORMS.items() if key in spec)
 
 
 def label_of(made: Labelled, user: str = "u") -> int | None:
@@ -174,7 +181,7 @@ def test_cohorts_are_fifths_in_time_and_the_latest_one_judges() -> None:
     assert pd.Series(names).value_counts().tolist() == [20] * 5
     assert begins_on(names[0]).toordinal() - 719_163 == 20_000
     assert judged_by(sorted(set(names))) == "later_start"
-    assert judged_by(["2026-09-14"]) == "held_out_students"
+    assert judged_by(["2026-09-14"]) == "held_out_people"
 
 
 @pytest.mark.parametrize("n_days", [60, 90, 120, 200])
@@ -185,7 +192,7 @@ def test_sign_ups_that_go_on_leave_somebody_to_be_examined_on_every_judged_day(n
         "disengagement", spec, *((f"u{i}", "Signed Up", at) for i, at in enumerate(began)), ends_us=began[-1]
     )
     days = judged_days(made.rows["day"].to_numpy(), (7, 14, 28))
-    latest = made.rows[made.rows["presentation"] == made.rows["presentation"].max()]
+    latest = made.rows[made.rows["cohort"] == made.rows["cohort"].max()]
     assert all((latest["day"] == day).sum() >= LEAST_EXAMINED for day in days)
     assert days == (7, 14, 28)
 
@@ -210,7 +217,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_file_names_the_models_and_leaves_days_to_the_task(tmp_path: Path) -> None:
     _, file = read_labels(written(tmp_path, TEXT))
-    tasks = {model: task_of(model, spec) for model, spec in file.specs().items()}
+    tasks = {model: task_of(spec) for model, spec in file.specs.items()}
     assert tasks["activation"].snapshot_days == (0, 1, 3, 7, 14)
     assert tasks["activation"].evaluated_days == (3, 7, 14)
     assert (tasks["disengagement"].snapshot_days, tasks["disengagement"].evaluated_days) == ((0, 7), (7,))

@@ -11,7 +11,7 @@ from serving_builder import LEARNER, NOW_US, Broken, Row, Rows, ladder, model, m
 
 from firstmile.clock import FixedClock
 from firstmile.errors import DataError, DependencyError
-from firstmile.names import MODELS
+from firstmile.vocabulary import MODELS
 from serving.answers import Decision
 from serving.ladder import Ladder
 from serving.models import ScoringModel

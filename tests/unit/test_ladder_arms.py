@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from serving_builder import NOW_US, Broken, Row, Rows, experiments, ladder, model, models
 
-from firstmile.names import CHALLENGER, CHAMPION, MODELS, ONLINE_MODEL
+from firstmile.names import CHALLENGER, CHAMPION, ONLINE_MODEL
+from firstmile.vocabulary import MODELS
 from serving.answers import Decision
 from serving.arms import DEFAULT_FLOW, ONLINE_LEARNER, RULES
 from serving.experiments import HOLDOUT, Experiments, Holdout

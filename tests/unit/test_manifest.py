@@ -7,8 +7,8 @@ from feast.repo_operations import parse_repo
 
 import feature_repo.services
 from feature_repo.store import REPO, definitions
-from firstmile.names import MODELS
 from firstmile.settings import load_settings
+from firstmile.vocabulary import MODELS
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_manifest_gives_feast_what_apply_registers() -> None:
 def test_manifest_gives_a_service_for_each_model_of_any_number(
     models: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_repo.services, "MODELS", models)
+    monkeypatch.setattr(feature_repo.services, "SERVED", models)
     found = found_by_feast()
     assert {name for kind, name in found if kind == "FeatureService"} == {f"{model}_v1" for model in models}
     assert found == registered_by_apply()

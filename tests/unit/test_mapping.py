@@ -9,7 +9,8 @@ from demo_product import EVENTS
 
 from feature_repo.activity import NOT_COUNTED
 from firstmile.errors import DataError
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 from pipelines.mapping import FIELDS, OWN_FIELDS, EventMapping, read_mapping
 
 SECOND_PRODUCT = """

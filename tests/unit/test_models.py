@@ -16,11 +16,11 @@ FEATURES = ("signal", "noise")
 
 def rows(n_users: int = 400, *, n_classes: int = 2, seed: int = 0) -> Rows:
     rng = np.random.default_rng(seed)
-    student = np.repeat(np.arange(n_users), 2)
+    person = np.repeat(np.arange(n_users), 2)
     signal = np.repeat(rng.normal(size=n_users), 2)
     y = np.digitize(signal + 0.3 * rng.normal(size=2 * n_users), np.linspace(-1, 1, n_classes + 1)[1:-1])
     x = np.column_stack([signal, rng.normal(size=2 * n_users)])
-    return Rows(x, y, np.full(2 * n_users, 0.5), student, np.full(2 * n_users, "AAA_2013J"))
+    return Rows(x, y, np.full(2 * n_users, 0.5), person, np.full(2 * n_users, "AAA_2013J"))
 
 
 @pytest.mark.parametrize("model", ["activation", "skill_level"])

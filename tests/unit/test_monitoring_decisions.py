@@ -5,7 +5,7 @@ import pytest
 from decision_records import NOON_US, decision_record
 
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from monitoring.decisions import DecisionLog, frames, join, log_of, refuse_audit, refuse_audit_names, require
 
 

@@ -11,7 +11,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
 
-from firstmile import oulad
+from examples.oulad.tables import tables as oulad
 from firstmile.clock import MICROS_PER_DAY, to_us
 from firstmile.errors import DataError
 

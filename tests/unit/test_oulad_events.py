@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from firstmile import oulad
+from examples.oulad.events.clock import LAST_OFFSET_US, session_offsets_us
+from examples.oulad.events.draft import EVENTS
+from examples.oulad.events.events import oulad_events
+from examples.oulad.events.message_ids import NAMESPACE, message_ids
+from examples.oulad.events.profiles import TRAITS, oulad_profiles, profile_records
+from examples.oulad.tables import tables as oulad
 from firstmile.clock import MICROS_PER_DAY, MICROS_PER_S
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, SYSTEM_LOGS, USER_ACTIONS
-from pipelines.message_ids import NAMESPACE, message_ids
-from pipelines.oulad_clock import LAST_OFFSET_US, session_offsets_us
-from pipelines.oulad_draft import EVENTS
-from pipelines.oulad_events import oulad_events
-from pipelines.oulad_profiles import TRAITS, oulad_profiles, profile_records
+from firstmile.names import CONTEXT, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 
 DATA = Path(__file__).parents[2] / "data" / "oulad"
 CLICKS = pa.array(["Page Viewed", "Content Opened"])

@@ -145,16 +145,16 @@ def test_bad_content_does_not_hold_up_good_rules(files: Files, on: PlaybookFiles
 
 
 @pytest.mark.parametrize(
-    ("oulad", "said"),
+    ("hook", "said"),
     [
-        ("{data: d, url: '/c/{course}', titles: {}, other_title: P, levels: {}}", "line 3: url '/c/{course}' has"),
+        ("{hook: 'examples.oulad.catalogue:nothing'}", "line 3: examples.oulad.catalogue:nothing cannot be imported"),
         ("!!bool maybe", "line 3: 'maybe' is not"),
     ],
 )
 def test_content_that_is_wrong_in_any_way_is_said_and_hides_no_change_of_another_file(
-    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, oulad: str, said: str
+    files: Files, on: PlaybookFiles, caplog: pytest.LogCaptureFixture, hook: str, said: str
 ) -> None:
-    files.write("content", f"{CONTENT}oulad: {oulad}\n")
+    files.write("content", f"{CONTENT}shelves: {hook}\n")
     files.write("experiments", SPLIT.replace("name: e", "name: f"))
     on.look()
     assert files.ok == {"content": False, "rules": True, "experiments": True}

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_builder import LEARNER, Row, catalogue, policy
 
-from firstmile.names import FORMATS, LEARNED_FORMATS, SKILL_LEVELS
+from examples.oulad.learning.preference import LEARNED_FORMATS
+from firstmile.vocabulary import FORMATS, SKILL_LEVELS
 from serving.catalogue import load_catalogue
 from serving.facts import Facts
 from serving.features import Reading

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from demo_product import CONTENT, RULES
+from demo_product import CONTENT, RULES, with_data
 from serving_builder import catalogue
 
 from firstmile.documents import Document
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from serving.catalogue import GENERAL, load_catalogue
 from serving.conditions import Compiler
 from serving.policy_fields import FIELDS
@@ -188,7 +188,7 @@ def test_rules_may_speak_of_the_weeks_of_a_course(tmp_path: Path) -> None:
     assert rule.prioritise.steps == (week,)
 
 
-def test_oulad_pages_become_content_without_home_pages() -> None:
+def test_pages_of_a_course_become_content_without_home_pages() -> None:
     shelf = catalogue().shelves["BBB_2013B"]
     assert len(shelf.items) == 236 + 37 + 17 + 15 + 5 + 1 + 1 + 1 + 1
     titles = {item.format: item.title.rpartition(" ")[0] for item in shelf.items}
@@ -239,14 +239,14 @@ def test_mistake_in_the_catalogue_is_refused(tmp_path: Path, items: str, line: i
 @pytest.mark.parametrize("url", ["/c/{course}", "/c/{}", "/c/{site", "/c/{site.week}", "/c/{site[0]}", "/c/{site:q}"])
 def test_url_that_pages_do_not_fill_is_refused_with_its_line(tmp_path: Path, url: str) -> None:
     path = tmp_path / "content.yaml"
-    path.write_text(CONTENT.read_text().replace("/courses/{presentation}/pages/{site}", f"'{url}'"))
-    line = CONTENT.read_text().splitlines().index("  url: /courses/{presentation}/pages/{site}") + 1
+    path.write_text(with_data(CONTENT.read_text()).replace("/courses/{presentation}/pages/{site}", f"'{url}'"))
+    line = CONTENT.read_text().splitlines().index("shelves:") + 1
     with pytest.raises(DataError, match=rf"content\.yaml, line {line}: url .*\{{presentation\}} and \{{site\}}"):
         load_catalogue(path)
 
 
-def test_missing_pages_of_oulad_are_said(tmp_path: Path) -> None:
+def test_missing_pages_are_said_with_the_line_of_their_hook(tmp_path: Path) -> None:
     path = tmp_path / "content.yaml"
-    path.write_text(CONTENT.read_text().replace("data: data/oulad", "data: data/nowhere"))
-    with pytest.raises(DataError, match="nowhere has no file vle"):
+    path.write_text(CONTENT.read_text().replace("../../data/oulad", "nowhere"))
+    with pytest.raises(DataError, match=r"content\.yaml, line \d+: .*nowhere has no file vle"):
         load_catalogue(path)

@@ -10,9 +10,10 @@ from serving_builder import NOW_US, Row, Rows, ladder, model, models
 
 from firstmile.clock import FixedClock
 from firstmile.errors import FileError, UsageError
-from firstmile.product import OPTIONAL, REQUIRED, learned_models
+from firstmile.product import OPTIONAL, REQUIRED
 from firstmile.product_verbs import check_product, make_product
 from firstmile.settings import Settings
+from firstmile.vocabulary import models_of
 from serving.playbook import PlaybookFiles
 from serving.policy_fields import FIELDS
 from serving.requests import Ask
@@ -48,9 +49,9 @@ def test_init_writes_over_nothing(product: Path) -> None:
     assert (product / "rules.yaml").read_text() == "mine"
 
 
-def test_the_demo_s_product_holds_without_labels_of_its_own() -> None:
+def test_the_demo_s_product_holds_its_labels_made_by_python() -> None:
     found = check_product(Settings(product=PRODUCT))
-    assert found["learns"] == {}
+    assert set(found["learns"]) == {"activation", "disengagement", "skill_level", "preference"}
     assert len(found["cohorts_with_content_of_their_own"]) == 3
 
 
@@ -61,7 +62,19 @@ def test_the_demo_s_product_holds_without_labels_of_its_own() -> None:
         ("events", "formats: {}", "formats: {clip: film}", "unknown format 'film'; known: community"),
         ("cleaning", "consent: refuse_denied", "consent: maybe", "consent: Input should be"),
         ("labels", "[Project Created]", "[Project Made]", "unknown event 'Project Made'; known: Automation Created"),
-        ("labels", "disengagement:", "churn:", "churn: Extra inputs are not permitted"),
+        ("labels", "disengagement:", "Churn 60:", "'Churn 60' cannot be a model's name"),
+        ("labels", "none_of: {events: any}", "without: {events: any}", "disengagement.without: Extra inputs"),
+        ("labels", "beginner:\n", "beginner: {events: any}\n", "everybody reaches the first level"),
+        ("labels", "\n  levels:\n", "\n  classes: [a, b]\n  level:\n", "skill_level.question: Field required"),
+        ("profile", "quiz, video", "quiz, quiz", "'quiz' is named twice"),
+        ("profile", "role: text", "role: words", "traits.role.kind: Input should be 'text', 'integer' or 'number'"),
+        ("profile", "order: 0.5}", "order: 0.6}", "format, level and order add up to 1.1, not to 1"),
+        ("profile", "guided: {format", "Guided: {format", "'Guided' is no name"),
+        ("profile", "audit: []", "audit: [plan]", "'plan' is a trait too"),
+        ("profile", "# shelf: plan", "shelf: company_size", "unknown text trait 'company_size'; known: company, plan"),
+        ("profile", "page_view, content", "page_views, content", "unknown family 'page_views'"),
+        ("profile", "[24h, 7d", "[48h, 7d", "unknown window '48h'; known: 1h"),
+        ("profile", "activated_by: feature_use", "activated_by: nothing", "unknown family 'nothing'"),
         ("content", "format: video", "format: film", "unknown format 'film'"),
         ("content", "prerequisites: [first-project]", "prerequisites: [nowhere]", "nowhere"),
         ("rules", "flow: guided", "flow: fancy", "unknown flow 'fancy'; known: balanced"),
@@ -113,7 +126,7 @@ ACTIVATION = "activation:\n  reached: {events: [Project Created]}\n  within_days
 
 def test_a_product_with_one_model_misses_no_other(product: Path) -> None:
     (product / "labels.yaml").write_text(ACTIVATION)
-    assert learned_models(product) == ("activation",)
+    assert models_of(product) == {"activation": ("no", "yes")}
     playbook = PlaybookFiles(product, FIELDS, FixedClock(NOW_US)).current
     on = ladder(Rows({"u1": Row()}), {"activation": model("activation")}, playbook=playbook)
     answer = asyncio.run(on.decide(Ask("u1"), started_s=time.perf_counter())).response()

@@ -9,10 +9,10 @@ from quality_builder import P, training_set
 
 from feature_repo.services import model_features
 from firstmile.errors import DataError
-from firstmile.names import MODELS
 from firstmile.setting_sections import TrainingSettings
+from firstmile.vocabulary import MODELS
 from training.expectations import label_suite, set_suite, vector_suite
-from training.quality_bounds import read_bounds
+from training.quality_bounds import product_bounds, read_bounds
 from training.quality_last import beside_last, figures_of, read_last, write_last
 from training.quality_sets import groups, set_figures, vector_frame
 from training.tasks import TASKS
@@ -30,7 +30,7 @@ def edited(folder: Path, old: str, new: str) -> Path:
 
 
 def test_the_shipped_bounds_say_something_of_every_feature_of_every_model() -> None:
-    bounds = read_bounds(BOUNDS)
+    bounds = product_bounds(read_bounds(BOUNDS), {})
     for model in MODELS:
         features = model_features(model)
         held = {e.arguments["column"] for e in vector_suite(features, bounds) if "column" in e.arguments}
@@ -43,13 +43,8 @@ def test_the_shipped_bounds_say_something_of_every_feature_of_every_model() -> N
         ("max_change: 0.1", "max_change: 1.1", r"line \d+: labels.max_change: Input should be less than or equal to 1"),
         ("against_last: [0.7, 1.5]", "against_last: [1.5, 0.7]", r"line \d+: volume.against_last: .*\[least, most\]"),
         ("min_users: 50", "min_user: 50", r"line \d+: volume.min_user"),
-        (
-            "activation: {",
-            "churn: {",
-            "line 29: unknown model 'churn'; known: activation, disengagement, preference, skill_level",
-        ),
-        ("user_profile:", "user_profiles:", "unknown view 'user_profiles'; known: content_stats, user_activity"),
-        ("{beginner:", "{novice:", "unknown class of skill_level 'novice'; known: advanced, beginner, intermediate"),
+        ("user_activity:", "user_activities:", "unknown view 'user_activities'; known: content_stats, user_activity"),
+        ("  max_change:", "  shares: {activation: {}}\n  max_change:", "belong into its labels.yaml"),
     ],
 )
 def test_a_wrong_bound_is_refused_with_its_line(tmp_path: Path, old: str, new: str, complaint: str) -> None:
@@ -70,7 +65,7 @@ def test_the_first_fitting_pattern_counts() -> None:
 
 
 def test_a_class_nobody_gave_bounds_gets_those_of_otherwise() -> None:
-    bounds = read_bounds(BOUNDS)
+    bounds = product_bounds(read_bounds(BOUNDS), {"activation": {"yes": (0.4, 0.99)}})
     shares = {e.arguments["column"]: e.arguments for e in set_suite(["activation"], bounds) if "column" in e.arguments}
     assert (shares["share_activation_no"]["min_value"], shares["share_activation_no"]["max_value"]) == (0, 0.99)
     assert shares["share_activation_yes"]["min_value"] == 0.4
@@ -92,7 +87,7 @@ def test_models_that_read_the_same_features_share_their_vectors_each_once() -> N
     assert len(vector_frame(sets)) == 4 * 3
 
 
-def test_figures_are_per_model_and_presentation() -> None:
+def test_figures_are_per_model_and_cohort() -> None:
     sets = {m: training_set(m, n_users=10) for m in ("activation", "skill_level")}
     sets["activation"].counts[0]["left_out:no row in the history"] = 5
     frame = set_figures(sets).set_index("of")

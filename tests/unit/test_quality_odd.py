@@ -5,16 +5,16 @@ import pytest
 from quality_builder import training_set
 
 from firstmile.setting_sections import TrainingSettings
-from training.quality_bounds import read_bounds
+from training.quality_bounds import product_bounds, read_bounds
 from training.quality_odd import plausible
 
-BOUNDS = read_bounds(TrainingSettings().quality)
+BOUNDS = product_bounds(read_bounds(TrainingSettings().quality), {})
 AGE = "onboarding_age_days"
 
 
 def with_age(users: range, age_days: float, n_users: int = 100):  # type: ignore[no-untyped-def]
     data = training_set(n_users=n_users)
-    odd = data.users["id_student"].isin(list(users)).to_numpy()
+    odd = data.users["person"].isin(list(users)).to_numpy()
     data.rows.x[odd & (data.users["day"] == data.users["day"].max()), data.features.index(AGE)] = age_days
     return data
 

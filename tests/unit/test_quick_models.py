@@ -7,7 +7,7 @@ import time
 import pytest
 from serving_builder import Broken, Row, Rows, ladder, model, models
 
-from firstmile.names import MODELS
+from firstmile.vocabulary import MODELS
 from serving import models as module
 from serving.models import ScoringModel
 from serving.requests import Ask

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
+from examples.oulad.tables.tables import day_end_us
 from feature_repo.content_features import RANKER_FEATURES, READ, RECENT_FEATURES, ranker_features
 from feature_repo.content_standing import RECENT_DAYS, Standing, standing
 from feature_repo.fields import CONTENT_COUNTS
 from firstmile.errors import DataError
-from firstmile.names import AUDIT_ATTRIBUTES, FORMATS, STAGES
-from firstmile.oulad import day_end_us
+from firstmile.names import STAGES
+from firstmile.vocabulary import AUDIT_ATTRIBUTES, FORMATS
 from training.dataset import check_columns
 from training.gates import all_passed
 from training.quality_ranking import GROUP_COLUMNS, extreme_frame, ranking_figures
@@ -40,16 +41,16 @@ def shelf(**changed: list[float]) -> Standing:
     )
 
 
-def made_set(n_students: int = 60, *, seed: int = 0) -> RankingSet:
-    """Learners of two presentations at two days; each opens next the two most popular pages of the format they like."""
+def made_set(n_people: int = 60, *, seed: int = 0) -> RankingSet:
+    """Learners of two cohorts at two days; each opens next the two most popular pages of the format they like."""
     rng = np.random.default_rng(seed)
-    rows = [(p, s, day) for p in ("AAA_2013J", "AAA_2014J") for s in range(n_students) for day in EVALUATED_DAYS]
-    groups = pd.DataFrame(rows, columns=["presentation", "id_student", "day"])
-    groups["id_student"] += np.where(groups["presentation"] == "AAA_2014J", n_students - 5, 0)  # five took both
-    groups["user_id"] = groups["presentation"] + "-" + groups["id_student"].astype(str)
+    rows = [(p, s, day) for p in ("AAA_2013J", "AAA_2014J") for s in range(n_people) for day in EVALUATED_DAYS]
+    groups = pd.DataFrame(rows, columns=["cohort", "person", "day"])
+    groups["person"] += np.where(groups["cohort"] == "AAA_2014J", n_people - 5, 0)  # five took both
+    groups["user_id"] = groups["cohort"] + "-" + groups["person"].astype(str)
     groups["now_us"] = [day_end_us(p, d) for p, _, d in rows]
     groups["until_day"] = groups["day"] + 7
-    liked = rng.integers(0, 3, 10 * n_students)[groups["id_student"]]
+    liked = rng.integers(0, 3, 10 * n_people)[groups["person"]]
     users = {name: np.zeros(len(groups)) for name in READ}
     for code in range(3):
         users[f"opens_{FORMATS[code]}"] = 1.0 + 4.0 * (liked == code)
@@ -58,7 +59,7 @@ def made_set(n_students: int = 60, *, seed: int = 0) -> RankingSet:
     y = (item % 3 == liked[user]) & (item < 6)
     groups["n_candidates"], groups["n_openings"], groups["n_lost"] = N_ITEMS, 2, 0
     x = ranker_features(shelf(), users, seen, user=user, item=item)
-    return RankingSet(groups, x, y.astype(np.int8), user, POPULAR[item], item, {7: {"population": n_students}})
+    return RankingSet(groups, x, y.astype(np.int8), user, POPULAR[item], item, {7: {"population": n_people}})
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def booster(data: RankingSet) -> xgb.Booster:
 
 def test_the_ranker_learns_what_an_order_without_the_learner_cannot(data: RankingSet) -> None:
     figures = find_ranker(data, examined_scores(data, Ranker(7), threads=2), NOBODY, seed=7).figures
-    assert set(figures) == {"later_start", "held_out_students"}
+    assert set(figures) == {"later_start", "held_out_people"}
     for by_day in figures.values():
         assert set(by_day) == set(EVALUATED_DAYS)
         for found in by_day.values():
@@ -87,10 +88,10 @@ def test_the_ranker_learns_what_an_order_without_the_learner_cannot(data: Rankin
 
 def test_only_who_is_examined_is_scored_and_students_who_took_both_teach_nothing(data: RankingSet) -> None:
     scores = examined_scores(data, Ranker(7), threads=1)
-    is_later = (data.groups["presentation"] == "AAA_2014J").to_numpy()
+    is_later = (data.groups["cohort"] == "AAA_2014J").to_numpy()
     assert np.array_equal(~np.isnan(scores["later_start"]), is_later[data.group])
-    assert not np.isnan(scores["held_out_students"]).any()
-    split = later_start(data.groups["presentation"].to_numpy(str), data.groups["id_student"].to_numpy(np.int64))
+    assert not np.isnan(scores["held_out_people"]).any()
+    split = later_start(data.groups["cohort"].to_numpy(str), data.groups["person"].to_numpy(np.int64))
     assert split is not None
     changed = replace(data, y=np.where(split.train[data.group], data.y, 1 - data.y).astype(np.int8))
     again = examined_scores(changed, Ranker(7), threads=1)
@@ -170,7 +171,7 @@ def test_groups_of_people_are_measured_where_they_are_large_enough() -> None:
     audit = NOBODY.reindex(pd.Index(ids, name="user_id")).assign(gender=gender)
     is_woman = data.groups["user_id"].isin(ids[gender == "F"]).to_numpy()[data.group]
     score = np.where(is_woman, -1.0, 1.0) * data.y
-    found = find_ranker(data, {"later_start": score, "held_out_students": score}, audit, seed=1)
+    found = find_ranker(data, {"later_start": score, "held_out_people": score}, audit, seed=1)
     assert set(found.groups) == set(EVALUATED_DAYS)
     for cut in found.groups.values():
         assert (cut["gender"]["groups"]["M"]["ndcg_at_5"], cut["gender"]["groups"]["F"]["ndcg_at_5"]) == (1.0, 0.0)
@@ -178,7 +179,7 @@ def test_groups_of_people_are_measured_where_they_are_large_enough() -> None:
         assert set(cut["gender"]["too_small"]) == {"X"}
         assert set(cut["region"]["groups"]) == {"unknown"}
     assert found.figures["later_start"][7]["gap_ndcg_at_5_gender"] == 1.0
-    assert "gap_ndcg_at_5_gender" not in found.figures["held_out_students"][7]
+    assert "gap_ndcg_at_5_gender" not in found.figures["held_out_people"][7]
 
 
 def test_the_frames_of_the_quality_gate_say_what_is_in_the_set(data: RankingSet) -> None:

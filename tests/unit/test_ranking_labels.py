@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from test_labels import LENGTH, P, table
 
+from examples.oulad.learning.openings import AHEAD_DAYS, openings
+from examples.oulad.tables.tables import OuladTables
 from firstmile.errors import DataError
-from firstmile.names import FORMATS
-from firstmile.oulad import OuladTables
-from training.ranking_labels import AHEAD_DAYS, openings
+from firstmile.vocabulary import FORMATS
 
 LESSON, QUIZ = FORMATS.index("lesson"), FORMATS.index("quiz")
 PAGES = pd.DataFrame({"id_site": [20, 10, 30], "content_id": ["20", "10", "30"], "format": [LESSON, QUIZ, LESSON]})
@@ -39,7 +39,7 @@ def tables(clicks: Sequence[Sequence[int]], registrations: Sequence[Sequence[int
 )
 def test_an_opening_is_before_ahead_or_neither_by_its_day(day: int, before: int, ahead: int) -> None:
     found = openings(tables(((2, 10, day),)), PAGES, P, 7)
-    assert found.users["id_student"].tolist() == [1, 2]
+    assert found.users["person"].tolist() == [1, 2]
     assert found.before.tolist() == [[0, 0, 0], [0, before, 0]]
     assert found.ahead.tolist() == [[0, 0, 0], [0, ahead, 0]]
 
@@ -52,7 +52,7 @@ def test_a_page_opened_again_is_both_and_often_is_once() -> None:
 def test_the_home_page_and_people_who_are_not_asked_open_nothing() -> None:
     source = tables(((1, HOME, 9), (3, 10, 9), (4, 10, 9)), ((1, -10, None), (3, 8, None), (4, -10, 7)))
     found = openings(source, PAGES, P, 7)
-    assert found.users["id_student"].tolist() == [1]
+    assert found.users["person"].tolist() == [1]
     assert found.ahead.tolist() == [[False] * 3]
     assert (found.counts["left_out:registered later"], found.counts["left_out:unregistered by then"]) == (1, 1)
 

@@ -15,7 +15,7 @@ from feature_repo.reader import FIELDS, UserFeatures, decode, decode_many
 from feature_repo.row import empty_rows, pack_rows
 from firstmile.clock import MICROS_PER_DAY
 from firstmile.errors import DataError
-from firstmile.names import FORMATS
+from firstmile.vocabulary import FORMATS
 
 NOW_US = 1_790_000_000_000_000
 CONTENTS = [str(877_000 + i) for i in range(90)]

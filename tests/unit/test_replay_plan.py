@@ -8,10 +8,10 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from examples.oulad.replay.plan import Span, plan, read_history, refuse_overlap
+from examples.oulad.replay.play import spread_us
+from examples.oulad.replay.replay import app
 from firstmile.errors import ConflictError, DataError, UsageError
-from pipelines.replay import app
-from pipelines.replay_plan import Span, plan, read_history, refuse_overlap
-from pipelines.replay_play import spread_us
 
 TODAY = date(2026, 11, 23)
 

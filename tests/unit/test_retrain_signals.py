@@ -14,7 +14,7 @@ from training.alone import alone
 from training.child import environment
 from training.retrain_watch import Watch
 from training.signals import FOLDER, MAX_TRIES, Signal, Waits, taken, waiting
-from training.train import check_source, run
+from training.train import check_labels, run
 
 
 def test_signals_wait_in_order_and_are_put_away_with_their_outcome(tmp_path: Path) -> None:
@@ -95,11 +95,14 @@ def test_training_by_hand_does_not_begin_beside_a_retraining(tmp_path: Path, mon
         alone(tmp_path / "training", verb="retrain"),
         pytest.raises(ConflictError, match="`firstmile train` cannot begin"),
     ):
-        run(model="activation", data=tmp_path, n_trials=0)
+        run(model="activation", n_trials=0)
 
 
-def test_presentations_are_refused_where_a_product_s_labels_are_set(tmp_path: Path) -> None:
-    settings = with_file(Settings(home=tmp_path), tmp_path, "labels", "")
-    with pytest.raises(UsageError, match="for OULAD's learners"):
-        check_source(settings, ["AAA_2013J"])
-    check_source(settings, None)
+def test_a_product_without_labels_is_told_and_a_growing_one_that_no_run_can_be_made_again(tmp_path: Path) -> None:
+    live = with_file(Settings(home=tmp_path), tmp_path, "labels", "churn:\n  none_of: {events: any}\n  for_days: 7\n")
+    check_labels(live)
+    with pytest.raises(UsageError, match="--from-run is for recorded cohorts"):
+        check_labels(live, "run")
+    live.product_file("labels").unlink()
+    with pytest.raises(UsageError, match=r"labels\.yaml is not there, so there is nothing to learn"):
+        check_labels(live)

@@ -14,7 +14,8 @@ from feature_repo.recent import KEPT, KINDS
 from feature_repo.row import N_FIXED, SETS, WIDTHS, Rows, empty_rows, pack_rows
 from feature_repo.sessions import Sessions
 from feature_repo.tiles import LEVELS, Tiles
-from firstmile.names import FAMILIES, FORMATS
+from firstmile.names import FAMILIES
+from firstmile.vocabulary import FORMATS
 
 MAX_BYTES = 12_000
 LAST = T0 + 400 * DAY - 1

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from demo_product import CLEANING
 
-from firstmile import oulad
+from examples.oulad.events.events import oulad_events
+from examples.oulad.tables import tables as oulad
 from firstmile.errors import DataError
 from firstmile.setting_sections import ROOT
 from pipelines.bots import is_bot
-from pipelines.oulad_events import oulad_events
 from pipelines.rules import REASONS, Rules, read_rules
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36"

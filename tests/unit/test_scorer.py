@@ -16,8 +16,8 @@ from serving_builder import FEATURES, Broken, booster
 
 from firstmile import trees as module
 from firstmile.errors import DataError
-from firstmile.names import MODELS
 from firstmile.trees import UnknownTreesError, trees_of
+from firstmile.vocabulary import MODELS
 from serving.models import prepare
 from serving.scorer import Rows, by_xgboost, compiled_trees, probes
 

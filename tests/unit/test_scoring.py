@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from serving_builder import Broken, model, models
 
-from firstmile.names import MODELS
+from firstmile.vocabulary import MODELS
 from serving import models as module
 from serving.models import Scores, ScoringModel
 from serving.scoring import N_STAGES, Scoring

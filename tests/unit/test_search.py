@@ -19,32 +19,32 @@ def test_the_start_that_gates_examine_is_neither_learned_from_nor_asked() -> Non
     splits = splits_of(of, seed=7)
     assert len(splits) == 3
     for split in splits:
-        assert not (of.presentation[split.train | split.test] == "AAA_2014J").any()
-        assert not set(of.student[split.train]) & set(of.student[split.test])
-    assert set(of.presentation[splits[0].train]) == {"AAA_2013J", "BBB_2013B"}
+        assert not (of.cohort[split.train | split.test] == "AAA_2014J").any()
+        assert not set(of.person[split.train]) & set(of.person[split.test])
+    assert set(of.cohort[splits[0].train]) == {"AAA_2013J", "BBB_2013B"}
 
 
 def test_with_three_starts_of_one_course_the_second_is_asked_about_what_the_first_taught() -> None:
     of = rows("AAA_2013B", "AAA_2013J", "AAA_2014J")
     (split,) = splits_of(of, seed=7)
-    assert set(of.presentation[split.train]) == {"AAA_2013B"}
-    assert set(of.presentation[split.test]) == {"AAA_2013J"}
+    assert set(of.cohort[split.train]) == {"AAA_2013B"}
+    assert set(of.cohort[split.test]) == {"AAA_2013J"}
 
 
 def test_without_a_later_start_of_a_course_students_are_held_out_of_all() -> None:
     of = rows("BBB_2013B", "AAA_2013J")
     splits = splits_of(of, seed=7)
     assert len(splits) == 3
-    assert all(set(of.presentation[s.test]) == {"BBB_2013B", "AAA_2013J"} for s in splits)
+    assert all(set(of.cohort[s.test]) == {"BBB_2013B", "AAA_2013J"} for s in splits)
 
 
 def test_students_of_both_starts_teach_nothing_about_themselves() -> None:
     of = rows("AAA_2013B", "AAA_2013J", "AAA_2014J")
-    again = np.isin(of.student, np.arange(40, 50))  # ten of the second start had been in the first
-    of = replace(of, student=np.where(again, of.student - 40, of.student))
+    again = np.isin(of.person, np.arange(40, 50))  # ten of the second start had been in the first
+    of = replace(of, person=np.where(again, of.person - 40, of.person))
     (split,) = splits_of(of, seed=7)
     assert (split.train.sum(), split.test.sum()) == (60, 80)
-    assert not set(of.student[split.train]) & set(of.student[split.test])
+    assert not set(of.person[split.train]) & set(of.person[split.test])
 
 
 def test_the_search_keeps_what_did_best_and_the_recipe_is_the_first_to_try() -> None:

@@ -26,7 +26,8 @@ from feature_repo.content_stats import ContentStats
 from feature_repo.fields import BY_SEGMENT, CONTENT_COUNTS, OPENINGS
 from feature_repo.row import unpack_rows
 from firstmile.clock import MICROS_PER_DAY
-from firstmile.names import FORMATS, MODELS, RANKER
+from firstmile.names import RANKER
+from firstmile.vocabulary import FORMATS, MODELS
 from pipelines.content_tiles import content_history
 from serving.answers import Decision
 from serving.catalogue import Shelf

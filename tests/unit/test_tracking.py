@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstmile.clock import to_us
-from firstmile.names import AUDIT_ATTRIBUTES, CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.names import CONTEXT, PROFILES, SYSTEM_LOGS, USER_ACTIONS
+from firstmile.vocabulary import AUDIT_ATTRIBUTES
 from pipelines.call_fields import CallError
 from pipelines.call_times import corrected_us
 from pipelines.consent import ConsentRule

@@ -1,0 +1,1 @@
+"""`firstmile demo`: starts everything, shows learners getting answers, proves every hop."""

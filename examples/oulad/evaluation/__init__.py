@@ -1,0 +1,1 @@
+"""Puts the champions to learners they have not seen."""

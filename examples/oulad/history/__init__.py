@@ -1,0 +1,1 @@
+"""Writes the events to the offline history without Kafka."""

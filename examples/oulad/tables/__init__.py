@@ -1,0 +1,1 @@
+"""Reads the data set: its tables, checked, and its calendar."""
