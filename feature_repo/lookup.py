@@ -20,7 +20,7 @@ from firstmile.settings import Settings, load_settings
 
 
 def run(
-    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")],
+    user: Annotated[str, typer.Argument(help="user_id, for example u17")],
     at: Annotated[str, typer.Option(help="instant in ISO 8601, from the offline history; default: online, now")] = "",
     all_features: Annotated[bool, typer.Option("--all", help="also the features that are 0")] = False,
 ) -> None:

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from feature_repo.fields import PROFILE_NUMBERS
 from feature_repo.windows import FEATURE_NAMES
+from firstmile.errors import FileError
+from firstmile.product import current_product
 
+if twice := sorted({*FEATURE_NAMES} & {*PROFILE_NUMBERS}):
+    raise FileError(
+        f"{current_product()}/profile.yaml: the trait {twice[0]!r} has the name of a feature; choose another"
+    )
 NAMES = (*FEATURE_NAMES, *PROFILE_NUMBERS)
 """Every feature of a user: of the windows, then the profile's numbers."""
 _PLACES = {name: at for at, name in enumerate(NAMES)}

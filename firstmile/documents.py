@@ -39,6 +39,9 @@ class Document:
         data = self.data
         for key in place:
             data = data[key]
+        if not isinstance(data, Mapping):
+            named = ".".join(map(str, place)) or "the file"
+            self.refuse(place, f"{named} must have keys of its own: `key: value`")
         try:
             return model.model_validate(data)
         except ValidationError as error:

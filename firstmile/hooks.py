@@ -14,7 +14,7 @@ class Hook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    hook: str = Field(pattern=r"^[\w.]+:\w+$")
+    hook: str = Field(pattern=r"^\w+(\.\w+)*:\w+$")
 
 
 def call_hook(document: Document, place: Place, hook: Hook) -> Any:

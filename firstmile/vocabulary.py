@@ -24,6 +24,12 @@ SOURCE: Final = "source"
 ABOUT: Final = "about"
 YES_NO: Final = ("no", "yes")
 WINDOWS: Final = ("1m", "5m", "30m", "1h", "24h", "7d", "30d", "total")
+RESERVED_TRAITS: Final = frozenset(
+    {"user_id", "event_timestamp", "now_us", "activity", "applied", "profile_updated_us", "profile_times"}
+)
+"""Columns that stand beside traits."""
+RESERVED_FLOWS: Final = frozenset({"default"})
+"""The flow of an answer that nothing was decided for."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Kind = Literal["text", "integer", "number"]
@@ -45,6 +51,12 @@ class Trait(_Section):
     kind: Kind
     between: tuple[float, float] | None = None
     max_missing: float = Field(1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "Trait":
+        if self.between is not None and (self.kind == "text" or self.between[0] > self.between[1]):
+            raise ValueError(f"between is [least, most] of a number, not {list(self.between)} of kind {self.kind}")
+        return self
 
 
 class ModelFeatures(_Section):
@@ -137,6 +149,9 @@ def read_profile(path: Path) -> Profile:
     profile = document.parse(Profile)
     for key in ("formats", "levels", "flows", "traits", "audit"):
         _check_list(document, key, list(getattr(profile, key)))
+    for key, reserved in (("flows", RESERVED_FLOWS), ("traits", RESERVED_TRAITS)):
+        for name in reserved & {*getattr(profile, key)}:
+            document.refuse((key, name), f"{name!r} is a name of Firstmile's own; choose another")
     if OTHER not in profile.formats:
         document.refuse(("formats",), f"needs {OTHER!r}: the format of content whose own is not known")
     for i, name in enumerate(profile.audit):
@@ -148,9 +163,12 @@ def read_profile(path: Path) -> Profile:
         document.refuse(("stages", "activated_by"), unknown_name("family", profile.stages.activated_by, FAMILIES))
     lists = (("families", "family", FAMILIES), ("windows", "window", WINDOWS), ("formats", "format", profile.formats))
     for key, one, allowed in lists:
-        for i, name in enumerate(getattr(profile.features, key)):
+        names = getattr(profile.features, key)
+        for i, name in enumerate(names):
             if name not in allowed:
                 document.refuse(("features", key, i), unknown_name(one, name, allowed))
+            if name in names[:i]:
+                document.refuse(("features", key, i), f"{name!r} is named twice")
     return profile
 
 
@@ -180,10 +198,23 @@ def read_models(path: Path, formats: Sequence[str]) -> dict[str, tuple[str, ...]
             )
     if not models:
         document.refuse((), "no label is defined; name a model, or take the file away")
-    return {model: classes_of(document.data[model], formats) for model in models}
+    found = {model: classes_of(document.data[model], formats) for model in models}
+    for model, classes in found.items():
+        _check_classes(document, model, classes)
+    return found
 
 
-def classes_of(said: Any, formats: Sequence[str]) -> tuple[str, ...]:
+def _check_classes(document: Document, model: str, classes: Sequence[Any]) -> None:
+    if len({*classes}) < len(classes) or len(classes) < 2:
+        document.refuse((model,), f"{model} must say one of two or more classes, each named once; not {list(classes)}")
+    for name in classes:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            problem = f"{name!r} cannot be a class of {model}: small letters, digits and _"
+            hint = "; in quotes, since YAML reads yes and no as true and false" if isinstance(name, bool) else ""
+            document.refuse((model,), problem + hint)
+
+
+def classes_of(said: Any, formats: Sequence[str]) -> tuple[Any, ...]:
     """The classes of a label by its keys, in the booster's order.
 
     >>> classes_of({"levels": {"small": None, "large": {}}}, ()), classes_of({"reached": {}}, ())
@@ -192,10 +223,10 @@ def classes_of(said: Any, formats: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(said, Mapping):
         return YES_NO
     if "levels" in said and isinstance(said["levels"], Mapping):
-        return tuple(map(str, said["levels"]))
-    if "classes" in said:
-        return tuple(map(str, said["classes"]))
-    if "for_days" in said and "none_of" not in said:
+        return tuple(said["levels"])
+    if isinstance(said.get("classes"), list | tuple):
+        return tuple(said["classes"])
+    if "for_days" in said and "none_of" not in said and isinstance(said.get("formats") or (), list | tuple):
         return tuple(said.get("formats") or (f for f in formats if f != OTHER))
     return YES_NO
 

@@ -17,7 +17,7 @@ TIMEOUT_S = 5.0
 
 
 def run(
-    user: Annotated[str, typer.Argument(help="user_id, for example AAA_2014J-101781")] = "",
+    user: Annotated[str, typer.Argument(help="user_id, for example u17")] = "",
     page: Annotated[str, typer.Option(help="the page that asks, for example /welcome")] = "",
     limit: Annotated[int, typer.Option(min=1, max=50, help="how many recommendations")] = 5,
     explain: Annotated[bool, typer.Option("--explain", help="say which features moved the scores most")] = False,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from firstmile.documents import Document, Place, read_document
 from firstmile.errors import unknown_name
@@ -35,6 +35,12 @@ class Which(_Section):
     events: Literal["any"] | tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     count: int = Field(1, ge=1)
+
+    @field_validator("events", "families", mode="before")
+    @classmethod
+    def _one(cls, said: Any) -> Any:
+        """One name may stand without brackets."""
+        return (said,) if isinstance(said, str) and said != "any" else said
 
     def text(self) -> str:
         """In words.

@@ -49,13 +49,40 @@ def test_every_process_has_the_words_of_its_own_product() -> None:
         ("churn: {none_of: {events: any}, for_days: 60}", {"churn": ("no", "yes")}),
         ("size: {levels: {small: , large: {events: [x]}}, within_days: 9}", {"size": ("small", "large")}),
         ("likes: {for_days: 3}", {"likes": ("a", "b")}),
-        ("likes: {for_days: 3, formats: [b]}", {"likes": ("b",)}),
+        ("likes: {for_days: 3, formats: [b, a]}", {"likes": ("b", "a")}),
         ("about: {limits: x}\nplan: {classes: [p, q]}", {"plan": ("p", "q")}),
     ],
 )
 def test_classes_are_told_by_the_form_of_a_label(tmp_path: Path, text: str, classes: dict[str, object]) -> None:
     (tmp_path / "labels.yaml").write_text(text)
     assert read_models(tmp_path / "labels.yaml", ("a", "b", "other")) == classes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("likes: {for_days: 3, formats: [b]}", "likes must say one of two or more classes"),
+        ("plan: {classes: [p, p]}", "each named once"),
+        ("plan: {classes: [no, yes]}", "False cannot be a class of plan: .*; in quotes"),
+        ("plan: {classes: [a b, c]}", "'a b' cannot be a class of plan"),
+    ],
+)
+def test_classes_that_answers_could_not_name_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "labels.yaml").write_text(text)
+    with pytest.raises(FileError, match=rf"labels\.yaml, line 1: .*{said}"):
+        models_of(tmp_path)
+
+
+def test_a_trait_with_the_name_of_a_feature_is_refused_before_a_vector_is_made(tmp_path: Path) -> None:
+    (tmp_path / "profile.yaml").write_text("traits: {n_pages: integer}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import feature_repo.values"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"FIRSTMILE_PRODUCT": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert "the trait 'n_pages' has the name of a feature" in done.stderr
 
 
 def test_a_product_without_labels_has_no_models(tmp_path: Path) -> None:
