@@ -169,7 +169,9 @@ def training_set(model: str, labelled: Labelled, vectors: pd.DataFrame, task: Ta
     }
     users = users[is_known].reset_index(drop=True)
     if users.empty:
-        raise DataError(f"nobody is left to learn {model} from: {counts}; choose more cohorts")
+        raise DataError(
+            f"nobody is left to learn {model} from: {counts}; bring in more of the past, or wait until more is known"
+        )
     x = vectors.loc[pd.MultiIndex.from_frame(users[KEYS])].to_numpy(np.float64)
     weight = 1.0 / users.groupby("user_id")["user_id"].transform("size").to_numpy(np.float64)
     rows = Rows(

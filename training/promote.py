@@ -157,7 +157,7 @@ def _file_outcome(client: MlflowClient, judged: Judged) -> dict[str, Any]:
         reasons = "; ".join(f"{v.gate}: {v.reason}" for v in judged.verdicts if not v.passed)
         raise GateError(
             f"{judged.model} {judged.version} was refused, champion stays {judged.against or 'unset'}. {reasons}. "
-            "Train on more cohorts, or promote another version"
+            "Train on more of the past, or promote another version"
         )
     return document
 

@@ -1,14 +1,14 @@
-"""Who teaches and who examines: cohorts in the order of their starts, people never on both sides.
+"""Splits cohorts by their start into rows to learn from and rows to be examined on; nobody appears in both.
 
 Three examinations, all of people the model has not seen:
 
 - `later_start`: learn from the earlier starts, be examined on the latest. A person who took both is removed from the
   earlier ones. This is the honest picture of the next start, and the gates judge by it, if an earlier start of the
-  *same course* is among the chosen.
+  *same track* (cohorts.py) is among the chosen.
 - `held_out_people`: five folds of people, each examined by a model that saw the other four, over all chosen
-  cohorts. The gates judge by it when the latest start is the first of its course: BBB_2013B examined on AAA_2013J
-  measures the step to a course never seen (logged all the same, as `later_start`), while the registered model, refitted
-  on both, will have seen that course.
+  cohorts. The gates judge by it when the latest start is the first of its track: BBB_2013B examined on AAA_2013J
+  measures the step to a track never seen (logged all the same, as `later_start`), while the registered model, refitted
+  on both, will have seen that track.
 
 - `rolling_origin`: `later_start` for each of the newest starts that has earlier ones, where there are several: whether
   the last was lucky. Logged, nothing is judged by it.
@@ -142,7 +142,7 @@ def validation(cohorts: TextArray, people: IntArray, *, seed: int) -> Validation
 
     Calibration is fitted on a fifth of the people. Where an earlier start of the latest start's course is among the
     rows, stopping and choosing are left to the latest start: the next one will differ as it did. Else the same fifth
-    must do: a first start of a course would measure the step to a course never seen. (Calibrating on the latest start
+    must do: a first start of a course would measure the step to a track never seen. (Calibrating on the latest start
     alone was tried: it gives the other courses its base rates, and preference's log loss rose from 0.54 to 0.96.)
     """
     held_out = folds(people, n_folds=VALIDATION_FOLDS, seed=seed + 1) == 0
