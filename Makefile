@@ -56,7 +56,7 @@ check: $(STAMP)
 bento: $(STAMP)
 	@mkdir -p build
 	@$(BIN)/uv export --frozen --extra serve --no-dev --no-emit-project --no-hashes --quiet -o build/serve-requirements.txt
-	@BENTOML_DO_NOT_TRACK=True $(BIN)/bentoml build $(ARGS)
+	@BENTOML_DO_NOT_TRACK=True FIRSTMILE_PRODUCT=$${FIRSTMILE_PRODUCT:-examples/oulad} $(BIN)/bentoml build $(ARGS)
 
 clean:
 	rm -rf $(VENV) .firstmile
