@@ -51,7 +51,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring examples -p no:cacheprovider
+	FIRSTMILE_PRODUCT=examples/oulad $(BIN)/pytest -q --doctest-modules --ignore=tests firstmile feature_repo pipelines training serving monitoring examples -p no:cacheprovider
 
 bento: $(STAMP)
 	@mkdir -p build

@@ -1,5 +1,6 @@
 """A mistake in a file ends a start once, in words, before anything listens."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,12 @@ def test_serve_says_it_once_and_ends_with_2(
     assert done.stderr.replace("\n", " ").count(said) == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_what_init_writes_is_a_product_to_a_process_of_its_own(free_settings: FreeSettings, tmp_path: Path) -> None:
+    product = tmp_path / "shop"
+    assert run(free_settings(), "product", "init", str(product)).returncode == 0
+    checked = run(free_settings(product=product), "product", "check")
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["traits"]["company_size"] == "integer"
+    assert run(free_settings(), "product", "check", str(product)).stdout == checked.stdout
